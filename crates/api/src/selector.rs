@@ -1,0 +1,313 @@
+//! Label and field selectors: parsed from query strings and from `LabelSelector` objects, matched against headers.
+
+use crate::{Error, Object, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// How a requirement compares a label's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+    GreaterThan,
+    LessThan,
+}
+
+/// One term of a label selector. `values` holds one number for `GreaterThan` and `LessThan`, none for existence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    pub key: String,
+    pub operator: Operator,
+    pub values: Vec<String>,
+}
+
+impl Requirement {
+    /// Whether a set of labels fulfils the term. As upstream, `NotIn` is true for an absent key.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        let value = labels.get(&self.key);
+        let number = |text: &str| text.parse::<i64>().ok();
+        let bound = || self.values.first().and_then(|v| number(v));
+        match self.operator {
+            Operator::In => value.is_some_and(|v| self.values.contains(v)),
+            Operator::NotIn => value.is_none_or(|v| !self.values.contains(v)),
+            Operator::Exists => value.is_some(),
+            Operator::DoesNotExist => value.is_none(),
+            Operator::GreaterThan => value.and_then(|v| number(v)).zip(bound()).is_some_and(|(v, b)| v > b),
+            Operator::LessThan => value.and_then(|v| number(v)).zip(bound()).is_some_and(|(v, b)| v < b),
+        }
+    }
+}
+
+/// All terms must hold. No term selects everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelSelector {
+    pub requirements: Vec<Requirement>,
+}
+
+impl LabelSelector {
+    /// Reads the query form: `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1`.
+    pub fn parse(text: &str) -> Result<LabelSelector> {
+        let mut requirements = Vec::new();
+        for term in split_terms(text) {
+            let term = term.trim();
+            if term.is_empty() {
+                if text.trim().is_empty() {
+                    continue;
+                }
+                return Err(unparsable(text, "found empty term"));
+            }
+            requirements.push(parse_requirement(term).map_err(|why| unparsable(text, why))?);
+        }
+        Ok(LabelSelector { requirements })
+    }
+
+    /// Reads a `metav1.LabelSelector` object (`matchLabels`, `matchExpressions`). An empty one selects everything.
+    pub fn from_value(selector: &Value) -> Result<LabelSelector> {
+        let mut requirements = Vec::new();
+        for (key, value) in selector["matchLabels"].as_object().into_iter().flatten() {
+            let value = value.as_str().unwrap_or_default().to_owned();
+            requirements.push(Requirement { key: key.clone(), operator: Operator::In, values: vec![value] });
+        }
+        for term in selector["matchExpressions"].as_array().into_iter().flatten() {
+            let operator = match term["operator"].as_str() {
+                Some("In") => Operator::In,
+                Some("NotIn") => Operator::NotIn,
+                Some("Exists") => Operator::Exists,
+                Some("DoesNotExist") => Operator::DoesNotExist,
+                Some("Gt") => Operator::GreaterThan,
+                Some("Lt") => Operator::LessThan,
+                other => {
+                    let name = other.unwrap_or_default();
+                    return Err(Error::bad_request(format!("{name:?} is not a valid label selector operator")));
+                }
+            };
+            let values = term["values"].as_array().into_iter().flatten();
+            requirements.push(Requirement {
+                key: term["key"].as_str().unwrap_or_default().to_owned(),
+                operator,
+                values: values.filter_map(|v| v.as_str().map(str::to_owned)).collect(),
+            });
+        }
+        Ok(LabelSelector { requirements })
+    }
+
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.requirements.iter().all(|r| r.matches(labels))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.requirements.is_empty()
+    }
+}
+
+/// A field selector: every term is `path = value` or `path != value`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldSelector {
+    /// (path, value, whether it must be equal)
+    pub terms: Vec<(String, String, bool)>,
+}
+
+impl FieldSelector {
+    /// Reads `a=b,c==d,e!=f`, with `\` before a `,`, `=` or `\` that belongs to a value.
+    pub fn parse(text: &str) -> Result<FieldSelector> {
+        let mut terms = Vec::new();
+        for term in split_escaped(text) {
+            if term.is_empty() {
+                continue;
+            }
+            let bad = || Error::bad_request(format!("invalid selector: '{text}'; can't understand '{term}'"));
+            let at = term.find(['=', '!']).ok_or_else(bad)?;
+            let (path, rest) = term.split_at(at);
+            let (equal, value) = if let Some(value) = rest.strip_prefix("!=") {
+                (false, value)
+            } else if let Some(value) = rest.strip_prefix("==").or_else(|| rest.strip_prefix('=')) {
+                (true, value)
+            } else {
+                return Err(bad());
+            };
+            terms.push((path.trim().to_owned(), unescape(value), equal));
+        }
+        Ok(FieldSelector { terms })
+    }
+
+    pub fn matches(&self, object: &Object) -> bool {
+        self.terms.iter().all(|(path, value, equal)| (object.field(path) == value) == *equal)
+    }
+
+    /// The value that `path` must have, if the selector fixes one.
+    pub fn required(&self, path: &str) -> Option<&str> {
+        self.terms.iter().find(|(p, _, equal)| p == path && *equal).map(|(_, value, _)| value.as_str())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+}
+
+/// What a list or a watch asks for: both selectors must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    pub labels: LabelSelector,
+    pub fields: FieldSelector,
+}
+
+impl Selector {
+    pub fn matches(&self, object: &Object) -> bool {
+        self.labels.matches(&object.header.labels) && self.fields.matches(object)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+}
+
+fn unparsable(text: &str, why: impl std::fmt::Display) -> Error {
+    Error::bad_request(format!("unable to parse requirement: {why} (in {text:?})"))
+}
+
+/// Splits at commas outside parentheses.
+fn split_terms(text: &str) -> Vec<&str> {
+    let (mut terms, mut start, mut depth) = (Vec::new(), 0, 0usize);
+    for (i, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                terms.push(&text[start..i]);
+                start = i + 1;
+            }
+            _ => {}
+        }
+    }
+    terms.push(&text[start..]);
+    terms
+}
+
+fn parse_requirement(term: &str) -> Result<Requirement, String> {
+    if let Some(key) = term.strip_prefix('!') {
+        return Ok(Requirement { key: label_key(key)?, operator: Operator::DoesNotExist, values: Vec::new() });
+    }
+    if let Some((key, operator, rest)) = set_based(term) {
+        let list = rest.trim().strip_prefix('(').and_then(|r| r.strip_suffix(')')).ok_or("expected: '('")?;
+        let values: Vec<String> = list.split(',').map(|v| v.trim().to_owned()).collect();
+        for value in &values {
+            label_value(value)?;
+        }
+        return Ok(Requirement { key: label_key(key)?, operator, values });
+    }
+    let Some(at) = term.find(['=', '!', '<', '>']) else {
+        return Ok(Requirement { key: label_key(term)?, operator: Operator::Exists, values: Vec::new() });
+    };
+    let (key, rest) = term.split_at(at);
+    let forms =
+        [("!=", Operator::NotIn), ("==", Operator::In), ("=", Operator::In), (">", Operator::GreaterThan), ("<", Operator::LessThan)];
+    let (operator, value) = forms
+        .into_iter()
+        .find_map(|(sign, operator)| rest.strip_prefix(sign).map(|value| (operator, value.trim())))
+        .ok_or_else(|| format!("found '{rest}', expected: an operator"))?;
+    if matches!(operator, Operator::GreaterThan | Operator::LessThan) && value.parse::<i64>().is_err() {
+        return Err(format!("{value:?}: for 'Gt', 'Lt' operators, the value must be an integer"));
+    }
+    label_value(value)?;
+    Ok(Requirement { key: label_key(key)?, operator, values: vec![value.to_owned()] })
+}
+
+/// Splits `key in (…)` and `key notin (…)`.
+fn set_based(term: &str) -> Option<(&str, Operator, &str)> {
+    let (key, rest) = term.trim().split_once(char::is_whitespace)?;
+    let rest = rest.trim_start();
+    let after = |word: &str| rest.strip_prefix(word).filter(|r| r.starts_with(['(', ' ', '\t']) || r.is_empty());
+    let not_in = after("notin").map(|r| (key, Operator::NotIn, r));
+    not_in.or_else(|| after("in").map(|r| (key, Operator::In, r)))
+}
+
+fn label_key(text: &str) -> Result<String, String> {
+    let key = text.trim();
+    if is_qualified_name(key) { Ok(key.to_owned()) } else { Err(format!("{key:?} is not a valid label key")) }
+}
+
+fn label_value(text: &str) -> Result<(), String> {
+    if is_label_value(text) { Ok(()) } else { Err(format!("{text:?} is not a valid label value")) }
+}
+
+/// An optional DNS subdomain and `/`, then a name of at most 63 bytes: a label's or an annotation's key.
+pub fn is_qualified_name(text: &str) -> bool {
+    let (prefix, name) = text.split_once('/').map_or((None, text), |(p, n)| (Some(p), n));
+    prefix.is_none_or(crate::is_dns_subdomain) && !name.is_empty() && is_label_value(name)
+}
+
+/// Empty, or at most 63 bytes of `A-Za-z0-9-_.` that start and end with a letter or digit.
+pub fn is_label_value(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    match bytes {
+        [] => true,
+        [first, .., last] if !(first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric()) => false,
+        [only] => only.is_ascii_alphanumeric(),
+        _ => bytes.len() <= 63 && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b)),
+    }
+}
+
+fn split_escaped(text: &str) -> Vec<&str> {
+    let (mut terms, mut start, mut escaped) = (Vec::new(), 0, false);
+    for (i, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            ',' => {
+                terms.push(&text[start..i]);
+                start = i + 1;
+            }
+            _ => {}
+        }
+    }
+    terms.push(&text[start..]);
+    terms
+}
+
+fn unescape(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        out.push(if c == '\\' { chars.next().unwrap_or('\\') } else { c });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(selector: &str, labels: &[(&str, &str)], expected: bool) {
+        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        assert_eq!(LabelSelector::parse(selector).expect(selector).matches(&labels), expected, "{selector}");
+    }
+
+    #[test]
+    fn every_form_of_a_label_term_matches_as_upstream() {
+        let labels = [("app", "web"), ("tier", "3")];
+        for selector in ["", "app=web", "app==web", "app", "!x", "x!=y", "app in (web, db)", "x notin (y)", "tier>2,tier<4"] {
+            check(selector, &labels, true);
+        }
+        for selector in ["app=db", "app!=web", "x", "!app", "app notin (web)", "tier>3", "app=web,x=y", "app in(db)"] {
+            check(selector, &labels, false);
+        }
+    }
+
+    #[test]
+    fn malformed_label_selectors_are_refused() {
+        for bad in ["a=b,,c", "a in b", "=b", "a>b", "-a=b", "a=b c", "a in (b", "a=-"] {
+            assert!(LabelSelector::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn field_selectors_unescape_their_values() {
+        let selector = FieldSelector::parse(r"metadata.name=a\,b,spec.nodeName!=n").expect("a selector");
+        assert_eq!(selector.required("metadata.name"), Some("a,b"));
+        assert_eq!(selector.required("spec.nodeName"), None);
+        assert!(FieldSelector::parse("metadata.name").is_err());
+    }
+}

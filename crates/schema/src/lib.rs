@@ -1,1 +1,15 @@
-//! schema
+//! Schemas of kinds: decoding with field validation, declarative defaults, patches, YAML, and publishing as OpenAPI.
+//!
+//! This crate knows no kind by name except through its schemas.
+
+mod conform;
+mod decode;
+mod defaults;
+mod definitions;
+pub mod openapi;
+pub mod patch;
+
+pub use conform::{Decoded, FieldValidation, conform};
+pub use decode::{Document, decode_json, decode_yaml};
+pub use defaults::apply_defaults;
+pub use definitions::{Definition, Definitions, builtin};

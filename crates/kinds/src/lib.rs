@@ -1,1 +1,21 @@
-//! kinds
+//! The table of built-in kinds, and what each does beyond what all do.
+//!
+//! One path serves every kind (decision D2): a kind is a row of [`registry`], and has a [`Strategy`] only for what
+//! differs: defaults that take code, validation, printing, deletion. Pure: values in, values out; time and randomness
+//! are arguments.
+
+pub mod admission;
+mod convert;
+mod fields;
+pub mod generic;
+mod registry;
+mod rows;
+pub mod scale;
+mod strategy;
+mod table;
+
+pub use convert::convert;
+pub use fields::field_selector;
+pub use registry::{Group, Registry, registry};
+pub use strategy::{Deletion, NameRule, Strategy, strategy};
+pub use table::{Column, Description, IncludeObject, table};

@@ -1,0 +1,96 @@
+//! What differs from kind to kind, as plain functions and flags. A kind without needs has [`Strategy::PLAIN`].
+//!
+//! The order of a write: conform, declarative defaults, `defaults`, `generic::prepare_…` (which calls the strategy's own
+//! `prepare_…`), admission, `generic::object_meta_…causes`, `validate…`.
+
+use crate::table::{self, Column};
+use api::{Cause, Kind, Timestamp};
+use serde_json::{Value, json};
+
+/// What differs for one kind.
+pub struct Strategy {
+    /// Defaults that take code, after the declarative ones; on create, and on the results of updates and patches.
+    pub defaults: fn(&mut Value),
+    /// After the generic rule.
+    pub prepare_create: fn(&mut Value),
+    /// After the generic rule.
+    pub prepare_update: fn(new: &mut Value, old: &Value),
+    /// After the generic rule, which leaves only the status of `new`.
+    pub prepare_status: fn(new: &mut Value, old: &Value),
+    pub validate: fn(&Value) -> Vec<Cause>,
+    /// Includes what `validate` finds, where upstream does so.
+    pub validate_update: fn(new: &Value, old: &Value) -> Vec<Cause>,
+    pub validate_status: fn(new: &Value, old: &Value) -> Vec<Cause>,
+    pub columns: &'static [Column],
+    /// The cells of an object, as many as there are columns.
+    pub row: fn(&Value, now: Timestamp) -> Vec<Value>,
+    /// The rule for `metadata.name`.
+    pub name_rule: NameRule,
+    /// Whether an update counts as a new `metadata.generation`; `None` for kinds that do not count.
+    pub generation: Option<fn(new: &Value, old: &Value) -> bool>,
+    /// The status of a new object, for kinds with a status subresource; `None` keeps what the client sent.
+    pub new_status: Option<fn() -> Value>,
+    /// Metadata that a write to the status subresource does not change.
+    pub status_keeps: &'static [&'static str],
+    /// Whether an update without a resource version overwrites whatever is there.
+    pub unconditional_update: bool,
+    /// Whether an update of an absent object creates it.
+    pub create_on_update: bool,
+    pub deletion: Deletion,
+    /// Whether a delete that says nothing about dependents leaves them.
+    pub orphans_dependents: bool,
+}
+
+/// How objects of a kind end.
+#[derive(Clone, Copy)]
+pub enum Deletion {
+    /// At once, unless finalizers hold the object.
+    Immediate,
+    /// After a period that the object's owner ends: seconds, given the object and the seconds asked for.
+    Graceful(fn(object: &Value, asked: Option<i64>) -> i64),
+    /// As namespaces: the first delete sets phase Terminating, and the object goes when `spec.finalizers` is empty.
+    Phased,
+}
+
+/// What a name must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    DnsSubdomain,
+    DnsLabel,
+    /// A label that starts with a letter: services.
+    Dns1035Label,
+    /// Anything that can stand in a path: roles and bindings.
+    PathSegment,
+    /// Whatever the kind's own validation says.
+    Any,
+}
+
+impl Strategy {
+    /// No defaults, no validation, no columns but name and time of creation.
+    pub const PLAIN: Strategy = Strategy {
+        defaults: |_| {},
+        prepare_create: |_| {},
+        prepare_update: |_, _| {},
+        prepare_status: |_, _| {},
+        validate: |_| Vec::new(),
+        validate_update: |_, _| Vec::new(),
+        validate_status: |_, _| Vec::new(),
+        columns: table::DEFAULT_COLUMNS,
+        row: table::default_row,
+        name_rule: NameRule::DnsSubdomain,
+        generation: None,
+        new_status: Some(|| json!({})),
+        status_keeps: &[],
+        unconditional_update: true,
+        create_on_update: false,
+        deletion: Deletion::Immediate,
+        orphans_dependents: false,
+    };
+}
+
+/// The strategy of a kind; [`Strategy::PLAIN`] for custom resources and for kinds without needs.
+pub fn strategy(kind: &Kind) -> &'static Strategy {
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        _ => &Strategy::PLAIN,
+    }
+}

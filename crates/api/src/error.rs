@@ -114,8 +114,13 @@ pub struct Cause {
 }
 
 /// What an API call failed with: everything that a `Status` of kind Failure holds.
+///
+/// One pointer wide, since every `Result` carries room for it.
 #[derive(Debug)]
-pub struct Error {
+pub struct Error(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     reason: Reason,
     message: String,
     group: String,
@@ -131,7 +136,7 @@ pub struct Error {
 impl Error {
     /// An error with a reason and the text that the client sees.
     pub fn new(reason: Reason, message: impl Into<String>) -> Error {
-        Error {
+        Error(Box::new(Parts {
             reason,
             message: message.into(),
             group: String::new(),
@@ -142,7 +147,7 @@ impl Error {
             retry_after_secs: 0,
             continue_token: String::new(),
             source: None,
-        }
+        }))
     }
 
     /// 400.
@@ -207,89 +212,94 @@ impl Error {
 
     /// 500. The client learns nothing but that; the source is for the log.
     pub fn internal(source: impl Into<Source>) -> Error {
-        let source = source.into();
-        Error { source: Some(source), ..Error::new(Reason::InternalError, "Internal error occurred") }
+        Error::new(Reason::InternalError, "Internal error occurred").with_source(source)
     }
 
     /// Names the object (or, with an empty name, the resource) that the error is about.
     pub fn about(mut self, group: &str, kind: &str, name: &str) -> Error {
-        self.group = group.to_owned();
-        self.kind = kind.to_owned();
-        self.name = name.to_owned();
+        self.0.group = group.to_owned();
+        self.0.kind = kind.to_owned();
+        self.0.name = name.to_owned();
         self
     }
 
     /// Adds the uid of the object that the error is about.
     pub fn with_uid(mut self, uid: &str) -> Error {
-        self.uid = uid.to_owned();
+        self.0.uid = uid.to_owned();
         self
     }
 
     /// Replaces the causes.
     pub fn with_causes(mut self, causes: Vec<Cause>) -> Error {
-        self.causes = causes;
+        self.0.causes = causes;
         self
     }
 
     /// Tells the client when to try again, also as the `Retry-After` header.
     pub fn retry_after(mut self, secs: u32) -> Error {
-        self.retry_after_secs = secs;
+        self.0.retry_after_secs = secs;
         self
     }
 
     /// With an expired list: a token that continues the list without its snapshot.
     pub fn with_continue(mut self, token: String) -> Error {
-        self.continue_token = token;
+        self.0.continue_token = token;
+        self
+    }
+
+    /// Puts a text before the message.
+    pub fn with_prefix(mut self, prefix: &str) -> Error {
+        self.0.message.insert_str(0, prefix);
         self
     }
 
     /// Keeps what went wrong underneath, for the log.
     pub fn with_source(mut self, source: impl Into<Source>) -> Error {
-        self.source = Some(source.into());
+        self.0.source = Some(source.into());
         self
     }
 
     pub fn reason(&self) -> Reason {
-        self.reason
+        self.0.reason
     }
 
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     pub fn causes(&self) -> &[Cause] {
-        &self.causes
+        &self.0.causes
     }
 
     /// Seconds, 0 for none.
     pub fn retry_after_secs(&self) -> u32 {
-        self.retry_after_secs
+        self.0.retry_after_secs
     }
 
     pub fn code(&self) -> u16 {
-        self.reason.code()
+        self.0.reason.code()
     }
 
     pub fn is_not_found(&self) -> bool {
-        self.reason == Reason::NotFound
+        self.0.reason == Reason::NotFound
     }
 
     pub fn is_conflict(&self) -> bool {
-        self.reason == Reason::Conflict
+        self.0.reason == Reason::Conflict
     }
 
     pub fn is_already_exists(&self) -> bool {
-        self.reason == Reason::AlreadyExists
+        self.0.reason == Reason::AlreadyExists
     }
 
     /// True for a watch or list that must start over from a fresh list.
     pub fn is_expired(&self) -> bool {
-        matches!(self.reason, Reason::Expired | Reason::Gone)
+        matches!(self.0.reason, Reason::Expired | Reason::Gone)
     }
 
     /// Whether the same request can succeed later without a change to it.
     pub fn retryable(&self) -> bool {
-        match self.reason {
+        match self.0.reason {
             Reason::ServerTimeout
             | Reason::Timeout
             | Reason::TooManyRequests
@@ -314,24 +324,26 @@ impl Error {
     /// The `v1.Status` of this error.
     pub fn to_status(&self) -> Value {
         let mut details = Map::new();
-        for (field, value) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)] {
+        for (field, value) in
+            [("name", &self.0.name), ("group", &self.0.group), ("kind", &self.0.kind), ("uid", &self.0.uid)]
+        {
             if !value.is_empty() {
                 details.insert(field.to_owned(), json!(value));
             }
         }
-        if !self.causes.is_empty() {
-            details.insert("causes".to_owned(), self.causes.iter().map(cause_to_value).collect());
+        if !self.0.causes.is_empty() {
+            details.insert("causes".to_owned(), self.0.causes.iter().map(cause_to_value).collect());
         }
-        if self.retry_after_secs > 0 {
-            details.insert("retryAfterSeconds".to_owned(), json!(self.retry_after_secs));
+        if self.0.retry_after_secs > 0 {
+            details.insert("retryAfterSeconds".to_owned(), json!(self.0.retry_after_secs));
         }
         let mut metadata = Map::new();
-        if !self.continue_token.is_empty() {
-            metadata.insert("continue".to_owned(), json!(self.continue_token));
+        if !self.0.continue_token.is_empty() {
+            metadata.insert("continue".to_owned(), json!(self.0.continue_token));
         }
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure",
-            "message": self.message, "reason": self.reason.as_str(), "code": self.code(),
+            "message": self.0.message, "reason": self.0.reason.as_str(), "code": self.code(),
         });
         if !details.is_empty() {
             status["details"] = Value::Object(details);
@@ -346,27 +358,24 @@ impl Error {
         let by_name = Reason::ALL.into_iter().find(|r| r.as_str() == body["reason"]);
         let by_code = || Reason::ALL.into_iter().find(|r| r.code() == code).unwrap_or(Reason::InternalError);
         let causes = body["details"]["causes"].as_array().map(Vec::as_slice).unwrap_or_default();
-        Error {
-            group: detail("group"),
-            kind: detail("kind"),
-            name: detail("name"),
-            uid: detail("uid"),
-            causes: causes.iter().map(cause_from_value).collect(),
-            retry_after_secs: body["details"]["retryAfterSeconds"].as_u64().and_then(|s| s.try_into().ok()).unwrap_or(0),
-            ..Error::new(by_name.unwrap_or_else(by_code), text("message"))
-        }
+        let retry_after = body["details"]["retryAfterSeconds"].as_u64().and_then(|s| s.try_into().ok());
+        Error::new(by_name.unwrap_or_else(by_code), text("message"))
+            .about(&detail("group"), &detail("kind"), &detail("name"))
+            .with_uid(&detail("uid"))
+            .with_causes(causes.iter().map(cause_from_value).collect())
+            .retry_after(retry_after.unwrap_or(0))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|s| &**s as _)
+        self.0.source.as_ref().map(|s| &**s as _)
     }
 }
 
@@ -397,7 +406,8 @@ mod tests {
 
     #[test]
     fn a_status_survives_the_wire() {
-        let cause = Cause { reason: "FieldValueRequired".into(), message: "Required value".into(), field: "spec.x".into() };
+        let cause =
+            Cause { reason: "FieldValueRequired".into(), message: "Required value".into(), field: "spec.x".into() };
         let sent = Error::invalid("apps", "Deployment", "d", vec![cause]);
         let received = Error::from_status(422, &sent.to_status());
         assert_eq!(received.to_status(), sent.to_status());

@@ -75,7 +75,10 @@ impl Object {
         let revision_at = find_revision(&bytes).ok_or_else(|| Error::internal("a stored object has no version"))?;
         let object = Object { key, revision, header: Arc::new(Header::of(&value, fields)), bytes, revision_at };
         if value["metadata"]["resourceVersion"] != revision.to_string() {
-            return Err(Error::internal(format!("stored object {} is not at revision {revision}", object.key.durable())));
+            return Err(Error::internal(format!(
+                "stored object {} is not at revision {revision}",
+                object.key.durable()
+            )));
         }
         Ok(object)
     }
@@ -191,8 +194,10 @@ mod tests {
 
     #[test]
     fn a_revision_is_spliced_into_its_own_place_only() {
-        let trap = json!({"resourceVersion": "0", "metadata": {"resourceVersion": "0"}, "q": "\\\"resourceVersion\":\"0\""});
-        let value = json!({"data": trap, "metadata": {"annotations": trap["metadata"], "labels": {"a": "b"}, "uid": "u"}});
+        let trap =
+            json!({"resourceVersion": "0", "metadata": {"resourceVersion": "0"}, "q": "\\\"resourceVersion\":\"0\""});
+        let value =
+            json!({"data": trap, "metadata": {"annotations": trap["metadata"], "labels": {"a": "b"}, "uid": "u"}});
         let spliced = object(value.clone()).at_revision(1234);
         let mut expected = value;
         expected["metadata"]["resourceVersion"] = json!("1234");

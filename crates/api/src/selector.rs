@@ -201,8 +201,13 @@ fn parse_requirement(term: &str) -> Result<Requirement, String> {
         return Ok(Requirement { key: label_key(term)?, operator: Operator::Exists, values: Vec::new() });
     };
     let (key, rest) = term.split_at(at);
-    let forms =
-        [("!=", Operator::NotIn), ("==", Operator::In), ("=", Operator::In), (">", Operator::GreaterThan), ("<", Operator::LessThan)];
+    let forms = [
+        ("!=", Operator::NotIn),
+        ("==", Operator::In),
+        ("=", Operator::In),
+        (">", Operator::GreaterThan),
+        ("<", Operator::LessThan),
+    ];
     let (operator, value) = forms
         .into_iter()
         .find_map(|(sign, operator)| rest.strip_prefix(sign).map(|value| (operator, value.trim())))
@@ -288,7 +293,9 @@ mod tests {
     #[test]
     fn every_form_of_a_label_term_matches_as_upstream() {
         let labels = [("app", "web"), ("tier", "3")];
-        for selector in ["", "app=web", "app==web", "app", "!x", "x!=y", "app in (web, db)", "x notin (y)", "tier>2,tier<4"] {
+        for selector in
+            ["", "app=web", "app==web", "app", "!x", "x!=y", "app in (web, db)", "x notin (y)", "tier>2,tier<4"]
+        {
             check(selector, &labels, true);
         }
         for selector in ["app=db", "app!=web", "x", "!app", "app notin (web)", "tier>3", "app=web,x=y", "app in(db)"] {

@@ -74,7 +74,7 @@ impl Object {
         let value: Value = serde_json::from_slice(&bytes).map_err(Error::internal)?;
         let revision_at = find_revision(&bytes).ok_or_else(|| Error::internal("a stored object has no version"))?;
         let object = Object { key, revision, header: Arc::new(Header::of(&value, fields)), bytes, revision_at };
-        if value["metadata"]["resourceVersion"] != revision.to_string() {
+        if value["metadata"]["resourceVersion"].as_str() != Some(revision.to_string().as_str()) {
             return Err(Error::internal(format!(
                 "stored object {} is not at revision {revision}",
                 object.key.durable()

@@ -2,6 +2,9 @@
 //!
 //! Invariant: knows no kind of object.
 
+pub mod logs;
+pub mod metrics;
+pub mod signals;
 mod supervisor;
 
 pub use supervisor::{Died, Phase, Stop, Supervisor, Tasks};

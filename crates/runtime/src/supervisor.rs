@@ -97,7 +97,13 @@ impl Tasks {
 #[derive(Default)]
 pub struct Supervisor {
     stops: [Stop; 3],
-    running: Vec<(Phase, &'static str, tokio::task::JoinHandle<Result<(), String>>)>,
+    running: Vec<Running>,
+}
+
+struct Running {
+    phase: Phase,
+    task: &'static str,
+    handle: tokio::task::JoinHandle<Result<(), String>>,
 }
 
 impl Supervisor {
@@ -119,7 +125,7 @@ impl Supervisor {
                 Err(panic) => Err(format!("panicked: {}", panic_text(&*panic))),
             }
         };
-        self.running.push((phase, name, tokio::spawn(guarded)));
+        self.running.push(Running { phase, task: name, handle: tokio::spawn(guarded) });
     }
 
     /// The stop of a phase, for parts that are not tasks of their own.
@@ -141,7 +147,7 @@ impl Supervisor {
         let mut outcome = death.map_or(Ok(()), Err);
         for phase in Phase::ORDER {
             self.stops[phase as usize].stop();
-            for (_, task, handle) in self.running.extract_if(.., |(p, _, _)| *p == phase) {
+            for Running { task, handle, .. } in self.running.extract_if(.., |running| running.phase == phase) {
                 let ended = tokio::time::timeout_at(deadline, handle).await;
                 let why = match ended {
                     Ok(Ok(Ok(()))) => continue,
@@ -159,13 +165,13 @@ impl Supervisor {
 }
 
 /// Completes when any task ends, and takes it out. Pending while there is none.
-async fn first_death(running: &mut Vec<(Phase, &'static str, tokio::task::JoinHandle<Result<(), String>>)>) -> Died {
+async fn first_death(running: &mut Vec<Running>) -> Died {
     if running.is_empty() {
         return std::future::pending().await;
     }
-    let handles = running.iter_mut().map(|(_, _, handle)| handle);
+    let handles = running.iter_mut().map(|running| &mut running.handle);
     let (ended, index, _) = futures::future::select_all(handles).await;
-    let (_, task, _) = running.remove(index);
+    let Running { task, .. } = running.remove(index);
     let why = match ended {
         Ok(Ok(())) => "without being told to stop".to_owned(),
         Ok(Err(why)) => why,

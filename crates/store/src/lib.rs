@@ -1,1 +1,22 @@
-//! store
+//! The store of one partition: a growing sequence of revisions, each one transaction.
+//!
+//! A commit is durable, then visible to readers and watchers, then acknowledged, in this order. Reads are served from
+//! immutable snapshots in memory; the disk is read only when the store is opened.
+//! Invariant: no lock is held across an await, and nothing but the writer's own thread touches the disk.
+//! Knows nothing about HTTP, kinds or permissions.
+
+mod event;
+mod open_error;
+mod scope;
+mod snapshot;
+mod store;
+mod transaction;
+mod watch;
+
+pub use event::{Delivery, Event, EventKind};
+pub use open_error::OpenError;
+pub use scope::Scope;
+pub use snapshot::Snapshot;
+pub use store::{FieldsOf, Limits, Stats, Store, TooOld};
+pub use transaction::{Change, Class, CommitError, Expect, Write};
+pub use watch::{Watch, WatchEnded};

@@ -1,1 +1,25 @@
-//! kit
+//! The test kit: real `ursa server` processes, a real containerd, kubectl, and waiting on conditions.
+//!
+//! Everything that is started has a fresh directory and ends when its value is dropped. After a failed test the
+//! directory stays, and its path is printed.
+
+mod answer;
+mod containerd;
+mod kubectl;
+mod scratch;
+mod server;
+mod wait;
+
+pub use answer::{Answer, run};
+pub use containerd::{Containerd, Task};
+pub use kubectl::{Kubectl, Lines};
+pub use scratch::Scratch;
+pub use server::{Options, Server, Tenant, ursa};
+pub use wait::wait_for;
+
+use std::path::{Path, PathBuf};
+
+/// A file of the checkout that the tests were built in.
+fn checkout(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}

@@ -1,0 +1,115 @@
+//! A containerd of the test's own, as `hack/up.sh` starts one.
+
+use crate::{Scratch, checkout};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A running containerd. Dropping it ends every pod and container of it.
+#[derive(Debug)]
+pub struct Containerd {
+    dir: Scratch,
+}
+
+/// A running container: equal only to itself, not to another run of the same one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Task {
+    pub container: String,
+    pub pid: u32,
+    /// In clock ticks since boot.
+    pub started: u64,
+}
+
+impl Containerd {
+    /// Why none can be started here; `None` where it can.
+    pub fn missing() -> Option<&'static str> {
+        let there =
+            |program: &str| Command::new("which").arg(program).output().is_ok_and(|found| found.status.success());
+        if std::fs::metadata("/proc/self").map(|process| process.uid()).ok() != Some(0) {
+            Some("containers need root")
+        } else if !there("containerd") || !there("runc") || !Path::new("/usr/lib/cni/bridge").exists() {
+            Some("there is no containerd: run hack/deps.sh")
+        } else if !there("kubectl") {
+            Some("there is no kubectl: run hack/deps.sh")
+        } else {
+            None
+        }
+    }
+
+    /// Starts one in a fresh directory, with the images `ursa.local/pause:1`, `ursa.local/web:1` and `ursa.local/web:2`.
+    pub async fn start() -> Containerd {
+        let containerd = Containerd { dir: Scratch::new() };
+        let started = script("start", containerd.dir());
+        assert!(started.status.success(), "containerd: {}", String::from_utf8_lossy(&started.stderr));
+        containerd
+    }
+
+    /// The data directory, which a server on this containerd shares.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("containerd/containerd.sock")
+    }
+
+    /// As `ursa server --container-runtime-endpoint` takes it.
+    pub fn endpoint(&self) -> String {
+        format!("containerd,container,unix://{}", self.socket().display())
+    }
+
+    /// The running containers, pods' sandboxes included, in order.
+    pub fn tasks(&self) -> Vec<Task> {
+        let listed = Command::new("ctr")
+            .args(["--namespace", "k8s.io", "--address"])
+            .arg(self.socket())
+            .args(["tasks", "list"])
+            .output()
+            .expect("there is ctr");
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let mut tasks: Vec<Task> = listed.lines().filter_map(task).collect();
+        tasks.sort();
+        tasks
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        let stopped = script("stop", self.dir());
+        if !stopped.status.success() {
+            eprintln!("containerd: {}", String::from_utf8_lossy(&stopped.stderr));
+        }
+    }
+}
+
+/// One line of `ctr tasks list`: container, pid and status.
+fn task(line: &str) -> Option<Task> {
+    let [container, pid, "RUNNING"] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let started = stat.rsplit_once(") ")?.1.split(' ').nth(19)?;
+    Some(Task { container: container.to_owned(), pid: pid.parse().ok()?, started: started.parse().ok()? })
+}
+
+fn script(verb: &str, dir: &Path) -> Output {
+    Command::new(checkout("hack/containerd.sh")).arg(verb).arg(dir).output().expect("hack/containerd.sh runs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_containerd_leaves_nothing_behind() {
+        if let Some(why) = Containerd::missing() {
+            return println!("skipped: {why}");
+        }
+        let containerd = Containerd::start().await;
+        let dir = containerd.dir().to_owned();
+        let bridge = std::fs::read_to_string(dir.join("containerd/bridge")).expect("it has a bridge");
+        let bridge = Path::new("/sys/class/net").join(bridge.trim());
+        assert!(bridge.exists() && containerd.tasks().is_empty());
+        drop(containerd);
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
+        assert!(!bridge.exists() && !dir.exists() && !mounts.contains(&*dir.to_string_lossy()));
+    }
+}

@@ -1,0 +1,221 @@
+//! `ursa server` as a process of its own, on a free port, with a fresh data directory.
+
+use crate::{Answer, Containerd, Kubectl, Scratch, run, wait_for};
+use bytes::Bytes;
+use client::Client;
+use http::Request;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// A debug build on a busy machine is ready well within this.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A server drains and syncs well within this.
+const EXIT_DEADLINE: Duration = Duration::from_secs(40);
+
+/// Of a server's log, when a test fails; the rest is in the directory that stays.
+const LOG_LINES_SHOWN: usize = 30;
+
+/// How a server is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    data_dir: Option<PathBuf>,
+    args: Vec<String>,
+}
+
+impl Options {
+    /// Without a node: nothing runs pods.
+    pub fn without_node() -> Options {
+        Options::default().arg("--node-agent=false")
+    }
+
+    /// With this machine as its node, on the containerd's data directory.
+    pub fn on(containerd: &Containerd) -> Options {
+        let options = Options { data_dir: Some(containerd.dir().to_owned()), args: Vec::new() };
+        options.arg("--container-runtime-endpoint").arg(containerd.endpoint())
+    }
+
+    /// One more argument of the command line.
+    pub fn arg(mut self, arg: impl Into<String>) -> Options {
+        self.args.push(arg.into());
+        self
+    }
+}
+
+/// A running server. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Server {
+    options: Options,
+    /// What is not asked for elsewhere lies here; the log always.
+    scratch: Scratch,
+    port: u16,
+    child: Child,
+}
+
+/// One tenant of a server.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    pub name: String,
+    /// As an administrator of the tenant.
+    pub kubectl: Kubectl,
+}
+
+impl Server {
+    /// Starts a server and waits until it is ready.
+    pub async fn start(options: Options) -> Server {
+        let scratch = Scratch::new();
+        let options = Options { data_dir: Some(options.data_dir.unwrap_or_else(|| scratch.join("data"))), ..options };
+        let child = spawn(&options, 0, &scratch);
+        let mut server = Server { options, scratch, port: 0, child };
+        server.ready().await;
+        server
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        self.options.data_dir.as_deref().expect("set at the start")
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the server has logged until now.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.scratch.join("ursa.log")).expect("the log was made at the start")
+    }
+
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.data_dir().join("admin.kubeconfig")
+    }
+
+    /// kubectl of the cluster's administrator.
+    pub fn admin(&self) -> Kubectl {
+        Kubectl::new(self.admin_kubeconfig(), self.scratch.path())
+    }
+
+    /// A client of the cluster's administrator. It belongs to the caller's tokio runtime.
+    pub fn client(&self) -> Client {
+        Client::from_kubeconfig(&self.admin_kubeconfig()).expect("a ready server has written its kubeconfig")
+    }
+
+    /// Runs `ursa` as the cluster's administrator.
+    pub async fn ursa(&self, args: &[&str]) -> Answer {
+        run(binary(), args, &[("KUBECONFIG", self.admin_kubeconfig().as_os_str())], "").await
+    }
+
+    /// Makes a tenant and waits until pods can be created in its default namespace.
+    pub async fn tenant(&self, name: &str) -> Tenant {
+        self.ursa(&["tenant", "create", name]).await.ok();
+        let tenant = self.known_tenant(name).await;
+        wait_for("the default ServiceAccount", Duration::from_secs(30), async || {
+            let answer = tenant.kubectl.run(&["get", "serviceaccount", "default"], "").await;
+            if answer.code == Some(0) { Ok(()) } else { Err(answer) }
+        })
+        .await;
+        tenant
+    }
+
+    /// A tenant that is there already.
+    pub async fn known_tenant(&self, name: &str) -> Tenant {
+        let kubeconfig = self.scratch.join(&format!("{name}.kubeconfig"));
+        std::fs::write(&kubeconfig, self.ursa(&["kubeconfig", "--tenant", name]).await.ok())
+            .expect("a fresh directory");
+        Tenant { name: name.to_owned(), kubectl: Kubectl::new(kubeconfig, self.scratch.path()) }
+    }
+
+    /// Kills the process as a power loss would, without a chance to finish anything.
+    pub fn kill9(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Starts again on the same data and port, and waits until it is ready.
+    pub async fn restart(&mut self) {
+        self.child = spawn(&self.options, self.port, &self.scratch);
+        self.ready().await;
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        run("kill", &["-TERM", &self.pid().to_string()], &[], "").await.ok();
+        wait_for("the server to end after SIGTERM", EXIT_DEADLINE, async || {
+            self.child.try_wait().expect("a child can be waited for").ok_or("it runs")
+        })
+        .await
+    }
+
+    /// Waits until the server answers ready, and learns its port.
+    async fn ready(&mut self) {
+        let kubeconfig = self.admin_kubeconfig();
+        wait_for("the server to be ready", READY_DEADLINE, async || {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                panic!("ursa server ended with {status}:\n{}", self.log());
+            }
+            let client = Client::from_kubeconfig(&kubeconfig).map_err(|e| e.to_string())?;
+            let request = Request::get("/readyz").body(Bytes::new()).expect("a plain request");
+            let answer = client.request(request).await.map_err(|e| format!("{e}\n{}", self.log()))?;
+            if answer.status() == 200 { Ok(()) } else { Err(format!("{}\n{}", answer.status(), self.log())) }
+        })
+        .await;
+        let server = client::Kubeconfig::read(&kubeconfig).expect("it was read just now").server;
+        self.port = port(&server).unwrap_or_else(|| panic!("{server} names no port"));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- the end of ursa.log\n{}", lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n"));
+        }
+    }
+}
+
+/// Runs `ursa` to its end, without a kubeconfig.
+pub async fn ursa(args: &[&str]) -> Answer {
+    run(binary(), args, &[("KUBECONFIG", "/nonexistent".as_ref())], "").await
+}
+
+fn spawn(options: &Options, port: u16, scratch: &Scratch) -> Child {
+    let log = open_log(&scratch.join("ursa.log"));
+    Command::new(binary())
+        .args(["server", "--secure-port", &port.to_string(), "--data-dir"])
+        .arg(options.data_dir.as_deref().expect("set at the start"))
+        .args(&options.args)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a file can be shared"))
+        .stderr(log)
+        .spawn()
+        .expect("the binary was found")
+}
+
+fn open_log(path: &Path) -> File {
+    OpenOptions::new().create(true).append(true).open(path).expect("a fresh directory")
+}
+
+fn port(url: &str) -> Option<u16> {
+    url.strip_prefix("https://")?.split('/').next()?.rsplit_once(':')?.1.parse().ok()
+}
+
+/// `$URSA_BIN`, or the `ursa` that was built beside the tests.
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("URSA_BIN") {
+        return PathBuf::from(path);
+    }
+    let test = std::env::current_exe().expect("a test has an executable");
+    let built = test.ancestors().skip(1).take(2).map(|dir| dir.join("ursa")).find(|path| path.exists());
+    built.unwrap_or_else(|| panic!("there is no ursa beside {}: build it with cargo build -p ursa", test.display()))
+}

@@ -1,24 +1,396 @@
 //! Rules that hold for objects of every kind: metadata, the separation of status, the counting of generations.
+//!
+//! Checks run as often as upstream runs them, so that a fault in metadata appears as many times in the causes of an
+//! update.
 
-use crate::NameRule;
+use crate::causes::{Causes, Path};
+use crate::names::{self, by_rule};
+use crate::value::{int, is_empty, is_true, keep, list, members, remove, set, text};
+use crate::{Change, NameRule, Strategy, strategy};
 use api::{Cause, Kind};
 use serde_json::Value;
 
+/// What annotations of one object may weigh, keys and values.
+const ANNOTATION_BYTES_MAX: usize = 256 << 10;
+const MANAGER_BYTES_MAX: usize = 128;
+const METADATA: Path = Path::new("metadata");
+
+/// Makes a new object of what a client sent, as far as that takes neither time nor randomness.
+pub fn prepare_create(kind: &Kind, value: &mut Value) {
+    let strategy = strategy(kind);
+    for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        remove(&mut value["metadata"], field);
+    }
+    if let Some(status) = new_status(kind, strategy) {
+        set(value, "status", status());
+    }
+    if strategy.generation.is_some() {
+        set(&mut value["metadata"], "generation", 1);
+    }
+    (strategy.prepare_create)(value);
+}
+
+/// Leaves of an update what it may change, and counts generations.
+pub fn prepare_update(kind: &Kind, new: &mut Value, old: &Value) {
+    let strategy = strategy(kind);
+    keep_system_metadata(new, old);
+    if new_status(kind, strategy).is_some() {
+        keep(new, old, "status");
+    }
+    (strategy.prepare_update)(new, old);
+    if strategy.generation.is_some_and(|changed| changed(new, old)) {
+        let generation = int(&old["metadata"]["generation"]).unwrap_or(0);
+        set(&mut new["metadata"], "generation", generation.saturating_add(1));
+    }
+}
+
+/// Leaves of an update through the status subresource what it may change.
+pub fn prepare_status_update(kind: &Kind, new: &mut Value, old: &Value) {
+    let strategy = strategy(kind);
+    keep_system_metadata(new, old);
+    let kept = |field: &String| !matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "status");
+    let fields =
+        |value: &Value| -> Vec<String> { value.as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect() };
+    for field in fields(new).iter().chain(&fields(old)).filter(|f| kept(f)) {
+        keep(new, old, field);
+    }
+    for field in strategy.status_keeps {
+        keep(&mut new["metadata"], &old["metadata"], field);
+    }
+    (strategy.prepare_status)(new, old);
+}
+
+/// Leaves of an update through another subresource what it may change. `false` if the kind has no such subresource.
+pub fn prepare_subresource_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Value) -> bool {
+    let Some(change) = change(kind, subresource) else { return false };
+    keep_system_metadata(new, old);
+    (change.prepare)(new, old);
+    true
+}
+
+/// What is wrong with a new object.
+pub fn validate_create(kind: &Kind, value: &Value) -> Vec<Cause> {
+    let strategy = strategy(kind);
+    Causes::of(|causes| as_new(kind, strategy, value, causes))
+}
+
+/// What is wrong with an update.
+pub fn validate_update(kind: &Kind, new: &Value, old: &Value) -> Vec<Cause> {
+    let strategy = strategy(kind);
+    Causes::of(|causes| {
+        common_update(kind, strategy, new, old, causes);
+        if strategy.update_revalidates {
+            as_new(kind, strategy, new, causes);
+        }
+        causes.extend((strategy.validate_update)(new, old));
+    })
+}
+
+/// What is wrong with an update through the status subresource.
+pub fn validate_status_update(kind: &Kind, new: &Value, old: &Value) -> Vec<Cause> {
+    let strategy = strategy(kind);
+    Causes::of(|causes| {
+        common_update(kind, strategy, new, old, causes);
+        causes.extend((strategy.validate_status)(new, old));
+    })
+}
+
+/// What is wrong with an update through another subresource.
+pub fn validate_subresource_update(kind: &Kind, subresource: &str, new: &Value, old: &Value) -> Vec<Cause> {
+    Causes::of(|causes| {
+        common_update(kind, strategy(kind), new, old, causes);
+        causes.extend(change(kind, subresource).map(|c| (c.validate)(new, old)).unwrap_or_default());
+    })
+}
+
 /// What is wrong with the metadata of an object, apart from changes to it.
-pub fn object_meta_causes(_meta: &Value, _namespaced: bool, _rule: NameRule) -> Vec<Cause> {
-    Vec::new()
+pub fn object_meta_causes(meta: &Value, namespaced: bool, rule: NameRule) -> Vec<Cause> {
+    Causes::of(|causes| {
+        let at = METADATA;
+        let generate = text(&meta["generateName"]);
+        if !generate.is_empty() {
+            causes.each_invalid(&at.child("generateName"), generate, by_rule(rule, generate, true));
+        }
+        match text(&meta["name"]) {
+            "" => causes.required(&at.child("name"), "name or generateName is required"),
+            name => causes.each_invalid(&at.child("name"), name, by_rule(rule, name, false)),
+        }
+        match text(&meta["namespace"]) {
+            "" if namespaced => causes.required(&at.child("namespace"), ""),
+            "" => {}
+            namespace if namespaced => {
+                causes.each_invalid(&at.child("namespace"), namespace, names::dns_label(namespace));
+            }
+            _ => causes.forbidden(&at.child("namespace"), "not allowed on this type"),
+        }
+        causes.not_negative(&at.child("generation"), &meta["generation"]);
+        labels(&meta["labels"], &at.child("labels"), causes);
+        annotations(&meta["annotations"], &at.child("annotations"), causes);
+        owner_references(&meta["ownerReferences"], causes);
+        finalizers(&meta["finalizers"], causes);
+        managed_fields(&meta["managedFields"], causes);
+    })
 }
 
 /// What an update may not change in metadata.
-pub fn object_meta_update_causes(_new: &Value, _old: &Value) -> Vec<Cause> {
-    Vec::new()
+pub fn object_meta_update_causes(new: &Value, old: &Value) -> Vec<Cause> {
+    Causes::of(|causes| {
+        let at = METADATA;
+        let (new, old) = (&new["metadata"], &old["metadata"]);
+        if !old["deletionTimestamp"].is_null() {
+            let added: Vec<&str> =
+                list(&new["finalizers"]).iter().filter(|f| !list(&old["finalizers"]).contains(f)).map(text).collect();
+            if !added.is_empty() {
+                let why = "no new finalizers can be added if the object is being deleted, found new finalizers";
+                let added: Vec<String> = added.iter().map(|f| format!("{f:?}")).collect();
+                causes.forbidden(&at.child("finalizers"), &format!("{why} []string{{{}}}", added.join(", ")));
+            }
+        }
+        if text(&new["resourceVersion"]).is_empty() {
+            causes.invalid(&at.child("resourceVersion"), "", "must be specified for an update");
+        }
+        if int(&new["generation"]) < int(&old["generation"]) {
+            causes.invalid(&at.child("generation"), &new["generation"], "must not be decremented");
+        }
+        for field in
+            ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"]
+        {
+            if new[field] != old[field] && !(is_empty(&new[field]) && is_empty(&old[field])) {
+                causes.immutable(&at.child(field), &new[field]);
+            }
+        }
+        labels(&new["labels"], &at.child("labels"), causes);
+        annotations(&new["annotations"], &at.child("annotations"), causes);
+        owner_references(&new["ownerReferences"], causes);
+        managed_fields(&new["managedFields"], causes);
+    })
 }
 
-/// Makes a new object of what a client sent.
-pub fn prepare_create(_kind: &Kind, _value: &mut Value) {}
+/// Labels: keys and values.
+pub(crate) fn labels(labels: &Value, at: &Path, causes: &mut Causes) {
+    for (key, value) in members(labels) {
+        causes.each_invalid(at, key, names::label_key(key));
+        causes.each_invalid(at, text(value), names::label_value(text(value)));
+    }
+}
 
-/// Leaves of an update what it may change, and counts generations.
-pub fn prepare_update(_kind: &Kind, _new: &mut Value, _old: &Value) {}
+/// Annotations: keys, and the weight of all.
+pub(crate) fn annotations(annotations: &Value, at: &Path, causes: &mut Causes) {
+    let mut bytes = 0;
+    for (key, value) in members(annotations) {
+        causes.each_invalid(at, key, names::qualified_name(&key.to_lowercase()));
+        bytes += key.len() + text(value).len();
+    }
+    if bytes > ANNOTATION_BYTES_MAX {
+        causes.too_long(at, ANNOTATION_BYTES_MAX);
+    }
+}
 
-/// Leaves of an update through the status subresource what it may change.
-pub fn prepare_status_update(_kind: &Kind, _new: &mut Value, _old: &Value) {}
+/// Whether anything but metadata and status differs: generations of kinds whose content is not a spec.
+pub(crate) fn content_changed(new: &Value, old: &Value) -> bool {
+    let content = |value: &Value| {
+        let mut content = value.clone();
+        ["metadata", "status", "apiVersion", "kind"].iter().for_each(|field| remove(&mut content, field));
+        content
+    };
+    content(new) != content(old)
+}
+
+/// Whether the spec differs.
+pub(crate) fn spec_changed(new: &Value, old: &Value) -> bool {
+    new["spec"] != old["spec"]
+}
+
+fn change(kind: &Kind, subresource: &str) -> Option<&'static Change> {
+    strategy(kind).subresources.iter().find(|(name, _)| *name == subresource).map(|(_, change)| change)
+}
+
+fn new_status(kind: &Kind, strategy: &Strategy) -> Option<fn() -> Value> {
+    strategy.new_status.filter(|_| kind.subresource("status").is_some())
+}
+
+/// What the system wrote into metadata stays, and comes back where a client left it out.
+fn keep_system_metadata(new: &mut Value, old: &Value) {
+    let (meta, old) = (&mut new["metadata"], &old["metadata"]);
+    remove(meta, "selfLink");
+    keep(meta, old, "generation");
+    for field in ["uid", "creationTimestamp", "deletionGracePeriodSeconds"] {
+        if is_empty(&meta[field]) {
+            keep(meta, old, field);
+        }
+    }
+    if !old["deletionTimestamp"].is_null() {
+        keep(meta, old, "deletionTimestamp");
+    }
+}
+
+fn as_new(kind: &Kind, strategy: &Strategy, value: &Value, causes: &mut Causes) {
+    causes.extend(object_meta_causes(&value["metadata"], kind.namespaced(), strategy.name_rule));
+    known_finalizers(strategy, value, causes);
+    causes.extend((strategy.validate)(value));
+}
+
+/// What upstream checks of every update, and once more in the strategy's own check of metadata.
+fn common_update(kind: &Kind, strategy: &Strategy, new: &Value, old: &Value, causes: &mut Causes) {
+    causes.extend(object_meta_causes(&new["metadata"], kind.namespaced(), NameRule::PathSegment));
+    causes.extend(object_meta_update_causes(new, old));
+    causes.extend(object_meta_update_causes(new, old));
+    known_finalizers(strategy, new, causes);
+}
+
+fn known_finalizers(strategy: &Strategy, value: &Value, causes: &mut Causes) {
+    let at = METADATA.child("finalizers");
+    for (i, finalizer) in
+        list(&value["metadata"]["finalizers"]).iter().enumerate().filter(|_| strategy.known_finalizers)
+    {
+        if !text(finalizer).contains('/') && !matches!(text(finalizer), "kubernetes" | "orphan" | "foregroundDeletion")
+        {
+            causes.invalid(
+                &at.index(i),
+                finalizer,
+                "name is neither a standard finalizer name nor is it fully qualified",
+            );
+        }
+    }
+}
+
+fn finalizers(finalizers: &Value, causes: &mut Causes) {
+    let at = METADATA.child("finalizers");
+    for finalizer in list(finalizers) {
+        causes.each_invalid(&at, text(finalizer), names::label_key(text(finalizer)));
+    }
+    let has = |name: &str| list(finalizers).iter().any(|f| f == name);
+    if has("orphan") && has("foregroundDeletion") {
+        causes.invalid(&at, finalizers, "finalizer orphan and foregroundDeletion cannot be both set");
+    }
+}
+
+fn owner_references(owners: &Value, causes: &mut Causes) {
+    let at = METADATA.child("ownerReferences");
+    let mut controller = None;
+    for owner in list(owners) {
+        let (api_version, kind) = (text(&owner["apiVersion"]), text(&owner["kind"]));
+        if api_version.is_empty() || api_version.ends_with('/') {
+            causes.invalid(&at.child("apiVersion"), api_version, "version must not be empty");
+        }
+        for field in ["kind", "name", "uid"] {
+            if is_empty(&owner[field]) {
+                causes.invalid(&at.child(field), text(&owner[field]), "must not be empty");
+            }
+        }
+        if (api_version, kind) == ("v1", "Event") {
+            causes.invalid(&at, owner, "/v1, Kind=Event is disallowed from being an owner");
+        }
+        if is_true(&owner["controller"]) {
+            let name = format!("{kind}/{}", text(&owner["name"]));
+            match &controller {
+                Some(first) => {
+                    let why = "Only one reference can have Controller set to true. Found \"true\" in references for";
+                    causes.invalid(&at, owners, &format!("{why} {first} and {name}"));
+                }
+                None => controller = Some(name),
+            }
+        }
+    }
+}
+
+fn managed_fields(entries: &Value, causes: &mut Causes) {
+    let at = METADATA.child("managedFields");
+    for (i, entry) in list(entries).iter().enumerate() {
+        let at = at.index(i);
+        if !matches!(text(&entry["operation"]), "Apply" | "Update") {
+            causes.invalid(&at.child("operation"), text(&entry["operation"]), "must be `Apply` or `Update`");
+        }
+        if !matches!(text(&entry["fieldsType"]), "" | "FieldsV1") {
+            causes.invalid(&at.child("fieldsType"), &entry["fieldsType"], "must be `FieldsV1`");
+        }
+        let manager = text(&entry["manager"]);
+        if manager.len() > MANAGER_BYTES_MAX {
+            causes.too_long(&at.child("manager"), MANAGER_BYTES_MAX);
+        }
+        if manager.chars().any(char::is_control) {
+            causes.invalid(&at.child("manager"), manager, "should only contain printable characters");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry;
+    use serde_json::json;
+
+    fn kind(group: &str, plural: &str) -> &'static Kind {
+        registry().find(group, "v1", plural).expect("a kind")
+    }
+
+    #[track_caller]
+    fn check(causes: &[Cause], expected: &[&str]) {
+        let found: Vec<String> =
+            causes.iter().map(|c| format!("{} {}", c.reason.replace("FieldValue", ""), c.field)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn faults_of_metadata_name_their_field() {
+        let meta = json!({
+            "name": "A", "namespace": "n", "labels": {"a b": "c d"}, "annotations": {"x y": ""}, "finalizers": ["a/b/c"],
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Pod"}],
+        });
+        let causes = object_meta_causes(&meta, true, NameRule::DnsSubdomain);
+        let expected = [
+            "Invalid metadata.name",
+            "Invalid metadata.labels",
+            "Invalid metadata.labels",
+            "Invalid metadata.annotations",
+            "Invalid metadata.ownerReferences.name",
+            "Invalid metadata.ownerReferences.uid",
+            "Invalid metadata.finalizers",
+        ];
+        check(&causes, &expected);
+        let cluster_scoped = object_meta_causes(&json!({"name": "a", "namespace": "n"}), false, NameRule::Any);
+        check(&cluster_scoped, &["Forbidden metadata.namespace"]);
+        let nameless = object_meta_causes(&json!({"generateName": "A_-"}), true, NameRule::DnsLabel);
+        check(&nameless, &["Invalid metadata.generateName", "Required metadata.name", "Required metadata.namespace"]);
+    }
+
+    #[test]
+    fn annotations_have_a_limit() {
+        let meta = json!({"name": "a", "annotations": {"a": "x".repeat(ANNOTATION_BYTES_MAX)}});
+        check(&object_meta_causes(&meta, false, NameRule::Any), &["TooLong metadata.annotations"]);
+    }
+
+    #[test]
+    fn an_update_keeps_what_the_system_wrote() {
+        let old = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3, "deletionTimestamp": "d"},
+            "spec": {}, "status": {"phase": "x"}});
+        let mut new =
+            json!({"metadata": {"name": "a", "generation": 9, "selfLink": "s"}, "spec": {}, "status": {"phase": "y"}});
+        prepare_update(kind("", "resourcequotas"), &mut new, &old);
+        assert_eq!(new, old);
+    }
+
+    #[test]
+    fn a_status_update_changes_the_status_and_metadata_alone() {
+        let old = json!({"metadata": {"name": "a", "generation": 3}, "spec": {"a": 1}, "status": {"phase": "x"}});
+        let mut new = json!({"metadata": {"name": "a", "labels": {"l": "m"}}, "spec": {"a": 2}, "data": 1, "status": {"phase": "y"}});
+        prepare_status_update(kind("", "resourcequotas"), &mut new, &old);
+        let expected = json!({"metadata": {"name": "a", "generation": 3, "labels": {"l": "m"}}, "spec": {"a": 1}, "status": {"phase": "y"}});
+        assert_eq!(new, expected);
+    }
+
+    #[test]
+    fn a_fault_in_an_update_appears_as_often_as_upstream_checks_it() {
+        let meta = |label: &str| json!({"metadata": {"name": "a", "namespace": "n", "resourceVersion": "1", "labels": {"a": label}}});
+        let causes = validate_update(kind("", "configmaps"), &meta("c d"), &meta("c"));
+        check(&causes, &["Invalid metadata.labels"; 4]);
+    }
+
+    #[test]
+    fn no_finalizer_comes_to_an_object_that_goes() {
+        let object = |finalizers: Value| json!({"metadata": {"name": "a", "resourceVersion": "1", "deletionTimestamp": "d", "finalizers": finalizers}});
+        let causes = object_meta_update_causes(&object(json!(["a/b", "a/c"])), &object(json!(["a/b"])));
+        check(&causes, &["Forbidden metadata.finalizers"]);
+        assert!(object_meta_update_causes(&object(json!([])), &object(json!(["a/b"]))).is_empty());
+    }
+}

@@ -5,17 +5,20 @@
 //! are arguments.
 
 pub mod admission;
+mod causes;
 mod convert;
 mod fields;
 pub mod generic;
+mod names;
 mod registry;
 mod rows;
 pub mod scale;
 mod strategy;
 mod table;
+mod value;
 
 pub use convert::convert;
 pub use fields::field_selector;
 pub use registry::{Group, Registry, registry};
-pub use strategy::{Deletion, NameRule, Strategy, strategy};
+pub use strategy::{Change, Deletion, NameRule, Strategy, strategy};
 pub use table::{Column, Description, IncludeObject, table};

@@ -1,7 +1,7 @@
 //! What differs from kind to kind, as plain functions and flags. A kind without needs has [`Strategy::PLAIN`].
 //!
 //! The order of a write: conform, declarative defaults, `defaults`, `generic::prepare_…` (which calls the strategy's own
-//! `prepare_…`), admission, `generic::object_meta_…causes`, `validate…`.
+//! `prepare_…`), admission, and `generic::validate_…` (which calls the strategy's own `validate…`).
 
 use crate::table::{self, Column};
 use api::{Cause, Kind, Timestamp};
@@ -17,10 +17,18 @@ pub struct Strategy {
     pub prepare_update: fn(new: &mut Value, old: &Value),
     /// After the generic rule, which leaves only the status of `new`.
     pub prepare_status: fn(new: &mut Value, old: &Value),
+    /// What is wrong with an object, apart from its metadata.
     pub validate: fn(&Value) -> Vec<Cause>,
-    /// Includes what `validate` finds, where upstream does so.
+    /// What is wrong with a change, beyond what `validate` finds in its result.
     pub validate_update: fn(new: &Value, old: &Value) -> Vec<Cause>,
+    /// What is wrong with a status, or its change.
     pub validate_status: fn(new: &Value, old: &Value) -> Vec<Cause>,
+    /// Whether an update's result is also checked as if it were new (metadata and `validate`).
+    pub update_revalidates: bool,
+    /// Whether finalizers without a domain must be among those that Kubernetes knows.
+    pub known_finalizers: bool,
+    /// Subresources other than status and scale that change the object.
+    pub subresources: &'static [(&'static str, Change)],
     pub columns: &'static [Column],
     /// The cells of an object, as many as there are columns.
     pub row: fn(&Value, now: Timestamp) -> Vec<Value>,
@@ -39,6 +47,14 @@ pub struct Strategy {
     pub deletion: Deletion,
     /// Whether a delete that says nothing about dependents leaves them.
     pub orphans_dependents: bool,
+}
+
+/// A change through a subresource.
+#[derive(Clone, Copy)]
+pub struct Change {
+    /// Leaves of `new` only what this subresource may change.
+    pub prepare: fn(new: &mut Value, old: &Value),
+    pub validate: fn(new: &Value, old: &Value) -> Vec<Cause>,
 }
 
 /// How objects of a kind end.
@@ -75,6 +91,9 @@ impl Strategy {
         validate: |_| Vec::new(),
         validate_update: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),
+        update_revalidates: true,
+        known_finalizers: true,
+        subresources: &[],
         columns: table::DEFAULT_COLUMNS,
         row: table::default_row,
         name_rule: NameRule::DnsSubdomain,

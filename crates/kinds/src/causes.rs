@@ -1,0 +1,207 @@
+//! What is wrong with an object: field paths that cost nothing until a cause is written, and the causes themselves in
+//! upstream's words.
+
+use api::Cause;
+use serde::Serialize;
+use std::fmt;
+
+/// Where in an object: a chain on the stack, printed only when a cause needs it.
+#[derive(Clone, Copy)]
+pub(crate) struct Path<'a> {
+    parent: Option<&'a Path<'a>>,
+    part: Part<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    Field(&'a str),
+    Index(usize),
+    Key(&'a str),
+}
+
+impl<'a> Path<'a> {
+    /// A field at the top of an object.
+    pub const fn new(field: &'a str) -> Path<'a> {
+        Path { parent: None, part: Part::Field(field) }
+    }
+
+    /// `self.field`
+    pub const fn child(&'a self, field: &'a str) -> Path<'a> {
+        Path { parent: Some(self), part: Part::Field(field) }
+    }
+
+    /// `self[3]`
+    pub const fn index(&'a self, index: usize) -> Path<'a> {
+        Path { parent: Some(self), part: Part::Index(index) }
+    }
+
+    /// `self[key]`
+    pub const fn key(&'a self, key: &'a str) -> Path<'a> {
+        Path { parent: Some(self), part: Part::Key(key) }
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.fmt(f)?;
+        }
+        match self.part {
+            Part::Field(field) if self.parent.is_some() => write!(f, ".{field}"),
+            Part::Field(field) => f.write_str(field),
+            Part::Index(index) => write!(f, "[{index}]"),
+            Part::Key(key) => write!(f, "[{key}]"),
+        }
+    }
+}
+
+/// A growing list of causes.
+#[derive(Default)]
+pub(crate) struct Causes(Vec<Cause>);
+
+impl Causes {
+    pub fn new() -> Causes {
+        Causes::default()
+    }
+
+    /// Runs a check that adds its causes, and answers with them.
+    pub fn of(check: impl FnOnce(&mut Causes)) -> Vec<Cause> {
+        let mut causes = Causes::new();
+        check(&mut causes);
+        causes.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn into_vec(self) -> Vec<Cause> {
+        self.0
+    }
+
+    pub fn extend(&mut self, causes: impl IntoIterator<Item = Cause>) {
+        self.0.extend(causes);
+    }
+
+    /// A field must be there. `why` may be empty.
+    pub fn required(&mut self, at: &Path, why: &str) {
+        self.add("FieldValueRequired", at, with("Required value", why));
+    }
+
+    /// A value that does not meet a rule.
+    pub fn invalid(&mut self, at: &Path, value: impl Serialize, why: &str) {
+        self.add("FieldValueInvalid", at, with(&format!("Invalid value: {}", shown(value)), why));
+    }
+
+    /// One cause for each problem of a value.
+    pub fn each_invalid(&mut self, at: &Path, value: &str, problems: impl IntoIterator<Item = String>) {
+        for problem in problems {
+            self.invalid(at, value, &problem);
+        }
+    }
+
+    /// A value outside a closed set.
+    pub fn unsupported(&mut self, at: &Path, value: impl Serialize, supported: &[&str]) {
+        let list: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+        let mut message = format!("Unsupported value: {}", shown(value));
+        if !list.is_empty() {
+            message = format!("{message}: supported values: {}", list.join(", "));
+        }
+        self.add("FieldValueNotSupported", at, message);
+    }
+
+    /// A field that may not be there, or may not change. `why` may be empty.
+    pub fn forbidden(&mut self, at: &Path, why: &str) {
+        self.add("FieldValueForbidden", at, with("Forbidden", why));
+    }
+
+    /// A value that an earlier item has.
+    pub fn duplicate(&mut self, at: &Path, value: impl Serialize) {
+        self.add("FieldValueDuplicate", at, format!("Duplicate value: {}", shown(value)));
+    }
+
+    /// A reference to something that is not there.
+    pub fn not_found(&mut self, at: &Path, value: impl Serialize) {
+        self.add("FieldValueNotFound", at, format!("Not found: {}", shown(value)));
+    }
+
+    /// A text of more than `max` bytes.
+    pub fn too_long(&mut self, at: &Path, max: usize) {
+        self.add("FieldValueTooLong", at, format!("Too long: may not be more than {max} bytes"));
+    }
+
+    /// A list of more than `max` items.
+    pub fn too_many(&mut self, at: &Path, actual: usize, max: usize) {
+        let items = if max == 1 { "item" } else { "items" };
+        self.add("FieldValueTooMany", at, format!("Too many: {actual}: must have at most {max} {items}"));
+    }
+
+    /// A field that may not change once it is there.
+    pub fn immutable(&mut self, at: &Path, value: impl Serialize) {
+        self.invalid(at, value, "field is immutable");
+    }
+
+    /// A number below zero.
+    pub fn not_negative(&mut self, at: &Path, value: &serde_json::Value) {
+        if let Some(number) = value.as_i64().filter(|n| *n < 0) {
+            self.invalid(at, number, "must be greater than or equal to 0");
+        }
+    }
+
+    /// One of a closed set of texts; `required` tells whether nothing is a fault of its own.
+    pub fn one_of(&mut self, at: &Path, value: &serde_json::Value, supported: &[&str]) {
+        let text = value.as_str().unwrap_or_default();
+        if !supported.contains(&text) {
+            self.unsupported(at, text, supported);
+        }
+    }
+
+    fn add(&mut self, reason: &str, at: &Path, message: String) {
+        self.0.push(Cause { reason: reason.to_owned(), message, field: at.to_string() });
+    }
+}
+
+fn with(what: &str, why: &str) -> String {
+    if why.is_empty() { what.to_owned() } else { format!("{what}: {why}") }
+}
+
+fn shown(value: impl Serialize) -> String {
+    serde_json::to_string(&value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_print_as_upstream_prints_them() {
+        let spec = Path::new("spec");
+        let containers = spec.child("containers");
+        let limits = containers.index(2);
+        let limits = limits.child("limits");
+        assert_eq!(limits.key("cpu").to_string(), "spec.containers[2].limits[cpu]");
+    }
+
+    #[test]
+    fn causes_are_worded_as_upstream_words_them() {
+        let at = Path::new("a");
+        let causes = Causes::of(|causes| {
+            causes.required(&at, "");
+            causes.invalid(&at, "x", "must be y");
+            causes.invalid(&at, -1, "");
+            causes.unsupported(&at, "x", &["A", "B"]);
+            causes.too_many(&at, 3, 2);
+        });
+        let messages: Vec<&str> = causes.iter().map(|c| c.message.as_str()).collect();
+        assert_eq!(
+            messages,
+            [
+                "Required value",
+                "Invalid value: \"x\": must be y",
+                "Invalid value: -1",
+                "Unsupported value: \"x\": supported values: \"A\", \"B\"",
+                "Too many: 3: must have at most 2 items",
+            ]
+        );
+    }
+}

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use http::{Method, Request, Response, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The most that an answer other than a stream may hold: a list of 150,000 pods, and room.
@@ -190,7 +190,8 @@ impl Client {
         }
         let code = response.status().as_u16();
         let body = read(response.into_body()).await?;
-        let status = serde_json::from_slice(&body).unwrap_or_default();
+        let not_a_status = || json!({"message": format!("the server answered {code} without a status")});
+        let status = serde_json::from_slice(&body).unwrap_or_else(|_| not_a_status());
         Err(Error::from_status(code, &status))
     }
 

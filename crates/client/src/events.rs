@@ -40,10 +40,17 @@ struct Shared<T> {
 
 struct Queue<T> {
     order: VecDeque<ObjectRef>,
-    /// What the reader knows of an object in `order`, and what is so now.
-    waiting: HashMap<ObjectRef, (Option<Arc<T>>, Option<Arc<T>>)>,
+    /// One for each key in `order`.
+    waiting: HashMap<ObjectRef, Waiting<T>>,
     /// Both ends are there.
     open: bool,
+}
+
+struct Waiting<T> {
+    /// As the reader knows it.
+    old: Option<Arc<T>>,
+    /// As it is now.
+    new: Option<Arc<T>>,
 }
 
 impl<T> Pending<T> {
@@ -58,12 +65,12 @@ impl<T> Pending<T> {
         if !queue.open {
             return;
         }
-        if let Some((_, now)) = queue.waiting.get_mut(&change.key) {
-            *now = change.new;
+        if let Some(waiting) = queue.waiting.get_mut(&change.key) {
+            waiting.new = change.new;
             return;
         }
         queue.order.push_back(change.key.clone());
-        queue.waiting.insert(change.key, (change.old, change.new));
+        queue.waiting.insert(change.key, Waiting { old: change.old, new: change.new });
         drop(queue);
         self.0.waker.wake();
     }
@@ -76,7 +83,7 @@ impl<T> Stream for Events<T> {
         self.0.waker.register(context.waker());
         let mut queue = self.0.lock();
         while let Some(key) = queue.order.pop_front() {
-            let (old, new) = queue.waiting.remove(&key).expect("every key in order is waiting");
+            let Waiting { old, new } = queue.waiting.remove(&key).expect("every key in order is waiting");
             if old.is_some() || new.is_some() {
                 return Poll::Ready(Some(Change { key, old, new }));
             }

@@ -6,6 +6,7 @@
 
 mod cache;
 mod client;
+mod connector;
 mod discovery;
 mod events;
 mod http;

@@ -226,3 +226,108 @@ impl<K: Clone + Eq + Hash> Drop for Work<K> {
         self.queue.shared.changed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    fn now(queue: &WorkQueue<u32>) -> Option<Work<u32>> {
+        queue.next().now_or_never().flatten()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_handed_out_once_however_often_it_is_added() {
+        let queue = WorkQueue::new();
+        for key in [1, 2, 1, 1] {
+            queue.add(key);
+        }
+        assert_eq!(now(&queue).as_deref(), Some(&1));
+        assert_eq!(now(&queue).as_deref(), Some(&2));
+        assert!(now(&queue).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_in_work_comes_back_only_when_the_work_is_over() {
+        let queue = WorkQueue::new();
+        queue.add(1);
+        let work = now(&queue).expect("work");
+        queue.add(1);
+        assert!(now(&queue).is_none());
+        drop(work);
+        assert_eq!(now(&queue).as_deref(), Some(&1));
+        assert!(now(&queue).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn delayed_keys_come_in_the_order_in_which_they_are_due() {
+        let queue = WorkQueue::new();
+        let start = Instant::now();
+        queue.requeue_after(3, Duration::from_secs(30));
+        queue.requeue_after(1, Duration::from_secs(10));
+        queue.requeue_after(2, Duration::from_secs(40));
+        queue.requeue_after(2, Duration::from_secs(20));
+        queue.requeue_after(1, Duration::from_secs(50));
+        for expected in [1, 2, 3] {
+            assert_eq!(*queue.next().await.expect("work"), expected);
+            assert_eq!(start.elapsed(), Duration::from_secs(u64::from(expected) * 10));
+        }
+        assert!(now(&queue).is_none(), "each is due once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_added_now_does_not_also_come_later() {
+        let queue = WorkQueue::new();
+        queue.requeue_after(1, Duration::from_secs(10));
+        queue.add(1);
+        drop(now(&queue).expect("work"));
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert!(now(&queue).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_make_the_waits_longer_until_it_goes_well() {
+        let queue = WorkQueue::new();
+        queue.add(1);
+        let mut waits = Vec::new();
+        for _ in 0..30 {
+            let start = Instant::now();
+            queue.next().await.expect("work").fail();
+            waits.push(start.elapsed());
+        }
+        assert_eq!(waits[1..4], [5, 10, 20].map(Duration::from_millis));
+        assert_eq!(waits[29], RETRY_LONGEST);
+        queue.next().await.expect("work").succeed();
+        queue.add(1);
+        queue.next().await.expect("work").fail();
+        let start = Instant::now();
+        queue.next().await.expect("work").succeed();
+        assert_eq!(start.elapsed(), RETRY_FIRST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_waiting_worker_ends_at_shut_down() {
+        let queue: WorkQueue<u32> = WorkQueue::new();
+        let workers: Vec<_> = (0..3).map(|_| queue.next()).collect();
+        let (ended, ()) = tokio::join!(futures::future::join_all(workers), async {
+            tokio::task::yield_now().await;
+            queue.shut_down();
+        });
+        assert!(ended.iter().all(Option::is_none));
+        queue.add(1);
+        assert!(queue.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_addition_wakes_one_worker_and_two_wake_two() {
+        let queue = WorkQueue::new();
+        let (first, second, ()) = tokio::join!(queue.next(), queue.next(), async {
+            tokio::task::yield_now().await;
+            queue.add(1);
+            queue.add(2);
+        });
+        let mut keys = [*first.expect("work"), *second.expect("work")];
+        keys.sort_unstable();
+        assert_eq!(keys, [1, 2]);
+    }
+}

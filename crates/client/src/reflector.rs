@@ -241,3 +241,6 @@ impl Backoff {
         self.0 = (self.0 * 2).clamp(BACKOFF_FIRST, BACKOFF_LONGEST);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,16 +109,15 @@ fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<WatchEvent<T>> {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use futures::executor::block_on;
     use serde_json::json;
 
-    fn read(body: &str, chunk: usize) -> Vec<Result<WatchEvent>> {
+    async fn read(body: &str, chunk: usize) -> Vec<Result<WatchEvent>> {
         let chunks: Vec<Result<Bytes>> = body.as_bytes().chunks(chunk).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
-        block_on(events(stream::iter(chunks).boxed()).collect())
+        events(stream::iter(chunks).boxed()).collect().await
     }
 
-    #[test]
-    fn frames_are_found_however_they_are_cut() {
+    #[tokio::test]
+    async fn frames_are_found_however_they_are_cut() {
         let body = concat!(
             r#"{"type":"ADDED","object":{"a":"x\ny"}}"#,
             "\n\n",
@@ -132,23 +131,23 @@ mod tests {
             WatchEvent::Deleted(json!({"b": 1})),
         ];
         for chunk in 1..body.len() + 1 {
-            let events: Vec<WatchEvent> = read(body, chunk).into_iter().map(|e| e.expect("an event")).collect();
+            let events: Vec<WatchEvent> = read(body, chunk).await.into_iter().map(|e| e.expect("an event")).collect();
             assert_eq!(events, expected, "in pieces of {chunk}");
         }
     }
 
-    #[test]
-    fn an_error_frame_is_the_last_item() {
+    #[tokio::test]
+    async fn an_error_frame_is_the_last_item() {
         let frame = json!({"type": "ERROR", "object": Error::expired("too old resource version").to_status()});
-        let events = read(&format!("{frame}\n{}\n", json!({"type": "ADDED", "object": {}})), 1000);
+        let events = read(&format!("{frame}\n{}\n", json!({"type": "ADDED", "object": {}})), 1000).await;
         assert_eq!(events.len(), 1);
         assert!(events[0].as_ref().expect_err("an error").is_expired());
     }
 
-    #[test]
-    fn garbage_is_an_error_not_a_panic() {
+    #[tokio::test]
+    async fn garbage_is_an_error_not_a_panic() {
         for body in ["{", "[]\n", "{\"type\":\"ADDED\"}\n", "{\"type\":\"OTHER\",\"object\":{}}\n"] {
-            assert!(read(body, 3).pop().expect("an item").is_err(), "{body}");
+            assert!(read(body, 3).await.pop().expect("an item").is_err(), "{body}");
         }
     }
 }

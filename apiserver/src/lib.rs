@@ -1,1 +1,32 @@
-//! apiserver
+//! The API server: HTTP in front of the store.
+//!
+//! A request's way: [`handler`] parses the path, authenticates, decides the tenant and authorizes; [`objects`] decodes;
+//! [`registry`] does what every kind has in common. Kinds differ in rows and strategies (`crates/kinds`) alone.
+//!
+//! Invariant: the key to an object comes from a [`target::Target`], and that from the tenant decision.
+
+mod admission;
+mod authn;
+mod authz;
+mod body;
+mod discovery;
+mod handler;
+mod listen;
+mod metrics;
+mod negotiate;
+mod nodes;
+mod objects;
+mod options;
+mod patch;
+mod path;
+mod registry;
+mod respond;
+mod reviews;
+mod server;
+mod subresources;
+mod target;
+
+pub use listen::{in_process, serve, tls_config};
+pub use nodes::{Dial, NoNodes, Stream};
+use registry::random_suffix;
+pub use server::{Config, Server};

@@ -1,1 +1,28 @@
-fn main() {}
+//! The one executable of Ursa: the server and the commands of its users.
+
+mod args;
+mod credential;
+mod in_process;
+mod server;
+mod tenant;
+
+use args::{Args, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    rustls::crypto::aws_lc_rs::default_provider().install_default().expect("nothing else has chosen a provider");
+    let done = match args.command {
+        Command::Server(args) => server::main(args),
+        Command::Tenant(args) => tenant::main(args),
+        Command::Kubeconfig(args) => credential::main(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("ursa: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

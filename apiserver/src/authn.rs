@@ -1,0 +1,122 @@
+//! From a connection and a request's headers to an identity with a tenant.
+
+use crate::server::Server;
+use api::{Error, Identity, ObjectKey, ResourceId, Result, Space, TenantName, Timestamp};
+use http::{HeaderMap, header};
+use policy::authn::{Refusal, VerifiedToken};
+use policy::rbac::Attributes;
+use std::sync::Arc;
+
+/// What is known of who is at the other end before a request is read.
+#[derive(Clone, Debug)]
+pub enum Peer {
+    /// Over TLS, without a client certificate.
+    Unknown,
+    /// Over TLS, with a certificate that the server's authority signed; what its subject says.
+    Certificate(Result<Identity, Refusal>),
+    /// A component in this process, which was given its identity at the start.
+    InProcess(Arc<Identity>),
+}
+
+/// The caller's identity, or 401. Credentials: client certificate, static token, service account token.
+pub fn authenticate(server: &Server, peer: &Peer, headers: &HeaderMap, now: Timestamp) -> Result<Identity> {
+    match peer {
+        Peer::InProcess(identity) => return Ok(Identity::clone(identity)),
+        Peer::Certificate(Ok(identity)) => return Ok(identity.clone()),
+        Peer::Certificate(Err(refusal)) => tracing::debug!(%refusal, "a client certificate was refused"),
+        Peer::Unknown => {}
+    }
+    let token = bearer_token(headers).ok_or_else(Error::unauthorized)?;
+    if let Some(identity) = server.token_file.find(token) {
+        return Ok(identity);
+    }
+    service_account(server, token, &[], now).map(|verified| verified.identity)
+}
+
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Verifies a service account's token: its signature and claims, then that what it is bound to still exists.
+pub fn service_account(server: &Server, token: &str, audiences: &[&str], now: Timestamp) -> Result<VerifiedToken> {
+    let verified = server.service_account_key().verify(token, audiences, now)?;
+    let tenant = &verified.identity.tenant;
+    let gone = |what: &str| Error::from(Refusal::Invalid(format!("the token's {what} no longer exists")));
+    if server.tenant(tenant).is_none() {
+        return Err(gone("tenant"));
+    }
+    let namespace = &verified.namespace;
+    if !exists(server, tenant, "serviceaccounts", namespace, &verified.service_account, &verified.service_account_uid) {
+        return Err(gone("service account"));
+    }
+    for (plural, bound) in [("pods", &verified.pod), ("secrets", &verified.secret)] {
+        if bound.as_ref().is_some_and(|bound| !exists(server, tenant, plural, namespace, &bound.name, &bound.uid)) {
+            return Err(gone(plural));
+        }
+    }
+    Ok(verified)
+}
+
+fn exists(server: &Server, tenant: &TenantName, plural: &str, namespace: &str, name: &str, uid: &str) -> bool {
+    let key = ObjectKey::new(ResourceId::new("", plural), Space::Tenant(tenant.clone()), namespace, name);
+    key.is_ok_and(|key| server.store.snapshot().get(&key).is_some_and(|object| &*object.header.uid == uid))
+}
+
+/// The identity that the request asks to act as, with the caller's right to do so checked. It stays in the tenant of
+/// the caller: impersonation never crosses tenants.
+pub fn impersonate(server: &Server, caller: Identity, headers: &HeaderMap) -> Result<Identity> {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    let groups: Vec<&str> = headers.get_all("impersonate-group").iter().filter_map(|v| v.to_str().ok()).collect();
+    let extra = headers.keys().any(|name| name.as_str().starts_with("impersonate-extra-"));
+    let Some(user) = text("impersonate-user") else {
+        if groups.is_empty() && !extra && text("impersonate-uid").is_none() {
+            return Ok(caller);
+        }
+        return Err(Error::bad_request("requested to impersonate without impersonating a user"));
+    };
+    if extra {
+        return Err(Error::bad_request("impersonation of extra fields is not supported"));
+    }
+    let tenant = caller.tenant.clone();
+    let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+    let mut identity = match account {
+        Some((namespace, name)) => {
+            allow(server, &caller, "serviceaccounts", namespace, name)?;
+            Identity::service_account(tenant, namespace, name)
+        }
+        None => {
+            allow(server, &caller, "users", "", user)?;
+            Identity::new(tenant, user, &[])
+        }
+    };
+    for group in groups {
+        allow(server, &caller, "groups", "", group)?;
+        if !identity.in_group(group) {
+            identity.groups.push(group.to_owned());
+        }
+    }
+    if let Some(uid) = text("impersonate-uid") {
+        allow(server, &caller, "uids", "", uid)?;
+        identity.uid = uid.to_owned();
+    }
+    Ok(identity)
+}
+
+fn allow(server: &Server, caller: &Identity, resource: &str, namespace: &str, name: &str) -> Result<()> {
+    let group = if resource == "uids" { "authentication.k8s.io" } else { "" };
+    let what = Attributes {
+        verb: "impersonate",
+        tenant: Some(&caller.tenant),
+        group,
+        version: "v1",
+        resource,
+        namespace,
+        name,
+        ..Attributes::default()
+    };
+    let decision = policy::tenancy::decide(caller, &policy::tenancy::Requested::Own, &what)?;
+    crate::authz::authorize(server, caller, &what, &decision)
+}

@@ -1,0 +1,102 @@
+//! Whether an identity may do what it asks for: the rules of its tenant, the grants in `system`, and the node agents.
+
+use crate::server::Server;
+use api::{Error, Identity, ObjectKey, ResourceId, Result, Space, TenantName};
+use dashmap::DashMap;
+use policy::node::{NodeGraph, Reference};
+use policy::rbac::{Attributes, TenantRules};
+use policy::tenancy::Decision;
+use serde_json::Value;
+use std::sync::Arc;
+
+const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+const RBAC_PLURALS: [&str; 4] = ["roles", "clusterroles", "rolebindings", "clusterrolebindings"];
+
+/// Authorizes a request, or answers 403.
+pub fn authorize(server: &Server, identity: &Identity, what: &Attributes, decision: &Decision) -> Result<()> {
+    if let Some(node) = policy::node::node_name(identity) {
+        let graph = StoredPods(server);
+        match policy::node::node_allows(node, what, &graph) {
+            Ok(()) => return Ok(()),
+            // Roles may give a node's agent more, e.g. discovery; their refusal is worded as for everyone.
+            Err(why) => tracing::debug!(node, why, "the node authorizer has no opinion"),
+        }
+    }
+    let own = server.rules.of(server, &identity.tenant)?;
+    let system = server.rules.of(server, &TenantName::system())?;
+    policy::authorize(identity, what, decision, &own, &system)
+}
+
+/// The compiled rules of each tenant, compiled again when its roles or bindings have changed.
+#[derive(Default)]
+pub struct RuleCache(DashMap<TenantName, Compiled>);
+
+struct Compiled {
+    /// The last change of any role or binding of any tenant, when `print` was taken.
+    checked: [u64; 4],
+    /// How many roles and bindings this tenant has, and their newest revision.
+    print: [(usize, u64); 4],
+    rules: Arc<TenantRules>,
+}
+
+impl RuleCache {
+    /// The rules of a tenant as of now.
+    pub fn of(&self, server: &Server, tenant: &TenantName) -> Result<Arc<TenantRules>> {
+        let resources = RBAC_PLURALS.map(|plural| ResourceId::new(RBAC_GROUP, plural));
+        let checked = resources.each_ref().map(|resource| server.store.resource_revision(resource));
+        if let Some(found) = self.0.get(tenant).filter(|found| found.checked == checked) {
+            return Ok(found.rules.clone());
+        }
+        let snapshot = server.store.snapshot();
+        let objects = resources.map(|resource| {
+            snapshot.range(&store::Scope::Tenant(resource, tenant.clone()), None).cloned().collect::<Vec<_>>()
+        });
+        let print = objects.each_ref().map(|list| (list.len(), list.iter().map(|o| o.revision).max().unwrap_or(0)));
+        if let Some(mut found) = self.0.get_mut(tenant).filter(|found| found.print == print) {
+            found.checked = checked;
+            return Ok(found.rules.clone());
+        }
+        let mut values = Vec::with_capacity(4);
+        for list in &objects {
+            values.push(list.iter().map(|object| object.to_value()).collect::<Result<Vec<Value>>>()?);
+        }
+        let [roles, cluster_roles, bindings, cluster_bindings] = &values[..] else {
+            return Err(Error::internal("there are four kinds of rules"));
+        };
+        let rules = Arc::new(TenantRules::compile(roles, cluster_roles, bindings, cluster_bindings));
+        self.0.insert(tenant.clone(), Compiled { checked, print, rules: rules.clone() });
+        Ok(rules)
+    }
+}
+
+/// Answers the node authorizer from the stored pods.
+struct StoredPods<'a>(&'a Server);
+
+impl StoredPods<'_> {
+    fn any(&self, scope: &store::Scope, node: &str, test: impl Fn(&api::Object) -> bool) -> bool {
+        let snapshot = self.0.store.snapshot();
+        snapshot.range(scope, None).any(|pod| pod.field("spec.nodeName") == node && test(pod))
+    }
+}
+
+impl NodeGraph for StoredPods<'_> {
+    fn serves(&self, node: &str, tenant: &TenantName) -> bool {
+        self.any(&store::Scope::Tenant(ResourceId::new("", "pods"), tenant.clone()), node, |_| true)
+    }
+
+    fn has_pod(&self, node: &str, tenant: &TenantName, namespace: &str, pod: &str) -> bool {
+        let key = ObjectKey::new(ResourceId::new("", "pods"), Space::Tenant(tenant.clone()), namespace, pod);
+        let snapshot = self.0.store.snapshot();
+        key.is_ok_and(|key| snapshot.get(&key).is_some_and(|pod| pod.field("spec.nodeName") == node))
+    }
+
+    fn references(&self, node: &str, tenant: &TenantName, namespace: &str, kind: Reference, name: &str) -> bool {
+        let resource = ResourceId::new("", "pods");
+        let scope = if namespace.is_empty() {
+            store::Scope::Tenant(resource, tenant.clone())
+        } else {
+            store::Scope::Namespace(resource, tenant.clone(), namespace.into())
+        };
+        self.any(&scope, node, |pod| pod.to_value().is_ok_and(|pod| policy::node::pod_references(&pod, kind, name)))
+    }
+}

@@ -1,0 +1,245 @@
+//! The way of a request: parse the path, authenticate, decide the tenant, authorize, dispatch, answer.
+//!
+//! Invariant: nothing but health checks is answered before authentication, and nothing is read or written before the
+//! tenant decision and authorization have passed on the same parsed path that names the object.
+
+use crate::authn::{self, Peer};
+use crate::path::{Path, ResourcePath, Route};
+use crate::server::Server;
+use crate::target::Target;
+use crate::{authz, discovery, negotiate, objects, respond};
+use api::{Error, Identity, Kind, Reason, Result, Scope, TenantName, Timestamp};
+use axum::body::Body;
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use policy::rbac::Attributes;
+use policy::tenancy::{Decision, decide};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What clients are told that this server is.
+const KUBERNETES_VERSION: &str = "v1.36.2+ursa";
+
+/// Answers one request. Never fails: every error is an answer, and a panic is a 500 of this request alone.
+pub async fn handle(server: Arc<Server>, peer: Peer, request: Request<Body>) -> Response<Body> {
+    let started = Instant::now();
+    let head_only = request.method() == Method::HEAD;
+    let mut label = Label { verb: "unknown", resource: String::new() };
+    let answered = AssertUnwindSafe(answer(&server, &peer, request, &mut label)).catch_unwind().await;
+    let mut response = match answered {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => respond::error(&error),
+        Err(_) => {
+            tracing::error!(verb = label.verb, resource = label.resource, "a request panicked");
+            respond::error(&Error::new(Reason::InternalError, "this request caused a failure inside the server"))
+        }
+    };
+    if head_only {
+        *response.body_mut() = Body::empty();
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    server.metrics.answered(label.verb, &label.resource, response.status().as_u16(), started.elapsed());
+    response
+}
+
+/// What a request is counted as.
+struct Label {
+    verb: &'static str,
+    resource: String,
+}
+
+async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mut Label) -> Result<Response<Body>> {
+    if let Some(response) = health(server, request.uri().path()) {
+        label.verb = "health";
+        return Ok(response);
+    }
+    let now = Timestamp::now();
+    let path = Path::parse(request.uri().path())?;
+    let identity = authn::authenticate(server, peer, request.headers(), now)?;
+    let identity = authn::impersonate(server, identity, request.headers())?;
+    match &path.route {
+        Route::NonResource(below) => {
+            label.verb = "get";
+            non_resource(server, &identity, &path, below, &request)
+        }
+        Route::Resource(resource) => {
+            let query = crate::options::Query::parse(request.uri().query())?;
+            let verb = verb_of(request.method(), resource, &query)?;
+            (label.verb, label.resource) = (verb, resource.resource.clone());
+            let kind = server.kinds.find(&resource.group, &resource.version, &resource.resource);
+            let named = name_attribute(resource, &query);
+            let selected = query.get("fieldSelector").map(api::selector::FieldSelector::parse).transpose()?;
+            let mut what = Attributes {
+                verb,
+                tenant: None,
+                group: &resource.group,
+                version: &resource.version,
+                resource: &resource.resource,
+                subresource: &resource.subresource,
+                namespace: namespace_attribute(resource),
+                name: &named,
+                path: None,
+                cluster_scoped: kind.is_some_and(|kind| kind.scope == Scope::Cluster),
+                fields: selected.as_ref(),
+            };
+            let decision = decide(&identity, &path.tenant, &what)?;
+            what.tenant = decision.tenant().filter(|_| !what.cluster_scoped);
+            authz::authorize(server, &identity, &what, &decision)?;
+            tenant_exists(server, &identity, &decision)?;
+            let target = Target::new(decision.clone());
+            let kind = kind.ok_or_else(Error::no_such_path)?;
+            let routed = objects::Routed { identity: &identity, target: &target, kind, path: resource, query: &query, verb, now };
+            objects::dispatch(server, routed, request).await
+        }
+    }
+}
+
+/// Upstream authorizes a Namespace object as being in itself, so that a role in it can grant it.
+fn namespace_attribute(path: &ResourcePath) -> &str {
+    if path.group.is_empty() && path.resource == "namespaces" { &path.name } else { &path.namespace }
+}
+
+/// A list that a field selector narrows to one name is authorized by that name.
+fn name_attribute(path: &ResourcePath, query: &crate::options::Query) -> String {
+    if !path.name.is_empty() {
+        return path.name.clone();
+    }
+    let fields = query.get("fieldSelector").and_then(|text| api::selector::FieldSelector::parse(text).ok());
+    fields.and_then(|fields| fields.required("metadata.name").map(str::to_owned)).unwrap_or_default()
+}
+
+/// A tenant that does not exist has nothing: 404 for operators, 401 for those who claim to be of it.
+fn tenant_exists(server: &Server, identity: &Identity, decision: &Decision) -> Result<()> {
+    let Some(tenant) = decision.tenant() else { return Ok(()) };
+    if server.tenant(tenant).is_some() {
+        return Ok(());
+    }
+    Err(if *tenant == identity.tenant { Error::unauthorized() } else { Error::not_found("", "tenants", tenant.as_str()) })
+}
+
+/// The verb that authorization sees.
+fn verb_of(method: &Method, path: &ResourcePath, query: &crate::options::Query) -> Result<&'static str> {
+    let collection = path.name.is_empty();
+    Ok(match *method {
+        Method::GET | Method::HEAD if path.watch || (collection && query.flag("watch")) => "watch",
+        Method::GET | Method::HEAD if collection => "list",
+        Method::GET | Method::HEAD => "get",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if collection => "deletecollection",
+        Method::DELETE => "delete",
+        _ => return Err(method_not_allowed()),
+    })
+}
+
+pub fn method_not_allowed() -> Error {
+    Error::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
+}
+
+/// Health checks: answered to everyone, and telling nothing else.
+fn health(server: &Server, path: &str) -> Option<Response<Body>> {
+    match path {
+        "/livez" | "/healthz" => Some(respond::text(200, "ok")),
+        "/readyz" if server.is_ready() => Some(respond::text(200, "ok")),
+        "/readyz" => Some(respond::text(503, "not ready")),
+        "/version" | "/version/" => Some(respond::json(200, &version())),
+        _ => None,
+    }
+}
+
+fn version() -> serde_json::Value {
+    serde_json::json!({
+        "major": "1", "minor": "36", "gitVersion": KUBERNETES_VERSION, "gitCommit": "", "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
+    })
+}
+
+fn non_resource(
+    server: &Server,
+    identity: &Identity,
+    path: &Path,
+    below: &str,
+    request: &Request<Body>,
+) -> Result<Response<Body>> {
+    let verb = if matches!(*request.method(), Method::GET | Method::HEAD) { "get" } else { return Err(method_not_allowed()) };
+    let mut what = Attributes { verb, path: Some(below), ..Attributes::default() };
+    let decision = decide(identity, &path.tenant, &what)?;
+    what.tenant = decision.tenant();
+    authz::authorize(server, identity, &what, &decision)?;
+    tenant_exists(server, identity, &decision)?;
+    let tenant = decision.tenant();
+    if let Some(response) = health(server, below) {
+        return Ok(response);
+    }
+    let accept = header_text(request.headers(), &header::ACCEPT);
+    match below {
+        // What the whole server does is for operators.
+        "/metrics" if tenant.is_some_and(TenantName::is_system) => Ok(respond::text(200, runtime::metrics::render())),
+        "/metrics" => Err(Error::no_such_path()),
+        "/" => Ok(respond::json(200, &serde_json::json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}))),
+        "/openid/v1/jwks" => Ok(respond::bytes(200, "application/jwk-set+json", server.service_account_key().jwks().to_string().into())),
+        "/.well-known/openid-configuration" => {
+            let tenant = tenant.ok_or_else(Error::no_such_path)?;
+            Ok(respond::json(200, &server.service_account_key().openid_configuration(tenant)))
+        }
+        _ if below == "/openapi/v2" => Ok(openapi_v2(server, accept)),
+        _ if below.starts_with("/openapi/v3") => openapi_v3(server, below, request.headers()),
+        "/api" | "/apis" if negotiate::wants_aggregated_discovery(accept) => {
+            let document = discovery::aggregated(server, tenant, below == "/api");
+            let body = respond::encode(&document, negotiate::Encoding::Json);
+            Ok(respond::bytes(200, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", body))
+        }
+        _ => {
+            let host = header_text(request.headers(), &header::HOST).unwrap_or_default();
+            let document = discovery::document(server, tenant, below, host).ok_or_else(Error::no_such_path)?;
+            let accepted = negotiate::Accepted::parse(accept)?;
+            Ok(respond::value(200, &document, accepted.encoding))
+        }
+    }
+}
+
+pub fn header_text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn openapi_v2(server: &Server, accept: Option<&str>) -> Response<Body> {
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let protobuf = accept.is_some_and(|accept| accept.contains("com.github.proto-openapi.spec.v2@v1.0+protobuf"));
+    let (content_type, document) = if protobuf {
+        (PROTOBUF, server.published.v2_protobuf())
+    } else {
+        ("application/json", server.published.v2_json())
+    };
+    let mut response = respond::bytes(200, content_type, document.bytes.clone());
+    set_etag(&mut response, &document.hash);
+    response
+}
+
+fn openapi_v3(server: &Server, below: &str, headers: &HeaderMap) -> Result<Response<Body>> {
+    let path = below.trim_start_matches("/openapi/v3").trim_matches('/');
+    let document = if path.is_empty() { Some(server.published.v3_index()) } else { server.published.v3_document(path) };
+    let document = document.ok_or_else(Error::no_such_path)?;
+    let known = header_text(headers, &header::IF_NONE_MATCH).is_some_and(|etag| etag.trim_matches('"') == document.hash);
+    let mut response = if known {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        respond::bytes(200, "application/json", document.bytes.clone())
+    };
+    set_etag(&mut response, &document.hash);
+    Ok(response)
+}
+
+fn set_etag(response: &mut Response<Body>, hash: &str) {
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{hash}\"")) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+}
+
+/// Whether the kind's objects are in namespaces exactly when the path names one.
+pub fn scope_fits(kind: &Kind, path: &ResourcePath) -> bool {
+    path.namespace.is_empty() || kind.namespaced()
+}

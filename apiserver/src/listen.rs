@@ -1,0 +1,119 @@
+//! The listener: TLS connections, HTTP/1.1 and HTTP/2, until told to stop; then open requests are drained.
+
+use crate::authn::Peer;
+use crate::handler;
+use crate::server::Server;
+use api::Identity;
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use policy::authn::identity_of_certificate;
+use runtime::Stop;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+/// A connection that has not finished its TLS handshake or sent a request's head by then is closed.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// HTTP/2 streams that one connection may have open: each may be a watch.
+const STREAMS_MAX: u32 = 1000;
+
+/// TLS with the server's certificate, and client certificates of its authority accepted but not demanded.
+pub fn tls_config(pki: &policy::pki::Pki) -> Result<ServerConfig, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pki.ca_pem().as_bytes()) {
+        roots.add(certificate.map_err(|e| rustls::Error::General(e.to_string()))?)?;
+    }
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|e| rustls::Error::General(e.to_string()))?;
+    let (chain, key) = pki.server_chain_and_key();
+    let mut config = ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Accepts connections until `stop`, then waits until the requests under way are answered.
+pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: ServerConfig, stop: Stop) -> io::Result<()> {
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let connections = runtime::Tasks::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            // Shutdown: no new connections.
+            () = stop.stopped() => break,
+            // Cancel-safe: a connection that is not accepted waits in the backlog.
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, or a client that left at once: neither ends the server.
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::task::yield_now().await;
+                continue;
+            }
+        };
+        let (server, acceptor, stop) = (server.clone(), acceptor.clone(), stop.clone());
+        connections.spawn("connection", async move {
+            let _open = server.metrics.connections.open();
+            if let Err(error) = connection(server, acceptor, stream, stop).await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
+    }
+    drop(listener);
+    connections.ended().await;
+    server.tasks.ended().await;
+    Ok(())
+}
+
+async fn connection(
+    server: Arc<Server>,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    stop: Stop,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    stream.set_nodelay(true)?;
+    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let peer = match certificate {
+        Some(der) => Peer::Certificate(identity_of_certificate(der)),
+        None => Peer::Unknown,
+    };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (server, peer) = (server.clone(), peer.clone());
+        async move { Ok::<Response<Body>, Infallible>(handler::handle(server, peer, request.map(Body::new)).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX).enable_connect_protocol();
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        biased;
+        // Shutdown: the requests under way are answered, then the connection is closed.
+        () = stop.stopped() => connection.as_mut().graceful_shutdown(),
+        // Ends when the client leaves.
+        ended = connection.as_mut() => return ended,
+    }
+    connection.await
+}
+
+/// Answers a request of a component in this process, with the identity that it was given.
+pub async fn in_process(server: Arc<Server>, identity: Arc<Identity>, request: Request<Body>) -> Response<Body> {
+    handler::handle(server, Peer::InProcess(identity), request).await
+}

@@ -1,0 +1,153 @@
+//! The way to a node's agent: logs, exec, attach and port-forward of a pod are asked of the agent of its node.
+//!
+//! Invariant: which node that is comes from the stored pod alone, which was found with the request's own tenant.
+//! Nothing of the caller's headers but what names the streaming protocol is passed on.
+
+use crate::registry::Call;
+use api::{Error, Reason, Result};
+use axum::body::Body;
+use futures::future::BoxFuture;
+use http::{HeaderName, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A connection to a node's agent.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Connects to the agents of nodes.
+pub trait Dial: Send + Sync + 'static {
+    /// A fresh connection that speaks HTTP/1.1 with the agent of `node`.
+    fn dial<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Box<dyn Stream>>>;
+}
+
+/// The subresources of a pod that its node answers.
+pub const STREAMING: [&str; 4] = ["log", "exec", "attach", "portforward"];
+
+const FORWARDED: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::UPGRADE,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_VERSION,
+    header::SEC_WEBSOCKET_PROTOCOL,
+    header::SEC_WEBSOCKET_EXTENSIONS,
+    HeaderName::from_static("x-stream-protocol-version"),
+    header::CONTENT_LENGTH,
+    header::ACCEPT_ENCODING,
+];
+
+/// Passes a request for a pod's streams to its node, and the answer back; after a 101 also the bytes of both sides.
+pub async fn forward(call: Call<'_>, name: &str, subresource: &str, mut request: Request<Body>) -> Result<Response<Body>> {
+    let pod = call.current(name)?.to_value()?;
+    let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    if node.is_empty() {
+        let why = format!("pod {name} does not have a host assigned");
+        return Err(Error::bad_request(why));
+    }
+    let tenant = call.target.tenant().ok_or_else(|| Error::bad_request("this request needs one tenant"))?;
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let namespace = call.namespace;
+    let path = match subresource {
+        "portforward" => format!("/portForward/{tenant}/{namespace}/{name}{query}"),
+        _ => {
+            let container = container_of(&pod, request.uri().query(), name)?;
+            let route = if subresource == "log" { "containerLogs" } else { subresource };
+            format!("/{route}/{tenant}/{namespace}/{name}/{container}{query}")
+        }
+    };
+    let mut outgoing = Request::builder().method(request.method().clone()).uri(path).header(header::HOST, "node");
+    for name in FORWARDED {
+        for value in request.headers().get_all(&name) {
+            outgoing = outgoing.header(&name, value);
+        }
+    }
+    let upgrade = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
+    let outgoing = outgoing.body(Body::empty()).map_err(Error::internal)?;
+    let stream = call.server.dial.dial(node).await?;
+    exchange(call, stream, outgoing, upgrade).await
+}
+
+async fn exchange(
+    call: Call<'_>,
+    stream: Box<dyn Stream>,
+    outgoing: Request<Body>,
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+) -> Result<Response<Body>> {
+    let unreachable = |e: hyper::Error| {
+        Error::new(Reason::ServiceUnavailable, "the node's agent did not answer").with_source(e)
+    };
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
+    let stop = call.server.stop.clone();
+    call.server.tasks.spawn("node connection", async move {
+        tokio::select! {
+            biased;
+            // At shutdown the stream is cut: its client sees the connection end.
+            () = stop.stopped() => {}
+            // Ends when the answer has been read or was upgraded.
+            ended = connection.with_upgrades() => if let Err(error) = ended {
+                tracing::debug!(%error, "a connection to a node ended");
+            }
+        }
+    });
+    let mut answer = sender.send_request(outgoing).await.map_err(unreachable)?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(client) = upgrade else {
+            return Err(Error::bad_request("the request asks for a stream without an upgrade"));
+        };
+        let node = hyper::upgrade::on(&mut answer);
+        let stop = call.server.stop.clone();
+        call.server.tasks.spawn("stream", async move {
+            let Ok((client, node)) = tokio::try_join!(client, node) else { return };
+            let (mut client, mut node) = (TokioIo::new(client), TokioIo::new(node));
+            tokio::select! {
+                biased;
+                // At shutdown the stream is cut: its client sees the connection end.
+                () = stop.stopped() => {}
+                // Ends when either side closes.
+                _ = tokio::io::copy_bidirectional(&mut client, &mut node) => {}
+            }
+        });
+        let (head, _) = answer.into_parts();
+        return Ok(Response::from_parts(head, Body::empty()));
+    }
+    let (mut head, body) = answer.into_parts();
+    head.headers.remove(header::CONNECTION);
+    head.headers.remove(header::TRANSFER_ENCODING);
+    Ok(Response::from_parts(head, Body::new(body)))
+}
+
+/// The container that the query names, which must be the pod's, or its only one, or its default one.
+fn container_of(pod: &Value, query: Option<&str>, name: &str) -> Result<String> {
+    let query = crate::options::Query::parse(query)?;
+    let containers = ["containers", "initContainers", "ephemeralContainers"]
+        .into_iter()
+        .flat_map(|list| pod["spec"][list].as_array().into_iter().flatten())
+        .filter_map(|container| container["name"].as_str());
+    let all: Vec<&str> = containers.collect();
+    let asked = query.get("container").filter(|c| !c.is_empty());
+    let annotated = pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
+    match (asked, all.as_slice()) {
+        (Some(asked), all) if all.contains(&asked) => Ok(asked.to_owned()),
+        (Some(asked), _) => Err(Error::bad_request(format!("container {asked} is not valid for pod {name}"))),
+        (None, [only]) => Ok((*only).to_owned()),
+        (None, all) => match annotated.filter(|c| all.contains(c)) {
+            Some(container) => Ok(container.to_owned()),
+            None => Err(Error::bad_request(format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                all.join(" ")
+            ))),
+        },
+    }
+}
+
+/// A `Dial` of a server that has no nodes to reach.
+pub struct NoNodes;
+
+impl Dial for NoNodes {
+    fn dial<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<Box<dyn Stream>>> {
+        let error = Error::new(Reason::ServiceUnavailable, format!("the agent of node {node} cannot be reached"));
+        Box::pin(std::future::ready(Err(error)))
+    }
+}

@@ -1,0 +1,239 @@
+//! Requests for resources: from a routed path to an operation of the registry or to a subresource.
+
+use crate::body::{self, Format};
+use crate::handler::{header_text, method_not_allowed, scope_fits};
+use crate::negotiate::{Accepted, Form};
+use crate::options::{ListOptions, Query, WriteOptions, parse_version};
+use crate::patch::Patch;
+use crate::path::ResourcePath;
+use crate::registry::{self, Call, DeleteOptions, Part, Written, object_response, value_response};
+use crate::server::Server;
+use crate::target::Target;
+use crate::{nodes, respond, reviews, subresources};
+use api::{Error, Identity, Kind, Result, Timestamp, Verb};
+use axum::body::Body;
+use http::{HeaderMap, Request, Response, header};
+use kinds::IncludeObject;
+use serde_json::Value;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// A request whose tenant is decided and whose right is checked.
+pub struct Routed<'a> {
+    pub identity: &'a Identity,
+    pub target: &'a Target,
+    pub kind: &'a Arc<Kind>,
+    pub path: &'a ResourcePath,
+    pub query: &'a Query,
+    pub verb: &'static str,
+    pub now: Timestamp,
+}
+
+/// Carries out a request and writes its answer.
+pub async fn dispatch(server: &Server, routed: Routed<'_>, request: Request<Body>) -> Result<Response<Body>> {
+    let Routed { identity, target, kind, path, query, verb, now } = routed;
+    if !scope_fits(kind, path) {
+        return Err(Error::no_such_path());
+    }
+    let call = Call { server, identity, target, kind, namespace: &path.namespace, now };
+    if nodes::STREAMING.contains(&path.subresource.as_str()) && kind.stored_as.to_string() == "pods" {
+        return nodes::forward(call, &path.name, &path.subresource, request).await;
+    }
+    let accepted = Accepted::parse(header_text(request.headers(), &header::ACCEPT))?;
+    let answer = Answer { call, accepted, include: include_object(query, accepted)? };
+    if !path.subresource.is_empty() {
+        return subresources::dispatch(answer, path, query, verb, request).await;
+    }
+    if !path.rest.is_empty() || !Verb::parse(verb).is_some_and(|verb| kind.allows(verb)) {
+        return Err(method_not_allowed());
+    }
+    if kind.namespaced() && path.namespace.is_empty() && !matches!(verb, "list" | "watch" | "deletecollection") {
+        return Err(if path.name.is_empty() { method_not_allowed() } else { Error::no_such_path() });
+    }
+    match verb {
+        "get" => {
+            let version = parse_version(query.get("resourceVersion").unwrap_or_default())?;
+            registry::get(call, &path.name, version, accepted).await
+        }
+        "list" => registry::list(call, &list_options(kind, query, false)?, accepted, answer.include).await,
+        "watch" => {
+            let mut options = list_options(kind, query, true)?;
+            if !path.name.is_empty() {
+                options.selector.fields.terms.push(("metadata.name".into(), path.name.clone(), true));
+            }
+            registry::watch(call, &options, accepted, answer.include).await
+        }
+        "create" if !path.name.is_empty() => Err(method_not_allowed()),
+        "create" => create(answer, query, request).await,
+        "update" => update(answer, &path.name, Part::Object, query, request).await,
+        "patch" => patch(answer, &path.name, Part::Object, query, request).await,
+        "delete" => {
+            let options = delete_options(query, request).await?;
+            let deleted = registry::delete(call, &path.name, &options).await?;
+            answer.value(deleted.code, &deleted.body)
+        }
+        "deletecollection" => {
+            let selection = list_options(kind, query, false)?;
+            let options = delete_options(query, request).await?;
+            let list = registry::delete_collection(call, &selection, &options).await?;
+            Ok(respond::value(200, &list, accepted.encoding))
+        }
+        _ => Err(method_not_allowed()),
+    }
+}
+
+/// The options of a list or a watch, with field selectors in terms of the stored objects.
+fn list_options(kind: &Kind, query: &Query, watch: bool) -> Result<ListOptions> {
+    let mut options = ListOptions::parse(query, watch)?;
+    options.selector.fields = kinds::field_selector(kind, &options.selector.fields)?;
+    Ok(options)
+}
+
+fn include_object(query: &Query, accepted: Accepted) -> Result<IncludeObject> {
+    match query.get("includeObject").filter(|_| accepted.form == Form::Table) {
+        None | Some("" | "Metadata") => Ok(IncludeObject::Metadata),
+        Some("None") => Ok(IncludeObject::None),
+        Some("Object") => Ok(IncludeObject::Object),
+        Some(other) => Err(Error::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+    }
+}
+
+/// How an operation's result is written.
+#[derive(Clone, Copy)]
+pub struct Answer<'a> {
+    pub call: Call<'a>,
+    pub accepted: Accepted,
+    pub include: IncludeObject,
+}
+
+impl Answer<'_> {
+    /// A value that is no stored object: a Status, a review, a Scale. Only objects of the kind become tables.
+    pub fn value(&self, code: u16, value: &Value) -> Result<Response<Body>> {
+        if value["kind"] == self.call.kind.kind.as_str() {
+            return value_response(self.call, code, value, self.accepted, self.include);
+        }
+        Ok(respond::value(code, value, self.accepted.encoding))
+    }
+
+    /// The result of a write, with warnings.
+    pub fn written(&self, written: Written, warnings: &[String]) -> Result<Response<Body>> {
+        let code = |created: bool| if created { 201 } else { 200 };
+        let mut response = match written {
+            Written::Stored { object, created } => {
+                object_response(self.call, code(created), &object, self.accepted, self.include)?
+            }
+            Written::Unstored { value, created } => self.value(code(created), &value)?,
+        };
+        respond::warn(&mut response, warnings);
+        Ok(response)
+    }
+}
+
+async fn create(answer: Answer<'_>, query: &Query, request: Request<Body>) -> Result<Response<Body>> {
+    let call = answer.call;
+    let options = WriteOptions::parse(query)?;
+    let (head, body) = request.into_parts();
+    let decoded = body::object_of(call.kind, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
+    if reviews::answers(call.kind) {
+        let answered = reviews::review(call, decoded.value).ok_or_else(Error::no_such_path)??;
+        return answer.value(201, &answered);
+    }
+    if !call.kind.stored() {
+        return subresources::create_unstored(answer, decoded.value, &options).await;
+    }
+    let written = registry::create(call, decoded.value, &options).await?;
+    answer.written(written, &decoded.warnings)
+}
+
+/// PUT of an object or of its status.
+pub async fn update(
+    answer: Answer<'_>,
+    name: &str,
+    part: Part,
+    query: &Query,
+    request: Request<Body>,
+) -> Result<Response<Body>> {
+    let call = answer.call;
+    let options = WriteOptions::parse(query)?;
+    let (head, body) = request.into_parts();
+    let decoded = body::object_of(call.kind, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
+    let mut value = decoded.value;
+    complete_name(call, name, &mut value)?;
+    let written = registry::update(call, name, part, &options, |_| Ok(value.clone())).await?;
+    answer.written(written, &decoded.warnings)
+}
+
+/// The name and the namespace of a body must be those of the path.
+pub fn complete_name(call: Call<'_>, name: &str, value: &mut Value) -> Result<()> {
+    let metadata = &mut value["metadata"];
+    if metadata.is_null() {
+        *metadata = serde_json::json!({});
+    }
+    let given = metadata["name"].as_str().unwrap_or_default();
+    if given.is_empty() {
+        metadata["name"] = name.into();
+    } else if given != name {
+        return Err(Error::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        )));
+    }
+    let given = metadata["namespace"].as_str().unwrap_or_default();
+    if call.kind.namespaced() && !given.is_empty() && given != call.namespace {
+        return Err(Error::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+/// PATCH of an object or of its status.
+pub async fn patch(
+    answer: Answer<'_>,
+    name: &str,
+    part: Part,
+    query: &Query,
+    request: Request<Body>,
+) -> Result<Response<Body>> {
+    let call = answer.call;
+    let options = WriteOptions::parse(query)?;
+    let (head, body) = request.into_parts();
+    let patch = Patch::parse(&head.headers, body::read(body).await?)?;
+    let warnings = RefCell::new(Vec::new());
+    let written = registry::update(call, name, part, &options, |current| {
+        if current.is_null() {
+            return Err(Error::not_found(&call.kind.group, &call.kind.plural, name));
+        }
+        let mut patched = patch.apply(call.kind, current, options.validation)?;
+        forget_unchanged_version(current, &mut patched.value);
+        complete_name(call, name, &mut patched.value)?;
+        *warnings.borrow_mut() = patched.warnings;
+        Ok(patched.value)
+    })
+    .await?;
+    answer.written(written, &warnings.into_inner())
+}
+
+/// A patch that does not name a version has the current one, which must not become a precondition.
+fn forget_unchanged_version(current: &Value, patched: &mut Value) {
+    let same = patched["metadata"]["resourceVersion"] == current["metadata"]["resourceVersion"];
+    if same && let Some(metadata) = patched["metadata"].as_object_mut() {
+        metadata.insert("resourceVersion".into(), current["metadata"]["resourceVersion"].clone());
+    }
+}
+
+/// The options of a delete, from its body or its query.
+pub async fn delete_options(query: &Query, request: Request<Body>) -> Result<DeleteOptions> {
+    let (head, body) = request.into_parts();
+    let bytes = body::read(body).await?;
+    if bytes.is_empty() {
+        return DeleteOptions::parse(query, &Value::Null);
+    }
+    let format = Format::of(&head.headers)?;
+    let document = body::parse(&bytes, format, schema::FieldValidation::Ignore)?;
+    DeleteOptions::parse(query, &document.value)
+}
+
+/// The headers of a request that decide how its body is read.
+pub fn format_of(headers: &HeaderMap) -> Result<Format> {
+    Format::of(headers)
+}

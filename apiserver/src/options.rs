@@ -1,0 +1,246 @@
+//! Options in a request's query, parsed once: what a read asks for, and how a write is to be done.
+
+use crate::path::decode;
+use api::selector::{FieldSelector, LabelSelector, Selector};
+use api::{Cause, Error, Result, Revision};
+use std::time::Duration;
+
+/// The decoded query of a request, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Decodes `a=b&c=d`, with `+` as a space. 400 for broken escapes.
+    pub fn parse(raw: Option<&str>) -> Result<Query> {
+        let pairs = raw.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let text = |part: &str| {
+            decode(&part.replace('+', " ")).ok_or_else(|| Error::bad_request("the request's query is malformed"))
+        };
+        let pairs = pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((text(name)?, text(value)?))
+        });
+        Ok(Query(pairs.collect::<Result<_>>()?))
+    }
+
+    /// The first value of a parameter.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// Every value of a parameter.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Absent, empty, `false` and `0` are false, as Go's conversion of query parameters has it.
+    pub fn flag(&self, name: &str) -> bool {
+        self.get(name).is_some_and(is_true)
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>> {
+        let Some(text) = self.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let bad = |_| Error::bad_request(format!("invalid {name} {text:?}: it is not a number"));
+        text.parse().map(Some).map_err(bad)
+    }
+}
+
+fn is_true(text: &str) -> bool {
+    !matches!(text.to_ascii_lowercase().as_str(), "false" | "0")
+}
+
+/// How a given resourceVersion is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionMatch {
+    Exact,
+    NotOlderThan,
+}
+
+/// The options of a list or a watch.
+#[derive(Clone, Debug)]
+pub struct ListOptions {
+    pub selector: Selector,
+    /// 0 for no limit.
+    pub limit: usize,
+    pub continue_token: String,
+    /// `None` when not given; 0 stands for "any".
+    pub resource_version: Option<Revision>,
+    pub version_match: Option<VersionMatch>,
+    pub watch: bool,
+    pub timeout: Option<Duration>,
+    pub bookmarks: bool,
+    pub send_initial_events: Option<bool>,
+}
+
+impl ListOptions {
+    /// Reads and validates the options: 400 for what cannot be parsed, 422 for combinations that mean nothing.
+    pub fn parse(query: &Query, watch: bool) -> Result<ListOptions> {
+        let labels = LabelSelector::parse(query.get("labelSelector").unwrap_or_default())?;
+        let fields = FieldSelector::parse(query.get("fieldSelector").unwrap_or_default())?;
+        let causes = combination_causes(query, watch);
+        if !causes.is_empty() {
+            return Err(Error::invalid("meta.k8s.io", "ListOptions", "", causes));
+        }
+        let version_text = query.get("resourceVersion").unwrap_or_default();
+        let resource_version = parse_version(version_text)?;
+        let continue_token = query.get("continue").unwrap_or_default().to_owned();
+        if !watch && !continue_token.is_empty() && resource_version.is_some_and(|v| v != 0) {
+            return Err(Error::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        Ok(ListOptions {
+            selector: Selector { labels, fields },
+            limit: query.number::<i64>("limit")?.map_or(0, |limit| usize::try_from(limit).unwrap_or(0)),
+            continue_token,
+            resource_version,
+            version_match: match query.get("resourceVersionMatch").unwrap_or_default() {
+                "Exact" => Some(VersionMatch::Exact),
+                "NotOlderThan" => Some(VersionMatch::NotOlderThan),
+                _ => None,
+            },
+            watch,
+            timeout: query.number::<u64>("timeoutSeconds")?.filter(|&secs| secs > 0).map(Duration::from_secs),
+            bookmarks: query.flag("allowWatchBookmarks"),
+            send_initial_events: query.get("sendInitialEvents").map(is_true),
+        })
+    }
+}
+
+/// Reads a resourceVersion: `None` for empty. 400 for what is no version.
+pub fn parse_version(text: &str) -> Result<Option<Revision>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let bad = || Error::bad_request(format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"));
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(bad());
+    }
+    text.parse().map(Some).map_err(|_| bad())
+}
+
+/// The truth table of upstream's `ValidateListOptions`.
+fn combination_causes(query: &Query, watch: bool) -> Vec<Cause> {
+    let version = query.get("resourceVersion").unwrap_or_default();
+    let matching = query.get("resourceVersionMatch").unwrap_or_default();
+    let initial_events = query.get("sendInitialEvents").is_some();
+    let forbidden = |field: &str, why: &str| Cause {
+        reason: "FieldValueForbidden".into(),
+        message: format!("Forbidden: {why}"),
+        field: field.into(),
+    };
+    let unsupported = |supported: &str| Cause {
+        reason: "FieldValueNotSupported".into(),
+        message: format!("Unsupported value: {matching:?}: supported values: {supported}"),
+        field: "resourceVersionMatch".into(),
+    };
+    let mut causes = Vec::new();
+    if watch {
+        if initial_events && matching != "NotOlderThan" {
+            causes.push(forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
+        }
+        if !matching.is_empty() {
+            if !initial_events {
+                causes.push(forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+            }
+            if matching != "NotOlderThan" {
+                causes.push(unsupported("\"NotOlderThan\""));
+            }
+        }
+        return causes;
+    }
+    if !matching.is_empty() {
+        if version.is_empty() {
+            causes.push(forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+        }
+        if query.get("continue").is_some_and(|token| !token.is_empty()) {
+            causes.push(forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"));
+        }
+        if !matches!(matching, "Exact" | "NotOlderThan") {
+            causes.push(unsupported("\"Exact\", \"NotOlderThan\", \"\""));
+        } else if matching == "Exact" && version == "0" {
+            causes.push(forbidden("resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+        }
+    }
+    if initial_events {
+        causes.push(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+    }
+    causes
+}
+
+/// The options of a create, update or patch.
+#[derive(Clone, Debug)]
+pub struct WriteOptions {
+    pub dry_run: bool,
+    pub field_manager: String,
+    pub validation: schema::FieldValidation,
+    pub force: bool,
+}
+
+impl WriteOptions {
+    pub fn parse(query: &Query) -> Result<WriteOptions> {
+        Ok(WriteOptions {
+            dry_run: dry_run(query.all("dryRun"))?,
+            field_manager: query.get("fieldManager").unwrap_or_default().to_owned(),
+            validation: schema::FieldValidation::parse(query.get("fieldValidation").unwrap_or_default())?,
+            force: query.flag("force"),
+        })
+    }
+}
+
+/// `All` is the only dry run there is; 422 for another value.
+pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool> {
+    let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
+    if values.iter().any(|v| *v != "All") {
+        let cause = Cause {
+            reason: "FieldValueNotSupported".into(),
+            message: format!("Unsupported value: {:?}: supported values: \"All\"", values[0]),
+            field: "dryRun".into(),
+        };
+        return Err(Error::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]));
+    }
+    Ok(!values.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(query: &str) -> Result<ListOptions> {
+        ListOptions::parse(&Query::parse(Some(query)).expect(query), false)
+    }
+
+    #[test]
+    fn combinations_that_mean_nothing_are_refused() {
+        let cases = [
+            ("resourceVersionMatch=Exact", 422),
+            ("resourceVersion=0&resourceVersionMatch=Exact", 422),
+            ("resourceVersion=5&resourceVersionMatch=Exact&continue=x", 422),
+            ("sendInitialEvents=true", 422),
+            ("resourceVersion=5&continue=x", 400),
+            ("resourceVersion=abc", 400),
+            ("labelSelector=a=b,,", 400),
+            ("limit=x", 400),
+        ];
+        for (query, code) in cases {
+            assert_eq!(list(query).expect_err(query).code(), code, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_list_reads_its_options() {
+        let options = list("limit=3&labelSelector=a%3Db&resourceVersion=7&resourceVersionMatch=NotOlderThan").expect("options");
+        assert_eq!((options.limit, options.resource_version), (3, Some(7)));
+        assert_eq!(options.version_match, Some(VersionMatch::NotOlderThan));
+        assert_eq!(options.selector.labels.requirements[0].key, "a");
+    }
+
+    #[test]
+    fn a_watch_with_initial_events_needs_a_match() {
+        let watch = |query: &str| ListOptions::parse(&Query::parse(Some(query)).expect(query), true);
+        assert!(watch("sendInitialEvents=true").is_err());
+        assert!(watch("resourceVersionMatch=NotOlderThan").is_err());
+        assert!(watch("sendInitialEvents=true&resourceVersionMatch=NotOlderThan").is_ok());
+    }
+}

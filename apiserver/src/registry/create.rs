@@ -1,0 +1,153 @@
+//! Create: complete, admit, validate, store.
+
+use super::{Call, Written};
+use crate::admission;
+use crate::options::WriteOptions;
+use api::{Error, Result};
+use rand::RngExt;
+use serde_json::{Map, Value, json};
+use store::{Change, Class, CommitError, Expect, Write};
+
+/// How often a generated name may collide before the create fails.
+const GENERATED_NAME_TRIES: usize = 8;
+
+/// Letters and digits of generated names: none that form words or are mistaken for another.
+const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const NAME_SUFFIX_LENGTH: usize = 5;
+
+/// The random end of a generated name.
+pub fn random_suffix() -> String {
+    let mut rng = rand::rng();
+    (0..NAME_SUFFIX_LENGTH).map(|_| char::from(NAME_ALPHABET[rng.random_range(0..NAME_ALPHABET.len())])).collect()
+}
+
+/// Creates an object from a value that conforms to its kind's schema.
+pub async fn create(call: Call<'_>, value: Value, options: &WriteOptions) -> Result<Written> {
+    let base = value["metadata"]["generateName"].as_str().unwrap_or_default().to_owned();
+    let generated = value["metadata"]["name"].as_str().unwrap_or_default().is_empty() && !base.is_empty();
+    if !generated {
+        return create_named(call, value, options).await;
+    }
+    let mut last = None;
+    for _ in 0..GENERATED_NAME_TRIES {
+        let mut named = value.clone();
+        named["metadata"]["name"] = json!(generated_name(&base));
+        match create_named(call, named, options).await {
+            Err(error) if error.is_already_exists() => last = Some(error.retry_after(1)),
+            other => return other,
+        }
+    }
+    Err(last.expect("at least one try was made"))
+}
+
+/// The base, cut so that the suffix fits into a name of 63 bytes, and the suffix.
+fn generated_name(base: &str) -> String {
+    let room = 63 - NAME_SUFFIX_LENGTH;
+    let end = (0..=room.min(base.len())).rev().find(|&i| base.is_char_boundary(i)).unwrap_or(0);
+    format!("{}{}", &base[..end], random_suffix())
+}
+
+async fn create_named(call: Call<'_>, mut value: Value, options: &WriteOptions) -> Result<Written> {
+    let kind = call.kind;
+    let strategy = kinds::strategy(kind);
+    complete_metadata(call, &mut value)?;
+    call.server.default(kind, &mut value);
+    kinds::generic::prepare_create(kind, &mut value);
+    admission::mutate(call, &mut value, None)?;
+    let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let mut causes = kinds::generic::object_meta_causes(&value["metadata"], kind.namespaced(), strategy.name_rule);
+    causes.extend((strategy.validate)(&value));
+    if !causes.is_empty() {
+        return Err(Error::invalid(&kind.group, &kind.kind, &name, causes));
+    }
+    admission::validate(call, Some(&value), None)?;
+    let key = call.key(&name)?;
+    let exists = |deleting: bool| {
+        let error = Error::already_exists(&kind.group, &kind.plural, &name);
+        if deleting { error.with_prefix("object is being deleted: ") } else { error }
+    };
+    if options.dry_run {
+        return match call.server.store.snapshot().get(&key) {
+            Some(present) => Err(exists(present.header.deleting)),
+            None => Ok(Written::Unstored { value, created: true }),
+        };
+    }
+    let object = call.encode(key.clone(), value)?;
+    let write = Write { class: class_of(&key), key, expect: Expect::Absent, change: Change::Put(object) };
+    match call.server.store.commit(vec![write]).await {
+        Ok(mut stored) => Ok(Written::Stored { object: stored.remove(0), created: true }),
+        Err(CommitError::Exists(present)) => Err(exists(present.header.deleting)),
+        Err(other) => Err(commit_error(other)),
+    }
+}
+
+/// Sets what the server alone decides: uid, creation time, tenant and namespace.
+fn complete_metadata(call: Call<'_>, value: &mut Value) -> Result<()> {
+    let kind = call.kind;
+    if !value["metadata"].is_object() {
+        value["metadata"] = Value::Object(Map::new());
+    }
+    let space = call.target.space(kind)?;
+    let metadata = value["metadata"].as_object_mut().expect("set above");
+    let given = |metadata: &Map<String, Value>, field: &str| {
+        metadata.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    if given(metadata, "resourceVersion").is_some() {
+        return Err(Error::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    match given(metadata, "namespace") {
+        Some(namespace) if kind.namespaced() && namespace != call.namespace => return Err(namespace_mismatch()),
+        Some(_) if !kind.namespaced() => return Err(namespace_mismatch()),
+        _ if kind.namespaced() => drop(metadata.insert("namespace".into(), json!(call.namespace))),
+        _ => drop(metadata.remove("namespace")),
+    }
+    set_tenant(metadata, &space)?;
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "resourceVersion"] {
+        metadata.remove(field);
+    }
+    metadata.insert("uid".into(), json!(uuid::Uuid::new_v4().to_string()));
+    metadata.insert("creationTimestamp".into(), json!(call.now.to_string()));
+    Ok(())
+}
+
+fn namespace_mismatch() -> Error {
+    Error::bad_request("the namespace of the provided object does not match the namespace sent on the request")
+}
+
+/// Fills `metadata.tenant` from the target; another value given by the client is refused.
+pub fn set_tenant(metadata: &mut Map<String, Value>, space: &api::Space) -> Result<()> {
+    match space {
+        api::Space::Cluster => drop(metadata.remove("tenant")),
+        api::Space::Tenant(tenant) => {
+            let given = metadata.get("tenant").and_then(Value::as_str).unwrap_or_default();
+            if !given.is_empty() && given != tenant.as_str() {
+                return Err(Error::bad_request(
+                    "the tenant of the provided object does not match the tenant sent on the request",
+                ));
+            }
+            metadata.insert("tenant".into(), json!(tenant.as_str()));
+        }
+    }
+    Ok(())
+}
+
+/// Events and leases are acknowledged before their sync (D6); everything else after.
+pub fn class_of(key: &api::ObjectKey) -> Class {
+    match (key.resource.group(), key.resource.resource()) {
+        ("", "events") | ("coordination.k8s.io", "leases") => Class::Relaxed,
+        _ => Class::Durable,
+    }
+}
+
+/// What the store refused beyond preconditions.
+pub fn commit_error(error: CommitError) -> Error {
+    match error {
+        CommitError::Full => {
+            Error::new(api::Reason::TooManyRequests, "too many writes are waiting, please try again later").retry_after(1)
+        }
+        CommitError::Stopped => Error::new(api::Reason::ServiceUnavailable, "the store has stopped accepting writes"),
+        CommitError::Exists(_) | CommitError::Stale { .. } | CommitError::Absent => {
+            Error::internal("a precondition of a write failed where its caller set none")
+        }
+    }
+}

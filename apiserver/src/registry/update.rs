@@ -1,0 +1,180 @@
+//! Update: read, change, admit, validate, store with a precondition; again on a conflict that the client did not ask for.
+
+use super::create::{class_of, commit_error, set_tenant};
+use super::{Call, Written, create};
+use crate::admission;
+use crate::options::{WriteOptions, parse_version};
+use api::{Cause, Error, Kind, Object, Result};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use store::{Change, CommitError, Expect, Write};
+
+/// How often an update without a precondition starts over when others write the same object.
+const CONFLICT_TRIES: usize = 64;
+
+const MODIFIED: &str = "the object has been modified; please apply your changes to the latest version and try again";
+
+/// Which part of an object a write may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Everything but the status, where the kind has a status subresource.
+    Object,
+    Status,
+    /// A subresource whose change was made by the caller: scale, binding, finalize, ephemeral containers.
+    Other,
+}
+
+/// Updates the object `name` to what `change` makes of the current one. `change` may run several times.
+/// A `metadata.resourceVersion` in its result is a precondition, and so is a `metadata.uid`.
+pub async fn update(
+    call: Call<'_>,
+    name: &str,
+    part: Part,
+    options: &WriteOptions,
+    change: impl Fn(&Value) -> Result<Value>,
+) -> Result<Written> {
+    let key = call.key(name)?;
+    for _ in 0..CONFLICT_TRIES {
+        let Some(current) = call.server.store.snapshot().get(&key).cloned() else {
+            let strategy = kinds::strategy(call.kind);
+            return match part {
+                Part::Object if strategy.create_on_update => {
+                    let value = change(&Value::Null).map_err(|_| call.not_found(name))?;
+                    Box::pin(create(call, without_version(value), options)).await
+                }
+                Part::Object | Part::Status | Part::Other => Err(call.not_found(name)),
+            };
+        };
+        let old = call.view(&current)?;
+        let prepared = prepare(call, name, part, &current, &old, change(&old)?)?;
+        if prepared == old {
+            return Ok(Written::Stored { object: current, created: false });
+        }
+        if options.dry_run {
+            return Ok(Written::Unstored { value: prepared, created: false });
+        }
+        let removed = is_finished(&prepared, &old);
+        let object = call.encode(key.clone(), prepared)?;
+        let change = if removed { Change::DeleteAs(object) } else { Change::Put(object) };
+        let expect = Expect::Revision(current.revision);
+        let write = Write { class: class_of(&key), key: key.clone(), expect, change };
+        match call.server.store.commit(vec![write]).await {
+            Ok(mut stored) => return Ok(Written::Stored { object: stored.remove(0), created: false }),
+            // Read again: either the client's own precondition fails now, or its change is made on the newer object.
+            Err(CommitError::Stale { .. } | CommitError::Absent | CommitError::Exists(_)) => {}
+            Err(other @ (CommitError::Full | CommitError::Stopped)) => return Err(commit_error(other)),
+        }
+    }
+    Err(conflict(call, name, MODIFIED))
+}
+
+fn conflict(call: Call<'_>, name: &str, why: &str) -> Error {
+    Error::conflict(&call.kind.group, &call.kind.plural, name, why)
+}
+
+fn without_version(mut value: Value) -> Value {
+    if let Some(metadata) = value["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
+    }
+    value
+}
+
+/// From what the client wants to what is stored: preconditions, immutable metadata, defaults, admission, validation.
+fn prepare(call: Call<'_>, name: &str, part: Part, current: &Arc<Object>, old: &Value, mut new: Value) -> Result<Value> {
+    let kind = call.kind;
+    let strategy = kinds::strategy(kind);
+    check_preconditions(call, name, current, &new)?;
+    keep_metadata(call, old, &mut new)?;
+    call.server.default(kind, &mut new);
+    match part {
+        Part::Object => kinds::generic::prepare_update(kind, &mut new, old),
+        Part::Status => kinds::generic::prepare_status_update(kind, &mut new, old),
+        Part::Other => count_generation(kind, &mut new, old),
+    }
+    if part == Part::Object {
+        admission::mutate(call, &mut new, Some(old))?;
+    }
+    let mut causes = kinds::generic::object_meta_update_causes(&new["metadata"], &old["metadata"]);
+    causes.extend(match part {
+        Part::Object => (strategy.validate_update)(&new, old),
+        Part::Status => (strategy.validate_status)(&new, old),
+        Part::Other => (strategy.validate)(&new),
+    });
+    if !causes.is_empty() {
+        return Err(Error::invalid(&kind.group, &kind.kind, name, causes));
+    }
+    admission::validate(call, Some(&new), Some(old))?;
+    Ok(new)
+}
+
+/// resourceVersion and uid in the body: both are preconditions, and some kinds demand the first.
+fn check_preconditions(call: Call<'_>, name: &str, current: &Object, new: &Value) -> Result<()> {
+    let version = new["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    match parse_version(version).map_err(|_| invalid_version(call, name, version))? {
+        None | Some(0) if !kinds::strategy(call.kind).unconditional_update => {
+            let cause = Cause {
+                reason: "FieldValueInvalid".into(),
+                message: format!("Invalid value: {}: must be specified for an update", json!(version)),
+                field: "metadata.resourceVersion".into(),
+            };
+            return Err(Error::invalid(&call.kind.group, &call.kind.kind, name, vec![cause]));
+        }
+        None | Some(0) => {}
+        Some(version) if version != current.revision => return Err(conflict(call, name, MODIFIED)),
+        Some(_) => {}
+    }
+    let uid = new["metadata"]["uid"].as_str().unwrap_or_default();
+    if !uid.is_empty() && uid != &*current.header.uid {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.header.uid);
+        return Err(conflict(call, name, &why));
+    }
+    Ok(())
+}
+
+fn invalid_version(call: Call<'_>, name: &str, version: &str) -> Error {
+    let cause = Cause {
+        reason: "FieldValueInvalid".into(),
+        message: format!("Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: invalid syntax"),
+        field: "metadata.resourceVersion".into(),
+    };
+    Error::invalid(&call.kind.group, &call.kind.kind, name, vec![cause])
+}
+
+/// Metadata that no client changes is the old object's.
+fn keep_metadata(call: Call<'_>, old: &Value, new: &mut Value) -> Result<()> {
+    let space = call.target.space(call.kind)?;
+    let metadata = new["metadata"].as_object_mut().ok_or_else(|| Error::bad_request("metadata is missing"))?;
+    set_tenant(metadata, &space)?;
+    let kept =
+        ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generation"];
+    for field in kept {
+        match &old["metadata"][field] {
+            Value::Null => drop(metadata.remove(field)),
+            value => drop(metadata.insert(field.to_owned(), value.clone())),
+        }
+    }
+    for field in ["namespace", "name"] {
+        if metadata.get(field).and_then(Value::as_str).unwrap_or_default().is_empty() && !old["metadata"][field].is_null() {
+            metadata.insert(field.to_owned(), old["metadata"][field].clone());
+        }
+    }
+    metadata.remove("selfLink");
+    metadata.remove("managedFields");
+    Ok(())
+}
+
+fn count_generation(kind: &Kind, new: &mut Value, old: &Value) {
+    if kinds::strategy(kind).generation.is_some_and(|changed| changed(new, old)) {
+        new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
+    }
+}
+
+/// Whether the update took the last thing that kept a deleted object: it is removed in the same request (G16).
+fn is_finished(new: &Value, old: &Value) -> bool {
+    let empty = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
+    let metadata = &new["metadata"];
+    let deleting = !metadata["deletionTimestamp"].is_null();
+    let waits = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) > 0;
+    let had = !empty(&old["metadata"]["finalizers"]) || !empty(&old["spec"]["finalizers"]);
+    deleting && had && !waits && empty(&metadata["finalizers"]) && empty(&new["spec"]["finalizers"])
+}

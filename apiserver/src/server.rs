@@ -1,0 +1,133 @@
+//! The API server's state: the store, the table of kinds, credentials and compiled rules. Requests borrow it.
+
+use crate::authz::RuleCache;
+use crate::metrics::Metrics;
+use crate::nodes::Dial;
+use api::{Error, Kind, Object, ObjectKey, ResourceId, Result, Space, TenantName, Timestamp};
+use kinds::Registry;
+use policy::authn::{ServiceAccountKey, TokenFile};
+use runtime::{Stop, Tasks};
+use schema::openapi::Published;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use store::{Change, Class, CommitError, Expect, Store, Write};
+
+/// Namespaces that the operators' tenant has from the first start. (Other tenants get theirs from the controller.)
+const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// What a server is made of.
+pub struct Config {
+    pub store: Store,
+    /// The authority's certificate, for clients' certificates and kubeconfigs.
+    pub pki: Arc<policy::pki::Pki>,
+    pub token_file: TokenFile,
+    /// How a node's agent is reached for logs and exec.
+    pub dial: Arc<dyn Dial>,
+    /// Ends open watches and streams.
+    pub stop: Stop,
+}
+
+/// One API server.
+pub struct Server {
+    pub store: Store,
+    pub kinds: &'static Registry,
+    pub published: Published,
+    pub pki: Arc<policy::pki::Pki>,
+    pub token_file: TokenFile,
+    pub rules: RuleCache,
+    pub dial: Arc<dyn Dial>,
+    pub metrics: Metrics,
+    pub stop: Stop,
+    /// Connections and streams.
+    pub tasks: Tasks,
+    ready: AtomicBool,
+}
+
+impl Server {
+    /// Makes a server over an open store and completes what every installation has: the tenant `system`.
+    pub async fn new(config: Config) -> Result<Arc<Server>> {
+        let kinds = kinds::registry();
+        let server = Server {
+            store: config.store,
+            kinds,
+            published: Published::new(kinds.kinds()),
+            pki: config.pki,
+            token_file: config.token_file,
+            rules: RuleCache::default(),
+            dial: config.dial,
+            metrics: Metrics::new(),
+            stop: config.stop,
+            tasks: Tasks::new(),
+            ready: AtomicBool::new(false),
+        };
+        server.ensure_system_tenant(Timestamp::now()).await?;
+        Ok(Arc::new(server))
+    }
+
+    pub fn service_account_key(&self) -> &ServiceAccountKey {
+        self.pki.service_account_key()
+    }
+
+    /// Whether new requests are welcome: false before the start is complete and from the start of a shutdown.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// The Tenant object, if there is one.
+    pub fn tenant(&self, tenant: &TenantName) -> Option<Arc<Object>> {
+        let key = ObjectKey::new(ResourceId::new("", "tenants"), Space::Cluster, "", tenant.as_str()).ok()?;
+        self.store.snapshot().get(&key).cloned()
+    }
+
+    /// The kind that a kind's objects are stored as, where that is another view of them.
+    pub fn storage_kind(&self, kind: &Kind) -> Option<&Arc<Kind>> {
+        let stored = &kind.stored_as;
+        let group = self.kinds.groups().iter().find(|group| group.name == stored.group())?;
+        let storage = self.kinds.find(group.name, group.versions.first()?, stored.resource())?;
+        (storage.group != kind.group || storage.version != kind.version).then_some(storage)
+    }
+
+    /// Fills in defaults: those that the schema declares, then those that take code.
+    pub fn default(&self, kind: &Kind, value: &mut Value) {
+        let definitions = schema::builtin();
+        if let Some(definition) = definitions.of_kind(&kind.group, &kind.version, &kind.kind) {
+            schema::apply_defaults(definitions, definition, value);
+        }
+        (kinds::strategy(kind).defaults)(value);
+    }
+
+    async fn ensure_system_tenant(&self, now: Timestamp) -> Result<()> {
+        let tenant = json!({"apiVersion": "v1", "kind": "Tenant", "metadata": {"name": api::SYSTEM_TENANT},
+            "spec": {"storageClusterId": "0", "finalizers": ["arktos"]}, "status": {"phase": "Active"}});
+        self.ensure("tenants", Space::Cluster, tenant, now).await?;
+        for name in SYSTEM_NAMESPACES {
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
+                "metadata": {"name": name, "tenant": api::SYSTEM_TENANT, "labels": {"kubernetes.io/metadata.name": name}},
+                "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+            self.ensure("namespaces", Space::Tenant(TenantName::system()), namespace, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates a core object unless it is there.
+    async fn ensure(&self, plural: &str, space: Space, mut value: Value, now: Timestamp) -> Result<()> {
+        let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        value["metadata"]["uid"] = json!(uuid::Uuid::new_v4().to_string());
+        value["metadata"]["creationTimestamp"] = json!(now.to_string());
+        let key = ObjectKey::new(ResourceId::new("", plural), space, "", &name)?;
+        if self.store.snapshot().get(&key).is_some() {
+            return Ok(());
+        }
+        let object = Object::encode(key.clone(), &mut value, Registry::selectable(&key.resource))?;
+        let write = Write { key, expect: Expect::Absent, change: Change::Put(object), class: Class::Durable };
+        match self.store.commit(vec![write]).await {
+            Ok(_) | Err(CommitError::Exists(_)) => Ok(()),
+            Err(other) => Err(Error::internal(other)),
+        }
+    }
+}

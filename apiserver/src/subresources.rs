@@ -1,0 +1,261 @@
+//! Parts of objects with verbs of their own: status, scale, finalize, binding, token, eviction, ephemeral containers.
+
+use crate::body::{self, Format};
+use crate::handler::method_not_allowed;
+use crate::objects::{Answer, complete_name, patch, update};
+use crate::options::{Query, WriteOptions};
+use crate::patch::Patch;
+use crate::path::ResourcePath;
+use crate::registry::{self, Call, DeleteOptions, Part, Written};
+use crate::reviews;
+use api::{Error, Reason, Result, Verb};
+use axum::body::Body;
+use http::{Request, Response};
+use serde_json::{Value, json};
+
+/// Carries out a request for a subresource.
+pub async fn dispatch(
+    answer: Answer<'_>,
+    path: &ResourcePath,
+    query: &Query,
+    verb: &'static str,
+    request: Request<Body>,
+) -> Result<Response<Body>> {
+    let call = answer.call;
+    let name = path.name.as_str();
+    let subresource = call.kind.subresource(&path.subresource).ok_or_else(Error::no_such_path)?;
+    if call.kind.namespaced() && path.namespace.is_empty() {
+        return Err(Error::no_such_path());
+    }
+    if !path.rest.is_empty() || !Verb::parse(verb).is_some_and(|verb| subresource.verbs.contains(&verb)) {
+        return Err(method_not_allowed());
+    }
+    match (path.subresource.as_str(), verb) {
+        ("scale", "get") => {
+            let object = call.view(&*call.current(name)?)?;
+            let scale = kinds::scale::scale_of(call.kind, &object).ok_or_else(Error::no_such_path)?;
+            answer.value(200, &scale)
+        }
+        ("scale", _) => scale(answer, name, query, verb, request).await,
+        ("finalize", "update") => finalize(answer, name, query, request).await,
+        ("binding", "create") => {
+            let (options, value) = decode(answer, query, request, ("", "v1", "Binding")).await?;
+            bind(answer, name, value, &options).await
+        }
+        ("token", "create") => {
+            let (_, value) = decode(answer, query, request, ("authentication.k8s.io", "v1", "TokenRequest")).await?;
+            answer.value(201, &reviews::issue_token(call, name, &value)?)
+        }
+        ("eviction", "create") => {
+            let (options, value) = decode(answer, query, request, ("policy", "v1", "Eviction")).await?;
+            evict(answer, name, &value, &options).await
+        }
+        (_, "get") => {
+            let object = call.current(name)?;
+            registry::object_response(call, 200, &object, answer.accepted, answer.include)
+        }
+        ("status", "update") => update(answer, name, Part::Status, query, request).await,
+        ("status", "patch") => patch(answer, name, Part::Status, query, request).await,
+        _ => Err(Error::new(Reason::MethodNotAllowed, format!("{} is not served yet", path.subresource))),
+    }
+}
+
+/// A create of a kind that is not stored and is no review: a Binding posted to the collection.
+pub async fn create_unstored(answer: Answer<'_>, value: Value, options: &WriteOptions) -> Result<Response<Body>> {
+    if answer.call.kind.kind != "Binding" {
+        return Err(method_not_allowed());
+    }
+    let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let pods = answer.call.server.kinds.find("", "v1", "pods").ok_or_else(Error::no_such_path)?;
+    let answer = Answer { call: Call { kind: pods, ..answer.call }, ..answer };
+    bind(answer, &name, value, options).await
+}
+
+async fn decode(
+    answer: Answer<'_>,
+    query: &Query,
+    request: Request<Body>,
+    (group, version, kind): (&str, &str, &str),
+) -> Result<(WriteOptions, Value)> {
+    let options = WriteOptions::parse(query)?;
+    let (head, body) = request.into_parts();
+    let bytes = body::read(body).await?;
+    let decoded = body::object(group, version, kind, &bytes, Format::of(&head.headers)?, options.validation)?;
+    let given = decoded.value["metadata"]["namespace"].as_str().unwrap_or_default();
+    if !given.is_empty() && given != answer.call.namespace {
+        return Err(Error::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    }
+    Ok((options, decoded.value))
+}
+
+/// PUT or PATCH of a Scale: the number of replicas, with the version as a precondition.
+async fn scale(answer: Answer<'_>, name: &str, query: &Query, verb: &str, request: Request<Body>) -> Result<Response<Body>> {
+    let call = answer.call;
+    let options = WriteOptions::parse(query)?;
+    let (head, body) = request.into_parts();
+    let bytes = body::read(body).await?;
+    let sent = if verb == "patch" {
+        Sent::Patch(Patch::parse(&head.headers, bytes)?)
+    } else {
+        let decoded = body::object("autoscaling", "v1", "Scale", &bytes, Format::of(&head.headers)?, options.validation)?;
+        let mut value = decoded.value;
+        complete_name(call, name, &mut value)?;
+        Sent::Whole(value)
+    };
+    let scale_kind = call.server.kinds.by_kind("autoscaling", "v1", "Scale").cloned();
+    let written = registry::update(call, name, Part::Other, &options, |current| {
+        let scale = kinds::scale::scale_of(call.kind, current).ok_or_else(Error::no_such_path)?;
+        let wanted = match &sent {
+            Sent::Whole(value) => value.clone(),
+            Sent::Patch(patch) => {
+                let kind = scale_kind.as_deref().map_or_else(scale_row, Clone::clone);
+                patch.apply(&kind, &scale, options.validation)?.value
+            }
+        };
+        let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);
+        if replicas < 0 {
+            let cause = api::Cause {
+                reason: "FieldValueInvalid".into(),
+                message: format!("Invalid value: {replicas}: must be greater than or equal to 0"),
+                field: "spec.replicas".into(),
+            };
+            return Err(Error::invalid("autoscaling", "Scale", name, vec![cause]));
+        }
+        let mut new = current.clone();
+        new["metadata"]["resourceVersion"] = wanted["metadata"]["resourceVersion"].clone();
+        kinds::scale::set_scale(call.kind, &mut new, &wanted);
+        Ok(new)
+    })
+    .await?;
+    let object = match written {
+        Written::Stored { object, .. } => call.view(&object)?,
+        Written::Unstored { value, .. } => value,
+    };
+    answer.value(200, &kinds::scale::scale_of(call.kind, &object).ok_or_else(Error::no_such_path)?)
+}
+
+enum Sent {
+    Whole(Value),
+    Patch(Patch),
+}
+
+/// The type of a Scale, which has no objects and so no row of its own.
+fn scale_row() -> api::Kind {
+    api::Kind {
+        group: "autoscaling".into(),
+        version: "v1".into(),
+        kind: "Scale".into(),
+        plural: "scales".into(),
+        singular: "scale".into(),
+        short_names: Vec::new(),
+        categories: Vec::new(),
+        scope: api::Scope::Namespaced,
+        verbs: Vec::new(),
+        subresources: Vec::new(),
+        stored_as: api::ResourceId::new("autoscaling", "scales"),
+        selectable: &[],
+    }
+}
+
+/// PUT of `finalize`: replaces `spec.finalizers` of a namespace or a tenant. The last one to go takes the object along.
+async fn finalize(answer: Answer<'_>, name: &str, query: &Query, request: Request<Body>) -> Result<Response<Body>> {
+    let call = answer.call;
+    let options = WriteOptions::parse(query)?;
+    let (head, body) = request.into_parts();
+    let decoded = body::object_of(call.kind, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
+    let mut sent = decoded.value;
+    complete_name(call, name, &mut sent)?;
+    let written = registry::update(call, name, Part::Other, &options, |current| {
+        let mut new = current.clone();
+        new["metadata"]["resourceVersion"] = sent["metadata"]["resourceVersion"].clone();
+        if !sent["metadata"]["uid"].is_null() {
+            new["metadata"]["uid"] = sent["metadata"]["uid"].clone();
+        }
+        match sent["spec"]["finalizers"].as_array() {
+            Some(finalizers) if !finalizers.is_empty() => new["spec"]["finalizers"] = json!(finalizers),
+            _ => {
+                if let Some(spec) = new["spec"].as_object_mut() {
+                    spec.remove("finalizers");
+                }
+            }
+        }
+        Ok(new)
+    })
+    .await?;
+    answer.written(written, &decoded.warnings)
+}
+
+/// Binds a pod to a node, once.
+async fn bind(answer: Answer<'_>, name: &str, binding: Value, options: &WriteOptions) -> Result<Response<Body>> {
+    let call = answer.call;
+    let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
+    let kind = binding["target"]["kind"].as_str().unwrap_or_default();
+    let invalid = |reason: &str, message: String, field: &str| {
+        let cause = api::Cause { reason: reason.into(), message, field: field.into() };
+        Error::invalid("", "Binding", name, vec![cause])
+    };
+    if !matches!(kind, "" | "Node") {
+        let message = format!("Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\"");
+        return Err(invalid("FieldValueNotSupported", message, "target.kind"));
+    }
+    if node.is_empty() {
+        return Err(invalid("FieldValueRequired", "Required value".into(), "target.name"));
+    }
+    let conflict = |why: String| Error::conflict("", "pods/binding", name, &why);
+    registry::update(call, name, Part::Other, options, |pod| {
+        if !pod["metadata"]["deletionTimestamp"].is_null() {
+            return Err(conflict(format!("pod {name} is being deleted, cannot be assigned to a host")));
+        }
+        let bound = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+        if !bound.is_empty() {
+            return Err(conflict(format!("pod {name} is already assigned to node {bound:?}")));
+        }
+        if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
+            return Err(conflict(format!("pod {name} has non-empty .spec.schedulingGates")));
+        }
+        let mut new = pod.clone();
+        for field in ["uid", "resourceVersion"] {
+            let given = &binding["metadata"][field];
+            new["metadata"][field] = match given.as_str() {
+                Some(text) if !text.is_empty() => given.clone(),
+                _ => Value::Null,
+            };
+        }
+        new["spec"]["nodeName"] = json!(node);
+        for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
+            new["metadata"]["annotations"][key] = value.clone();
+        }
+        set_scheduled(&mut new, call);
+        Ok(new)
+    })
+    .await?;
+    answer.value(201, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
+}
+
+fn set_scheduled(pod: &mut Value, call: Call<'_>) {
+    let condition = json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": call.now.to_string(),
+    });
+    if !pod["status"]["conditions"].is_array() {
+        pod["status"]["conditions"] = json!([]);
+    }
+    if let Some(conditions) = pod["status"]["conditions"].as_array_mut() {
+        conditions.retain(|c| c["type"] != "PodScheduled");
+        conditions.push(condition);
+    }
+}
+
+/// Evicts a pod: a delete that disruption budgets may refuse. (Budgets are not counted yet; a pod under none goes.)
+async fn evict(answer: Answer<'_>, name: &str, eviction: &Value, options: &WriteOptions) -> Result<Response<Body>> {
+    let call = answer.call;
+    let mut delete = eviction["deleteOptions"].clone();
+    if !delete.is_object() {
+        delete = json!({});
+    }
+    if options.dry_run {
+        delete["dryRun"] = json!(["All"]);
+    }
+    let query = Query::parse(None)?;
+    registry::delete(call, name, &DeleteOptions::parse(&query, &delete)?).await?;
+    answer.value(201, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
+}

@@ -1,0 +1,201 @@
+//! `ursa server`: everything in one process on the embedded store.
+
+use crate::args::ServerArgs;
+use crate::in_process::{InProcess, LocalNode};
+use api::{TenantName, Timestamp};
+use apiserver::{Config, Server};
+use client::Connect;
+use controller_manager::ControllerSet;
+use node_agent::{NodeAgent, RuntimeEndpoints};
+use policy::authn::TokenFile;
+use policy::pki::Pki;
+use policy::{KubeAuth, kubeconfig};
+use runtime::{Phase, Supervisor};
+use std::fs;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Limits, Store};
+use tokio::net::TcpListener;
+
+/// How long the administrator's certificate is valid; it is issued anew at every start.
+const ADMIN_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Runs the server until it is told to stop. `Err` is one sentence for the operator.
+pub fn main(args: ServerArgs) -> Result<(), String> {
+    runtime::logs::start(runtime::logs::Format::Text)?;
+    let checked = Checked::new(&args)?;
+    let executor = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("no threads can be started ({e}); raise the process limit"))?;
+    let done = executor.block_on(run(args, checked));
+    executor.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+/// What can be refused before anything is touched.
+struct Checked {
+    controllers: ControllerSet,
+    runtimes: RuntimeEndpoints,
+    tokens: TokenFile,
+    node_name: String,
+}
+
+impl Checked {
+    fn new(args: &ServerArgs) -> Result<Checked, String> {
+        let controllers = args.controllers.parse::<ControllerSet>().map_err(|e| format!("--controllers: {e}"))?;
+        let runtimes: RuntimeEndpoints =
+            args.container_runtime_endpoint.parse().map_err(|e| format!("--container-runtime-endpoint: {e}"))?;
+        if args.node_agent {
+            for runtime in runtimes.iter() {
+                reachable(&runtime.socket)?;
+            }
+        }
+        let node_name = args.node_name.clone().unwrap_or_else(host_name);
+        if !api::is_dns_subdomain(&node_name) {
+            return Err(format!("{node_name:?} cannot name a node; give another with --node-name"));
+        }
+        Ok(Checked { controllers, runtimes, tokens: token_file(args.token_auth_file.as_deref())?, node_name })
+    }
+}
+
+/// A runtime that does not answer is told of now, not as pods that never start.
+fn reachable(socket: &Path) -> Result<(), String> {
+    std::os::unix::net::UnixStream::connect(socket).map(drop).map_err(|e| {
+        format!(
+            "no container runtime answers at {} ({e}); start containerd, name its socket with \
+             --container-runtime-endpoint, or run without pods with --node-agent=false",
+            socket.display()
+        )
+    })
+}
+
+fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_ascii_lowercase()
+}
+
+fn token_file(path: Option<&Path>) -> Result<TokenFile, String> {
+    let Some(path) = path else { return Ok(TokenFile::default()) };
+    let name = path.display();
+    let text = fs::read_to_string(path).map_err(|e| format!("--token-auth-file {name} cannot be read: {e}"))?;
+    let (tokens, warnings) = TokenFile::parse(&text).map_err(|e| format!("--token-auth-file {name}: {e}"))?;
+    for warning in warnings {
+        tracing::warn!(file = %name, warning, "the token file is odd");
+    }
+    Ok(tokens)
+}
+
+async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
+    // The listener first: an occupied port changes nothing.
+    let address = SocketAddr::new(args.bind_address, args.secure_port);
+    let listener = TcpListener::bind(address).await.map_err(|e| cannot_listen(address, &e))?;
+    let address = listener.local_addr().map_err(|e| cannot_listen(address, &e))?;
+    let dir = args.data_dir.as_path();
+    let store = Store::open(&dir.join("store"), kinds::Registry::selectable, Limits::default()).map_err(|e| e.to_string())?;
+    let now = Timestamp::now();
+    let names = server_names(args.bind_address, &checked.node_name);
+    let pki = Arc::new(Pki::open(&dir.join("pki"), &names, now).map_err(|e| e.to_string())?);
+
+    let mut supervisor = Supervisor::new();
+    let node = Arc::new(LocalNode::default());
+    let config = Config {
+        store: store.clone(),
+        pki: pki.clone(),
+        token_file: checked.tokens,
+        dial: node.clone(),
+        stop: supervisor.stop(Phase::Listeners),
+    };
+    let server = Server::new(config).await.map_err(|e| e.to_string())?;
+    let tls = apiserver::tls_config(&pki).map_err(|e| format!("the certificates under {}/pki cannot be used: {e}", dir.display()))?;
+    supervisor.spawn(Phase::Listeners, "api server", |stop| apiserver::serve(server.clone(), listener, tls, stop));
+    let connect: Arc<dyn Connect> = Arc::new(InProcess(server.clone()));
+    let root_ca_pem = pki.ca_pem().to_owned();
+    let controllers = controller_manager::Config::new(checked.controllers, root_ca_pem);
+    supervisor.spawn(Phase::Workers, "controllers", |stop| controller_manager::run(connect.clone(), controllers, stop));
+    if args.scheduler {
+        let config = scheduler::Config::default();
+        supervisor.spawn(Phase::Workers, "scheduler", |stop| scheduler::run(connect.clone(), config, stop));
+    }
+    if args.node_agent {
+        let mut config =
+            node_agent::Config::new(&checked.node_name, checked.runtimes, dir.to_owned(), node_address(args.bind_address));
+        config.kubernetes_service = Some((args.bind_address.to_string(), address.port()));
+        let agent = NodeAgent::new(config, connect.clone());
+        node.serve(checked.node_name.clone(), agent.server());
+        supervisor.spawn(Phase::Workers, "node agent", |stop| agent.run(stop));
+    }
+    supervisor.spawn(Phase::Storage, "store", |stop| keep_store(store, stop));
+
+    write_admin_kubeconfig(dir, &pki, address, now)?;
+    server.set_ready(true);
+    tracing::info!(%address, data_dir = %dir.display(), "ready");
+    let shutdown = async {
+        runtime::signals::terminate().await;
+        tracing::info!("stopping");
+        server.set_ready(false);
+    };
+    supervisor.run(shutdown, Duration::from_secs(args.shutdown_grace)).await.map_err(|died| died.to_string())
+}
+
+/// Ends with the store: cleanly when told to, with an error when its disk fails.
+async fn keep_store(store: Store, stop: runtime::Stop) -> Result<(), String> {
+    tokio::select! {
+        biased;
+        // Shutdown: what was accepted is synced before the process ends.
+        () = stop.stopped() => {
+            store.close().await;
+            Ok(())
+        }
+        // Ends the process: a store that cannot write must not pretend to.
+        why = store.failed() => Err(why),
+    }
+}
+
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
+    let mend = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "stop what uses it or choose another with --secure-port",
+        std::io::ErrorKind::PermissionDenied => "choose a port above 1023 with --secure-port",
+        _ => "choose an address of this machine with --bind-address",
+    };
+    format!("cannot listen on {address} ({error}); {mend}")
+}
+
+/// What clients may call the server.
+fn server_names(bind: IpAddr, node_name: &str) -> Vec<String> {
+    let fixed = ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+    let mut names: Vec<String> = fixed.iter().map(|&name| name.to_owned()).collect();
+    names.push("kubernetes.default.svc.cluster.local".to_owned());
+    names.push(node_name.to_owned());
+    if !bind.is_unspecified() && !names.contains(&bind.to_string()) {
+        names.push(bind.to_string());
+    }
+    names
+}
+
+/// The node's own address; a server that listens everywhere is reached over loopback from here.
+fn node_address(bind: IpAddr) -> IpAddr {
+    if bind.is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { bind }
+}
+
+/// Writes the kubeconfig of an administrator in tenant `system`, readable by its owner alone, in one step.
+fn write_admin_kubeconfig(dir: &Path, pki: &Pki, address: SocketAddr, now: Timestamp) -> Result<(), String> {
+    let tenant = TenantName::system();
+    let credential = pki
+        .client_certificate(&tenant, "admin", &[policy::rbac::MASTERS], ADMIN_LIFETIME, now)
+        .map_err(|e| e.to_string())?;
+    let host = SocketAddr::new(node_address(address.ip()), address.port());
+    let text = kubeconfig(&format!("https://{host}"), pki.ca_pem(), "admin", &KubeAuth::Certificate(credential), "system");
+    let (path, new) = (dir.join("admin.kubeconfig"), dir.join("admin.kubeconfig.new"));
+    let written = (|| {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &path)
+    })();
+    written.map_err(|e| format!("{} cannot be written: {e}", path.display()))
+}

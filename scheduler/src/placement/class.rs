@@ -1,0 +1,209 @@
+//! Classes of pods that ask the same of a node itself. Each class keeps, for every node, whether the node's own labels,
+//! taints and marks admit its pods and how much they are wished for, and catches up with the nodes that changed.
+//!
+//! Invariant: what a class says of a node is what [`Resolved`] says of it now.
+
+use super::NodeId;
+use super::selector::{NodeExpression, NodeOperator, NodeTerm};
+use super::snapshot::Snapshot;
+use super::symbol::{Symbol, Symbols, value_of};
+use super::{NodeNeeds, taint};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Classes are kept for this many templates; beyond, the one that was not asked for longest starts over.
+const CLASSES_MAX: usize = 1024;
+
+/// Why a node's own labels, taints and marks keep a pod away. Several may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Obstacles(u8);
+
+impl Obstacles {
+    pub const ABSENT: Obstacles = Obstacles(1);
+    pub const NOT_NAMED: Obstacles = Obstacles(2);
+    pub const UNSCHEDULABLE: Obstacles = Obstacles(4);
+    pub const TAINT: Obstacles = Obstacles(8);
+    pub const AFFINITY: Obstacles = Obstacles(16);
+
+    pub fn none(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn has(self, other: Obstacles) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn when(self, holds: bool) -> u8 {
+        if holds { self.0 } else { 0 }
+    }
+}
+
+/// What a class says of one node.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Standing {
+    pub obstacles: Obstacles,
+    /// Taints that ask to stay away.
+    pub discouraged: u32,
+    /// Weights of the preferred terms that match.
+    pub preferred: i64,
+}
+
+impl Standing {
+    const ABSENT: Standing = Standing { obstacles: Obstacles::ABSENT, discouraged: 0, preferred: 0 };
+    const NOT_NAMED: Standing = Standing { obstacles: Obstacles::NOT_NAMED, discouraged: 0, preferred: 0 };
+}
+
+/// All nodes as a pod of one class sees them. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Standings(Arc<Vec<Standing>>);
+
+impl Standings {
+    pub fn of(&self, node: NodeId) -> Standing {
+        self.0[node.index()]
+    }
+
+    /// As a pod sees them that names its nodes outright: every other stands as not named, whatever else it is.
+    pub fn of_named(snapshot: &Snapshot, needs: &NodeNeeds, named: &[NodeId]) -> Standings {
+        let resolved = Resolved::new(needs, &snapshot.symbols);
+        let other = |&present: &bool| if present { Standing::NOT_NAMED } else { Standing::ABSENT };
+        let mut all: Vec<Standing> = snapshot.present.iter().map(other).collect();
+        for &node in named {
+            all[node.index()] = resolved.standing(snapshot, node);
+        }
+        Standings(Arc::new(all))
+    }
+}
+
+/// What is kept of a class.
+struct Class {
+    seen: u64,
+    used: u64,
+    standings: Standings,
+}
+
+/// The classes of the pods that were asked about lately.
+#[derive(Default)]
+pub struct Classes {
+    classes: HashMap<Arc<NodeNeeds>, Class>,
+    clock: u64,
+}
+
+impl Classes {
+    /// All nodes as pods with these needs see them now.
+    pub fn standings(&mut self, snapshot: &Snapshot, needs: &Arc<NodeNeeds>) -> Standings {
+        self.clock += 1;
+        if !self.classes.contains_key(needs) && self.classes.len() >= CLASSES_MAX {
+            let oldest = self.classes.iter().min_by_key(|(_, class)| class.used).map(|(needs, _)| needs.clone());
+            oldest.map(|needs| self.classes.remove(&needs));
+        }
+        let fresh = || Class { seen: 0, used: 0, standings: Standings::default() };
+        let class = self.classes.entry(needs.clone()).or_insert_with(fresh);
+        class.used = self.clock;
+        let resolved = Resolved::new(needs, &snapshot.symbols);
+        let nodes = Arc::make_mut(&mut class.standings.0);
+        match snapshot.changes.since(class.seen).filter(|_| !nodes.is_empty()) {
+            Some(changed) => {
+                nodes.resize(snapshot.len(), Standing::ABSENT);
+                for &node in changed {
+                    nodes[node.index()] = resolved.standing(snapshot, node);
+                }
+            }
+            None => *nodes = snapshot.nodes().map(|node| resolved.standing(snapshot, node)).collect(),
+        }
+        class.seen = snapshot.changes.count();
+        class.standings.clone()
+    }
+}
+
+/// Needs with their texts looked up.
+struct Resolved<'a> {
+    needs: &'a NodeNeeds,
+    /// `None` if no node has one of these labels.
+    equal: Option<Vec<(Symbol, Symbol)>>,
+    required: Option<Vec<ResolvedTerm<'a>>>,
+    preferred: Vec<(i64, ResolvedTerm<'a>)>,
+    ignores_unschedulable: bool,
+}
+
+struct ResolvedTerm<'a> {
+    term: &'a NodeTerm,
+    labels: Vec<ResolvedExpression>,
+}
+
+struct ResolvedExpression {
+    /// `None` if no node has such a label.
+    key: Option<Symbol>,
+    operator: NodeOperator,
+    values: Vec<Symbol>,
+    /// The number that `Gt` and `Lt` compare with.
+    bound: Option<i64>,
+}
+
+impl<'a> Resolved<'a> {
+    fn new(needs: &'a NodeNeeds, symbols: &Symbols) -> Resolved<'a> {
+        let selector = &needs.selector;
+        let resolve = |term: &'a NodeTerm| ResolvedTerm {
+            term,
+            labels: term.labels.iter().map(|e| ResolvedExpression::new(e, symbols)).collect(),
+        };
+        Resolved {
+            needs,
+            equal: selector.equal.iter().map(|(k, v)| symbols.find(k).zip(symbols.find(v))).collect(),
+            required: selector.required.as_ref().map(|terms| terms.iter().map(resolve).collect()),
+            preferred: selector.preferred.iter().map(|(weight, term)| (*weight, resolve(term))).collect(),
+            ignores_unschedulable: taint::ignores_unschedulable(&needs.tolerations),
+        }
+    }
+
+    fn standing(&self, snapshot: &Snapshot, node: NodeId) -> Standing {
+        let at = node.index();
+        if !snapshot.present[at] {
+            return Standing::ABSENT;
+        }
+        let (labels, taints) = (&snapshot.labels[at], &snapshot.taints[at]);
+        let tolerations = &self.needs.tolerations;
+        let unschedulable = snapshot.unschedulable[at] && !self.ignores_unschedulable;
+        let matches = |term: &ResolvedTerm| term.matches(&snapshot.symbols, labels, snapshot.name(node));
+        let selected = self.equal.as_ref().is_some_and(|all| all.iter().all(|&(k, v)| value_of(labels, k) == Some(v)))
+            && self.required.as_ref().is_none_or(|terms| terms.iter().any(matches));
+        let obstacles = Obstacles::UNSCHEDULABLE.when(unschedulable)
+            | Obstacles::TAINT.when(taint::repelled(taints, tolerations))
+            | Obstacles::AFFINITY.when(!selected);
+        Standing {
+            obstacles: Obstacles(obstacles),
+            discouraged: taint::discouraged(taints, tolerations),
+            preferred: self.preferred.iter().filter(|(_, term)| matches(term)).map(|(weight, _)| weight).sum(),
+        }
+    }
+}
+
+impl ResolvedTerm<'_> {
+    fn matches(&self, symbols: &Symbols, labels: &[(Symbol, Symbol)], name: &str) -> bool {
+        !self.term.is_empty() && self.labels.iter().all(|e| e.matches(symbols, labels)) && self.term.fields_match(name)
+    }
+}
+
+impl ResolvedExpression {
+    fn new(expression: &NodeExpression, symbols: &Symbols) -> ResolvedExpression {
+        ResolvedExpression {
+            key: symbols.find(&expression.key),
+            operator: expression.operator,
+            values: expression.values.iter().filter_map(|v| symbols.find(v)).collect(),
+            bound: expression.values.first().and_then(|v| v.parse().ok()),
+        }
+    }
+
+    fn matches(&self, symbols: &Symbols, labels: &[(Symbol, Symbol)]) -> bool {
+        let value = self.key.and_then(|key| value_of(labels, key));
+        let number = || value.and_then(|v| symbols.text(v).parse::<i64>().ok()).zip(self.bound);
+        match self.operator {
+            NodeOperator::In => value.is_some_and(|v| self.values.contains(&v)),
+            NodeOperator::NotIn => value.is_none_or(|v| !self.values.contains(&v)),
+            NodeOperator::Exists => value.is_some(),
+            NodeOperator::DoesNotExist => value.is_none(),
+            NodeOperator::Gt => number().is_some_and(|(value, bound)| value > bound),
+            NodeOperator::Lt => number().is_some_and(|(value, bound)| value < bound),
+            NodeOperator::Unknown => false,
+        }
+    }
+}

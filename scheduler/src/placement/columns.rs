@@ -1,0 +1,145 @@
+//! Resources of all nodes as columns: one array per resource, one entry per node, so that asking every node for room
+//! is a walk over numbers.
+//!
+//! Invariant: what is taken is exactly the sum of what was taken and not given back; with amounts below
+//! [`super::requests::AMOUNT_MAX`] that holds for 32,768 pods on a node.
+//! Invariant: a column exists for what some node has ever offered, and for nothing else: what pods ask for adds none.
+
+use super::NodeId;
+use super::requests::{CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Requests};
+use std::collections::BTreeMap;
+
+/// A resource with a column. The first are always there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResourceId(usize);
+
+pub const CPU_COLUMN: ResourceId = ResourceId(0);
+pub const MEMORY_COLUMN: ResourceId = ResourceId(1);
+pub const PODS_COLUMN: ResourceId = ResourceId(3);
+const ALWAYS: [&str; 4] = [CPU, MEMORY, EPHEMERAL_STORAGE, PODS];
+
+/// What nodes offer and what is taken of it.
+pub struct Columns {
+    names: Vec<Box<str>>,
+    offered: Vec<Vec<i64>>,
+    taken: Vec<Vec<i64>>,
+    /// CPU and memory taken as the scores see them.
+    pub scored_cpu: Vec<i64>,
+    pub scored_memory: Vec<i64>,
+}
+
+impl Default for Columns {
+    fn default() -> Columns {
+        Columns {
+            names: ALWAYS.map(Into::into).to_vec(),
+            offered: vec![Vec::new(); ALWAYS.len()],
+            taken: vec![Vec::new(); ALWAYS.len()],
+            scored_cpu: Vec::new(),
+            scored_memory: Vec::new(),
+        }
+    }
+}
+
+impl Columns {
+    pub fn add_node(&mut self) {
+        for column in self.offered.iter_mut().chain(&mut self.taken) {
+            column.push(0);
+        }
+        self.scored_cpu.push(0);
+        self.scored_memory.push(0);
+    }
+
+    pub fn find(&self, resource: &str) -> Option<ResourceId> {
+        self.names.iter().position(|n| **n == *resource).map(ResourceId)
+    }
+
+    pub fn name(&self, resource: ResourceId) -> &str {
+        &self.names[resource.0]
+    }
+
+    pub fn offered(&self, resource: ResourceId) -> &[i64] {
+        &self.offered[resource.0]
+    }
+
+    pub fn taken(&self, resource: ResourceId) -> &[i64] {
+        &self.taken[resource.0]
+    }
+
+    /// Sets what a node offers. Returns the columns that are new, in which what pods take is still missing.
+    pub fn offer(&mut self, node: NodeId, allocatable: &BTreeMap<String, i64>) -> Vec<ResourceId> {
+        let mut new = Vec::new();
+        for name in allocatable.keys() {
+            if self.find(name).is_none() {
+                let nodes = self.scored_cpu.len();
+                new.push(ResourceId(self.names.len()));
+                self.names.push(name.as_str().into());
+                self.offered.push(vec![0; nodes]);
+                self.taken.push(vec![0; nodes]);
+            }
+        }
+        for (name, column) in self.names.iter().zip(&mut self.offered) {
+            column[node.index()] = allocatable.get(&**name).copied().unwrap_or(0);
+        }
+        new
+    }
+
+    /// Takes what a pod asks for (`sign` 1) or gives it back (-1).
+    pub fn take(&mut self, node: NodeId, requests: &Requests, sign: i64) {
+        for (name, amount) in &requests.amounts {
+            if let Some(resource) = self.find(name) {
+                self.take_of(resource, node, sign * amount);
+            }
+        }
+        self.take_of(PODS_COLUMN, node, sign);
+        for (column, amount) in
+            [(&mut self.scored_cpu, requests.scored_cpu), (&mut self.scored_memory, requests.scored_memory)]
+        {
+            column[node.index()] = column[node.index()].wrapping_add(sign * amount);
+        }
+    }
+
+    pub fn take_of(&mut self, resource: ResourceId, node: NodeId, amount: i64) {
+        let taken = &mut self.taken[resource.0][node.index()];
+        *taken = taken.wrapping_add(amount);
+    }
+
+    /// Whether a pod finds room on a node; and if not, whether it never would, however empty the node.
+    pub fn room(&self, node: NodeId, requests: &Requests) -> Room {
+        // A node without any slots counts as one whose pods could leave, as upstream has it.
+        let slots = if self.full(node) { Room::NotNow } else { Room::Enough };
+        self.shortages(node, requests).fold(slots, |room, (_, never)| match (room, never) {
+            (Room::Never, _) | (_, true) => Room::Never,
+            (Room::Enough | Room::NotNow, false) => Room::NotNow,
+        })
+    }
+
+    /// The resources of which a node lacks what a pod asks for, and whether it would lack them when empty.
+    pub fn shortages<'a>(
+        &'a self,
+        node: NodeId,
+        requests: &'a Requests,
+    ) -> impl Iterator<Item = (&'a str, bool)> + 'a {
+        let at = node.index();
+        requests.amounts.iter().filter_map(move |(name, amount)| {
+            let (offered, taken) = match self.find(name) {
+                Some(resource) => (self.offered(resource)[at], self.taken(resource)[at]),
+                None => (0, 0),
+            };
+            (*amount > offered.wrapping_sub(taken)).then_some((&**name, *amount > offered))
+        })
+    }
+
+    /// Whether the node is out of slots for pods.
+    pub fn full(&self, node: NodeId) -> bool {
+        let at = node.index();
+        self.taken(PODS_COLUMN)[at] >= self.offered(PODS_COLUMN)[at]
+    }
+}
+
+/// Whether there is room on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    Enough,
+    NotNow,
+    Never,
+}

@@ -1,0 +1,257 @@
+//! Decides where pods go: filters, scores, and preemption over one incremental picture of the cluster, with the verdicts
+//! of kube-scheduler 1.36.
+//!
+//! ```text
+//!   pod ─▶ class (its node needs) ─▶ standings of all nodes ─┐
+//!          neighbours, spread (counts per topology value) ───┼─▶ verdict per node ─▶ scores ─▶ node
+//!          columns (resources) ──────────────────────────────┘         └─ none feasible ─▶ preemption, message
+//! ```
+//!
+//! Invariant: pure. It knows no clock, no client and no task; time and randomness are arguments.
+//! Invariant: pods of one tenant neither see, attract, repel nor evict pods of another. They share nodes alone.
+
+mod affinity;
+mod budget;
+mod class;
+mod columns;
+mod filter;
+mod groups;
+mod node;
+mod pod;
+mod preempt;
+mod requests;
+mod score;
+mod selector;
+mod snapshot;
+mod spread;
+mod symbol;
+mod taint;
+pub mod wire;
+mod workloads;
+
+pub use budget::{Budget, Budgets};
+pub use filter::Verdict;
+pub use node::Node;
+pub use pod::{HostPort, NodeNeeds, Pod, PodKey, Scheduled};
+pub use preempt::Preemption;
+pub use requests::Requests;
+pub use selector::PodSelector;
+pub use snapshot::{NodeId, Snapshot};
+pub use workloads::Workloads;
+
+use class::{Classes, Obstacles, Standings};
+use columns::Room;
+use filter::Evaluation;
+use preempt::NoPreemption;
+use score::Wishes;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// The reason in the condition `DisruptionTarget` of a victim.
+pub const PREEMPTED_REASON: &str = "PreemptionByScheduler";
+
+/// In a message, stands before what preemption has to say: no resource claims were found that could be freed.
+const BEFORE_PREEMPTION: &str = "no new claims to deallocate, preemption:";
+
+/// A reproducible source of numbers that look random.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
+    /// A number below `limit`, or 0 for a limit of 0. (SplitMix64.)
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        let limit = limit as u64;
+        if limit == 0 { 0 } else { (z % limit) as usize }
+    }
+}
+
+/// What becomes of a pod.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    Node(Arc<str>),
+    Unschedulable(Unschedulable),
+}
+
+/// A pod that no node can take now.
+#[derive(Clone, Debug, Default)]
+pub struct Unschedulable {
+    /// In upstream's words.
+    pub message: String,
+    /// Which filters refused it somewhere: what has to change before it is worth another try.
+    pub refused_by: BTreeSet<Verdict>,
+    pub preemption: Option<Preemption>,
+    /// An earlier nomination is void.
+    pub clear_nomination: bool,
+}
+
+/// The cluster, and everything that decisions depend on.
+#[derive(Default)]
+pub struct Placement {
+    pub snapshot: Snapshot,
+    pub budgets: Budgets,
+    pub workloads: Workloads,
+    classes: Classes,
+}
+
+impl Placement {
+    /// Finds a node for a pod. Among equally good ones, `rng` decides.
+    pub fn decide(&mut self, key: &PodKey, pod: &Pod, rng: &mut Rng) -> Decision {
+        if self.snapshot.node_count() == 0 {
+            let message = "no nodes available to schedule pods".to_owned();
+            return Decision::Unschedulable(Unschedulable { message, ..Unschedulable::default() });
+        }
+        let named = pod.node_needs.selector.named_nodes();
+        if named.as_ref().is_some_and(Vec::is_empty) {
+            return Decision::Unschedulable(self.contradiction());
+        }
+        let standings = self.standings(pod, named.as_deref());
+        let snapshot = &mut self.snapshot;
+        let mut evaluation = Evaluation::new(snapshot, key, pod, standings);
+        if let Some(node) = snapshot.find(&pod.nominated).filter(|node| snapshot.present[node.index()])
+            && preempt::check_with_nominated(snapshot, &mut evaluation, node).0 == Verdict::Feasible
+        {
+            return Decision::Node(snapshot.names[node.index()].clone());
+        }
+        let mut verdicts = evaluation.check_all(snapshot);
+        let promised = check_promised(snapshot, &mut evaluation, &mut verdicts);
+        let feasible: Vec<NodeId> =
+            snapshot.nodes().filter(|node| verdicts[node.index()] == Verdict::Feasible).collect();
+        let chosen = match feasible.as_slice() {
+            [] => None,
+            [only] => Some(*only),
+            several => {
+                let standings = &evaluation.standings;
+                let scores = scores(snapshot, &self.workloads, key, pod, standings, several);
+                score::best(several, &scores, rng)
+            }
+        };
+        match chosen {
+            Some(node) => Decision::Node(snapshot.names[node.index()].clone()),
+            None => {
+                let outcome = preempt::preempt(snapshot, &mut evaluation, &verdicts, &self.budgets, rng);
+                Decision::Unschedulable(unschedulable(snapshot, &evaluation, &verdicts, &promised, outcome))
+            }
+        }
+    }
+
+    fn standings(&mut self, pod: &Pod, named: Option<&[&str]>) -> Standings {
+        let counts_others = pod.spread.iter().any(|c| c.hard);
+        match named {
+            Some(named) if !counts_others => {
+                let named: Vec<NodeId> = named.iter().filter_map(|name| self.snapshot.find(name)).collect();
+                Standings::of_named(&self.snapshot, &pod.node_needs, &named)
+            }
+            _ => self.classes.standings(&self.snapshot, &pod.node_needs),
+        }
+    }
+
+    fn contradiction(&self) -> Unschedulable {
+        // Upstream's preemption step finds no state of the filters that did not run, and says so.
+        let message = format!(
+            "0/{} nodes are available: pod affinity terms conflict. not found",
+            self.snapshot.node_count()
+        );
+        Unschedulable { message, refused_by: [Verdict::NodeAffinity].into(), ..Unschedulable::default() }
+    }
+}
+
+/// Everything about a node itself, were it empty, that keeps a pod away: not only the first obstacle.
+pub fn obstacles(name: &str, node: &Arc<Node>, pod: &Pod) -> BTreeSet<Verdict> {
+    let mut alone = Snapshot::default();
+    alone.set_node(name, node.clone());
+    let id = alone.find(name).expect("it was set just now");
+    let obstacles = Classes::default().standings(&alone, &pod.node_needs).of(id).obstacles;
+    let by_node = [
+        (Obstacles::UNSCHEDULABLE, Verdict::Unschedulable),
+        (Obstacles::TAINT, Verdict::Taint),
+        (Obstacles::AFFINITY, Verdict::NodeAffinity),
+    ];
+    let by_node = by_node.into_iter().filter(|(obstacle, _)| obstacles.has(*obstacle)).map(|(_, verdict)| verdict);
+    let small = alone.columns.room(id, &pod.requests) == Room::Never;
+    by_node.chain(small.then_some(Verdict::ResourcesEver)).collect()
+}
+
+/// Looks again at the feasible nodes that are promised to pods which come first. Returns the reasons of those that
+/// are none after all.
+fn check_promised(
+    snapshot: &mut Snapshot,
+    evaluation: &mut Evaluation,
+    verdicts: &mut [Verdict],
+) -> HashMap<NodeId, Vec<String>> {
+    let before = |key: &PodKey, pod: &Pod| key != evaluation.key && pod.priority >= evaluation.pod.priority;
+    let promised = snapshot.nominations().filter(|(_, key, pod)| before(key, pod));
+    let promised: BTreeSet<NodeId> = promised.filter_map(|(node, _, _)| snapshot.find(node)).collect();
+    let mut refused = HashMap::new();
+    for node in promised {
+        if verdicts[node.index()] == Verdict::Feasible {
+            let (verdict, reasons) = preempt::check_with_nominated(snapshot, evaluation, node);
+            verdicts[node.index()] = verdict;
+            if verdict != Verdict::Feasible {
+                refused.insert(node, reasons);
+            }
+        }
+    }
+    refused
+}
+
+fn scores(
+    snapshot: &Snapshot,
+    workloads: &Workloads,
+    key: &PodKey,
+    pod: &Pod,
+    standings: &Standings,
+    feasible: &[NodeId],
+) -> Vec<i64> {
+    let own_spread = !pod.spread.is_empty();
+    let defaults = if own_spread { Vec::new() } else { workloads.default_spread(key, pod) };
+    let spread = pod.spread.iter().chain(&defaults).filter(|c| !c.hard).collect();
+    score::scores(snapshot, &Wishes { key, pod, standings, spread, own_spread }, feasible)
+}
+
+fn unschedulable(
+    snapshot: &Snapshot,
+    evaluation: &Evaluation,
+    verdicts: &[Verdict],
+    promised: &HashMap<NodeId, Vec<String>>,
+    outcome: Result<Preemption, NoPreemption>,
+) -> Unschedulable {
+    let nodes = snapshot.node_count();
+    let reasons = snapshot.nodes().flat_map(|node| match promised.get(&node) {
+        Some(reasons) => reasons.clone(),
+        None => evaluation.reasons(snapshot, node, verdicts[node.index()]),
+    });
+    let mut message = not_available(nodes, reasons);
+    let (mut preemption, mut clear_nomination) = (None, false);
+    match outcome {
+        Ok(found) => preemption = Some(found),
+        Err(NoPreemption::NotEligible(why)) => {
+            message += &format!(" {BEFORE_PREEMPTION} not eligible due to {why}.");
+        }
+        Err(NoPreemption::NoCandidate(reasons)) => {
+            clear_nomination = !evaluation.pod.nominated.is_empty();
+            message += &format!(" {BEFORE_PREEMPTION} {}", not_available(nodes, reasons.into_iter().flatten()));
+        }
+    }
+    let refused_by = verdicts.iter().copied().filter(|&v| v != Verdict::Absent).collect();
+    Unschedulable { message, refused_by, preemption, clear_nomination }
+}
+
+/// `0/3 nodes are available: 1 …, 2 ….`, sorted as texts.
+fn not_available(nodes: usize, reasons: impl Iterator<Item = String>) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for reason in reasons {
+        *counts.entry(reason).or_default() += 1;
+    }
+    let mut texts: Vec<String> = counts.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    texts.sort_unstable();
+    format!("0/{nodes} nodes are available: {}.", texts.join(", "))
+}

@@ -1,0 +1,305 @@
+//! The cluster as the scheduler sees it: nodes in flat arrays, and the pods on them, changed one at a time.
+//!
+//! Invariant: every placed pod is counted on exactly one node; a node that has pods but no object of its own keeps its
+//! place until they are gone.
+
+use super::columns::Columns;
+use super::groups::{GroupId, Groups};
+use super::symbol::{Labels, Symbol, Symbols, value_of};
+use super::wire::Taint;
+use super::{HostPort, Node, Pod, PodKey};
+use api::TenantName;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A place in the arrays. Kept while the node, or a pod on it, exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(u32);
+
+impl NodeId {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+struct Placed {
+    pod: Arc<Pod>,
+    node: NodeId,
+    group: GroupId,
+}
+
+/// Nodes, pods on them, pods that are promised a place, and the labels of namespaces.
+#[derive(Default)]
+pub struct Snapshot {
+    pub(super) symbols: Symbols,
+    ids: HashMap<Arc<str>, NodeId>,
+    free: Vec<NodeId>,
+    pub(super) names: Vec<Arc<str>>,
+    /// Whether there is a Node object.
+    pub(super) present: Vec<bool>,
+    pub(super) unschedulable: Vec<bool>,
+    pub(super) labels: Vec<Labels>,
+    pub(super) taints: Vec<Box<[Taint]>>,
+    pub(super) columns: Columns,
+    ports: Vec<Vec<HostPort>>,
+    on: Vec<Vec<PodKey>>,
+    pods: HashMap<PodKey, Placed>,
+    pub(super) groups: Groups,
+    /// Which nodes have an image, and how large it is there.
+    pub(super) images: HashMap<Box<str>, BTreeMap<NodeId, i64>>,
+    offers: Vec<Arc<Node>>,
+    nominated: BTreeMap<Box<str>, BTreeMap<PodKey, Arc<Pod>>>,
+    pub(super) namespaces: HashMap<TenantName, HashMap<Arc<str>, BTreeMap<String, String>>>,
+    present_count: usize,
+    pub(super) changes: Changes,
+}
+
+/// Nodes whose labels, taints or marks changed, in order: what evaluations that are kept have to catch up with.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// How many changes were forgotten before the first of `nodes`.
+    forgotten: u64,
+    nodes: Vec<NodeId>,
+}
+
+/// As many changes are kept as make catching up cheaper than starting over.
+const CHANGES_MAX: usize = 4096;
+
+impl Changes {
+    fn add(&mut self, node: NodeId) {
+        if self.nodes.len() == CHANGES_MAX {
+            self.forgotten += CHANGES_MAX as u64;
+            self.nodes.clear();
+        }
+        self.nodes.push(node);
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.forgotten + self.nodes.len() as u64
+    }
+
+    /// Those after the first `seen`; `None` if some of them are forgotten.
+    pub fn since(&self, seen: u64) -> Option<&[NodeId]> {
+        let skip = seen.checked_sub(self.forgotten)?;
+        self.nodes.get(usize::try_from(skip).ok()?..)
+    }
+}
+
+impl Snapshot {
+    /// How many nodes there are.
+    pub fn node_count(&self) -> usize {
+        self.present_count
+    }
+
+    /// How many places the arrays have, nodes that are gone included.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(super) fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..u32::try_from(self.names.len()).unwrap_or(u32::MAX)).map(NodeId)
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<NodeId> {
+        self.ids.get(name).copied()
+    }
+
+    pub fn name(&self, node: NodeId) -> &str {
+        &self.names[node.index()]
+    }
+
+    /// The node as it was last seen.
+    pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        let id = self.find(name)?;
+        self.present[id.index()].then(|| &self.offers[id.index()])
+    }
+
+    pub(super) fn label(&self, node: NodeId, key: Symbol) -> Option<Symbol> {
+        value_of(&self.labels[node.index()], key)
+    }
+
+    pub fn set_node(&mut self, name: &str, node: Arc<Node>) {
+        let id = self.id_of(name);
+        let at = id.index();
+        let was = self.offers[at].clone();
+        let known = self.present[at];
+        if !known {
+            self.present[at] = true;
+            self.present_count += 1;
+        }
+        if !known || was.allocatable != node.allocatable {
+            let new = self.columns.offer(id, &node.allocatable);
+            for resource in new {
+                let name = self.columns.name(resource).to_owned();
+                for placed in self.pods.values() {
+                    self.columns.take_of(resource, placed.node, placed.pod.requests.of(&name));
+                }
+            }
+        }
+        if !known || was.images != node.images {
+            self.drop_images(id, &was);
+            for (names, bytes) in &node.images {
+                for name in names {
+                    self.images.entry(name.clone()).or_default().insert(id, *bytes);
+                }
+            }
+        }
+        if !known || was.labels != node.labels || was.taints != node.taints || was.unschedulable != node.unschedulable {
+            let symbols = &mut self.symbols;
+            let mut labels: Vec<(Symbol, Symbol)> =
+                node.labels.iter().map(|(k, v)| (symbols.intern(k), symbols.intern(v))).collect();
+            labels.sort_unstable();
+            self.labels[at] = labels.into();
+            self.taints[at] = node.taints.as_slice().into();
+            self.unschedulable[at] = node.unschedulable;
+            self.changes.add(id);
+        }
+        self.offers[at] = node;
+    }
+
+    pub fn remove_node(&mut self, name: &str) {
+        let Some(id) = self.find(name).filter(|id| self.present[id.index()]) else { return };
+        let at = id.index();
+        let was = std::mem::take(&mut self.offers[at]);
+        self.drop_images(id, &was);
+        self.columns.offer(id, &BTreeMap::new());
+        self.present[at] = false;
+        self.present_count -= 1;
+        self.unschedulable[at] = false;
+        self.labels[at] = Labels::default();
+        self.taints[at] = Box::default();
+        self.changes.add(id);
+        self.release(id);
+    }
+
+    /// Counts a pod on a node, which may be one that is not known yet. Replaces what was known of the pod.
+    pub fn place(&mut self, key: &PodKey, pod: Arc<Pod>, node: &str) {
+        self.unplace(key);
+        let id = self.id_of(node);
+        self.columns.take(id, &pod.requests, 1);
+        self.ports[id.index()].extend(pod.ports.iter().cloned());
+        self.on[id.index()].push(key.clone());
+        let group = self.groups.add(key, &pod, id);
+        self.pods.insert(key.clone(), Placed { pod, node: id, group });
+    }
+
+    /// Gives back what a pod took. Returns it and its node's name.
+    pub fn unplace(&mut self, key: &PodKey) -> Option<(Arc<Pod>, Arc<str>)> {
+        let Placed { pod, node, group } = self.pods.remove(key)?;
+        self.columns.take(node, &pod.requests, -1);
+        let ports = &mut self.ports[node.index()];
+        for port in &pod.ports {
+            if let Some(at) = ports.iter().position(|p| p == port) {
+                ports.swap_remove(at);
+            }
+        }
+        self.on[node.index()].retain(|k| k != key);
+        self.groups.remove(group, node);
+        let name = self.names[node.index()].clone();
+        self.release(node);
+        Some((pod, name))
+    }
+
+    /// The placed pod and its node's name.
+    pub fn placed(&self, key: &PodKey) -> Option<(&Arc<Pod>, &str)> {
+        self.pods.get(key).map(|p| (&p.pod, self.name(p.node)))
+    }
+
+    pub fn pods_on(&self, node: NodeId) -> impl Iterator<Item = (&PodKey, &Arc<Pod>)> {
+        self.on[node.index()].iter().map(|key| (key, &self.pods[key].pod))
+    }
+
+    pub(super) fn group_of(&self, key: &PodKey) -> Option<GroupId> {
+        self.pods.get(key).map(|p| p.group)
+    }
+
+    pub(super) fn port_taken(&self, node: NodeId, ports: &[HostPort]) -> bool {
+        ports.iter().any(|wanted| self.ports[node.index()].iter().any(|taken| taken.conflicts(wanted)))
+    }
+
+    /// Promises a waiting pod a place on a node; pods of lower priority leave it alone.
+    pub fn nominate(&mut self, key: &PodKey, pod: Arc<Pod>, node: &str) {
+        self.forget_nomination(key);
+        self.nominated.entry(node.into()).or_default().insert(key.clone(), pod);
+    }
+
+    pub fn forget_nomination(&mut self, key: &PodKey) {
+        self.nominated.retain(|_, pods| {
+            pods.remove(key);
+            !pods.is_empty()
+        });
+    }
+
+    /// The nodes that are promised to pods, and those pods.
+    pub fn nominations(&self) -> impl Iterator<Item = (&str, &PodKey, &Arc<Pod>)> {
+        self.nominated.iter().flat_map(|(node, pods)| pods.iter().map(|(key, pod)| (&**node, key, pod)))
+    }
+
+    pub fn nominated_on(&self, node: &str) -> impl Iterator<Item = (&PodKey, &Arc<Pod>)> {
+        self.nominated.get(node).into_iter().flatten()
+    }
+
+    pub fn set_namespace(&mut self, tenant: &TenantName, name: &str, labels: BTreeMap<String, String>) {
+        self.namespaces.entry(tenant.clone()).or_default().insert(name.into(), labels);
+    }
+
+    pub fn remove_namespace(&mut self, tenant: &TenantName, name: &str) {
+        if let Some(namespaces) = self.namespaces.get_mut(tenant) {
+            namespaces.remove(name);
+            if namespaces.is_empty() {
+                self.namespaces.remove(tenant);
+            }
+        }
+    }
+
+    fn id_of(&mut self, name: &str) -> NodeId {
+        if let Some(id) = self.find(name) {
+            return id;
+        }
+        let name: Arc<str> = name.into();
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.names[id.index()] = name.clone();
+                id
+            }
+            None => self.grow(name.clone()),
+        };
+        self.ids.insert(name, id);
+        id
+    }
+
+    fn grow(&mut self, name: Arc<str>) -> NodeId {
+        let id = NodeId(u32::try_from(self.names.len()).expect("there are fewer than 2^32 nodes"));
+        self.names.push(name);
+        self.present.push(false);
+        self.unschedulable.push(false);
+        self.labels.push(Labels::default());
+        self.taints.push(Box::default());
+        self.columns.add_node();
+        self.ports.push(Vec::new());
+        self.on.push(Vec::new());
+        self.offers.push(Arc::default());
+        id
+    }
+
+    /// Frees the place of a node that has neither an object nor pods.
+    fn release(&mut self, id: NodeId) {
+        let at = id.index();
+        if !self.present[at] && self.on[at].is_empty() {
+            self.ids.remove(&self.names[at]);
+            self.free.push(id);
+        }
+    }
+
+    fn drop_images(&mut self, id: NodeId, was: &Node) {
+        for name in was.images.iter().flat_map(|(names, _)| names) {
+            if let Some(nodes) = self.images.get_mut(name) {
+                nodes.remove(&id);
+                if nodes.is_empty() {
+                    self.images.remove(name);
+                }
+            }
+        }
+    }
+}

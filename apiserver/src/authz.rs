@@ -14,16 +14,11 @@ const RBAC_PLURALS: [&str; 4] = ["roles", "clusterroles", "rolebindings", "clust
 
 /// Authorizes a request, or answers 403.
 pub fn authorize(server: &Server, identity: &Identity, what: &Attributes, decision: &Decision) -> Result<()> {
-    if let Some(node) = policy::node::node_name(identity) {
-        let graph = StoredPods(server);
-        match policy::node::node_allows(node, what, &graph) {
-            Ok(()) => return Ok(()),
-            // Roles may give a node's agent more, e.g. discovery; their refusal is worded as for everyone.
-            Err(why) => tracing::debug!(node, why, "the node authorizer has no opinion"),
-        }
+    let system = server.rules.of(server, &TenantName::system())?;
+    if policy::node::is_node(identity) {
+        return policy::authz::authorize_node(identity, what, decision, &StoredPods(server), &system);
     }
     let own = server.rules.of(server, &identity.tenant)?;
-    let system = server.rules.of(server, &TenantName::system())?;
     policy::authorize(identity, what, decision, &own, &system)
 }
 

@@ -12,10 +12,9 @@ use crate::target::Target;
 use crate::{nodes, respond, reviews, subresources};
 use api::{Error, Identity, Kind, Result, Timestamp, Verb};
 use axum::body::Body;
-use http::{HeaderMap, Request, Response, header};
+use http::{Request, Response, header};
 use kinds::IncludeObject;
 use serde_json::Value;
-use std::cell::RefCell;
 use std::sync::Arc;
 
 /// A request whose tenant is decided and whose right is checked.
@@ -198,27 +197,18 @@ pub async fn patch(
     let options = WriteOptions::parse(query)?;
     let (head, body) = request.into_parts();
     let patch = Patch::parse(&head.headers, body::read(body).await?)?;
-    let warnings = RefCell::new(Vec::new());
+    let mut warnings = Vec::new();
     let written = registry::update(call, name, part, &options, |current| {
         if current.is_null() {
             return Err(Error::not_found(&call.kind.group, &call.kind.plural, name));
         }
         let mut patched = patch.apply(call.kind, current, options.validation)?;
-        forget_unchanged_version(current, &mut patched.value);
         complete_name(call, name, &mut patched.value)?;
-        *warnings.borrow_mut() = patched.warnings;
+        warnings = patched.warnings;
         Ok(patched.value)
     })
     .await?;
-    answer.written(written, &warnings.into_inner())
-}
-
-/// A patch that does not name a version has the current one, which must not become a precondition.
-fn forget_unchanged_version(current: &Value, patched: &mut Value) {
-    let same = patched["metadata"]["resourceVersion"] == current["metadata"]["resourceVersion"];
-    if same && let Some(metadata) = patched["metadata"].as_object_mut() {
-        metadata.insert("resourceVersion".into(), current["metadata"]["resourceVersion"].clone());
-    }
+    answer.written(written, &warnings)
 }
 
 /// The options of a delete, from its body or its query.
@@ -231,9 +221,4 @@ pub async fn delete_options(query: &Query, request: Request<Body>) -> Result<Del
     let format = Format::of(&head.headers)?;
     let document = body::parse(&bytes, format, schema::FieldValidation::Ignore)?;
     DeleteOptions::parse(query, &document.value)
-}
-
-/// The headers of a request that decide how its body is read.
-pub fn format_of(headers: &HeaderMap) -> Result<Format> {
-    Format::of(headers)
 }

@@ -54,8 +54,8 @@ pub async fn dispatch(
             let object = call.current(name)?;
             registry::object_response(call, 200, &object, answer.accepted, answer.include)
         }
-        ("status", "update") => update(answer, name, Part::Status, query, request).await,
-        ("status", "patch") => patch(answer, name, Part::Status, query, request).await,
+        ("status" | "approval", "update") => update(answer, name, Part::Status, query, request).await,
+        ("status" | "approval", "patch") => patch(answer, name, Part::Status, query, request).await,
         _ => Err(Error::new(Reason::MethodNotAllowed, format!("{} is not served yet", path.subresource))),
     }
 }

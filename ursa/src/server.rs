@@ -99,7 +99,7 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
     let store = Store::open(&dir.join("store"), kinds::Registry::selectable, Limits::default()).map_err(|e| e.to_string())?;
     let now = Timestamp::now();
     let names = server_names(args.bind_address, &checked.node_name);
-    let pki = Arc::new(Pki::open(&dir.join("pki"), &names, now).map_err(|e| e.to_string())?);
+    let pki = Arc::new(Pki::open(dir, &names, now).map_err(|e| e.to_string())?);
 
     let mut supervisor = Supervisor::new();
     let node = Arc::new(LocalNode::default());
@@ -165,13 +165,10 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
     format!("cannot listen on {address} ({error}); {mend}")
 }
 
-/// What clients may call the server.
+/// What clients may call the server, besides the names that every server has.
 fn server_names(bind: IpAddr, node_name: &str) -> Vec<String> {
-    let fixed = ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
-    let mut names: Vec<String> = fixed.iter().map(|&name| name.to_owned()).collect();
-    names.push("kubernetes.default.svc.cluster.local".to_owned());
-    names.push(node_name.to_owned());
-    if !bind.is_unspecified() && !names.contains(&bind.to_string()) {
+    let mut names = vec![node_name.to_owned()];
+    if !bind.is_unspecified() {
         names.push(bind.to_string());
     }
     names

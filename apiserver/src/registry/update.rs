@@ -31,7 +31,7 @@ pub async fn update(
     name: &str,
     part: Part,
     options: &WriteOptions,
-    change: impl Fn(&Value) -> Result<Value>,
+    mut change: impl FnMut(&Value) -> Result<Value>,
 ) -> Result<Written> {
     let key = call.key(name)?;
     for _ in 0..CONFLICT_TRIES {

@@ -23,7 +23,7 @@ ARCHITECTURES = {"x86_64": ("amd64", None), "aarch64": ("arm64", "v8"), "armv7l"
 
 # As process 1 a shell gets only the signals that it handles: hence the traps.
 PAUSE = "trap 'exit 0' TERM INT; while :; do sleep 86400 & wait; done"
-WEB = "trap 'exit 0' TERM INT; echo \"web $VERSION on port 8080\"; httpd -f -v -p 8080 -h /www & wait"
+WEB = "trap 'exit 0' TERM INT; echo \"web $VERSION on port 8080\"; httpd -f -vv -p 8080 -h /www & wait"
 PAGE = "#!/bin/sh\necho 'Content-Type: text/plain'\necho\necho \"This is web $VERSION in pod $(hostname).\"\n"
 
 

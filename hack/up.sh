@@ -6,6 +6,8 @@
 #   --no-demo        no tenant, no Deployment
 #   --data-dir DIR   where everything is kept, .ursa in the checkout unless told otherwise
 #   --port N         the API server's port on 127.0.0.1, 6443 unless told otherwise
+#
+# $URSA_BIN names a built ursa to be taken instead of building one.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 export PATH=$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin
@@ -28,7 +30,7 @@ done
 [[ $port =~ ^[1-9][0-9]{0,4}$ && $port -le 65535 ]] || die "--port is '$port', not a port between 1 and 65535"
 [ "$(id -u)" = 0 ] || die "needs root, for containers and networks: run it with sudo"
 dir=$(realpath -m "$dir")
-ursa=$root/target/release/ursa
+ursa=$(realpath -m "${URSA_BIN:-$root/target/release/ursa}")
 admin=$dir/admin.kubeconfig
 acme=$dir/acme.kubeconfig
 mkdir -p "$dir/logs" "$dir/run" || die "cannot make $dir: choose another with --data-dir"
@@ -91,7 +93,7 @@ address() {
 }
 
 step "Installing Debian packages that are missing" "$root/hack/deps.sh"
-step --show "Building Ursa (minutes, the first time)" build
+[ -n "${URSA_BIN-}" ] || step --show "Building Ursa (minutes, the first time)" build
 step "Starting a containerd of its own, with network and images" "$root/hack/containerd.sh" start "$dir"
 step "Starting the server on port $port" server
 step "Waiting for this machine's node to be Ready" node

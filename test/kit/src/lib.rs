@@ -14,12 +14,12 @@ pub use answer::{Answer, run};
 pub use containerd::{Containerd, Task};
 pub use kubectl::{Kubectl, Lines};
 pub use scratch::Scratch;
-pub use server::{Options, Server, Tenant, ursa};
+pub use server::{Options, Server, Tenant, binary, ursa};
 pub use wait::wait_for;
 
 use std::path::{Path, PathBuf};
 
 /// A file of the checkout that the tests were built in.
-fn checkout(path: &str) -> PathBuf {
+pub fn checkout(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }

@@ -211,7 +211,7 @@ fn port(url: &str) -> Option<u16> {
 }
 
 /// `$URSA_BIN`, or the `ursa` that was built beside the tests.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("URSA_BIN") {
         return PathBuf::from(path);
     }

@@ -1,0 +1,293 @@
+#!/usr/bin/env python3
+"""Runs the recorded families against fresh servers and compares the failures with the lists. See hack/oracle.sh."""
+
+import argparse
+import dataclasses
+import glob
+import hashlib
+import json
+import os
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ADMIN_TOKEN = "replay-admin-token"
+
+# Every process that was started: what still runs at the end, however that came, is killed.
+STARTED = []
+
+# The controllers that ran when requests and transcripts were recorded; without the tenant's there is no namespace.
+RECORDED_CONTROLLERS = ("--controllers=tenant,namespace,serviceaccount,root-ca-certificate-publisher,"
+                        "clusterrole-aggregation,garbage-collector")
+
+
+@dataclasses.dataclass
+class Family:
+    """Cases that one tool replays, and how."""
+    name: str
+    files: str
+    tool: str
+    server: list
+    flags: list
+    # Servers, each with a tool of its own: where cases of one server would disturb each other, or to use every core.
+    servers: int = 1
+    # Of the cases expected to fail, each of which waits for its deadline, so many run where not all are asked for.
+    sample: int | None = None
+    # A case whose outcome depends on time is run once more, alone, before it counts as unexpected.
+    retry: bool = False
+
+
+FAMILIES = [
+    Family("api-kinds", "api/kinds/*.json", "replay", ["--scheduler=false", RECORDED_CONTROLLERS], ["--jobs", "4"], servers=2),
+    Family("api-semantics", "api/semantics/*.json", "replay", ["--scheduler=false", RECORDED_CONTROLLERS], ["--jobs", "4"], servers=2, retry=True),
+    Family("api-extension", "api/extension/*.json", "replay", ["--scheduler=false", RECORDED_CONTROLLERS], ["--jobs", "4"], servers=2, retry=True),
+    Family("transcripts", "transcripts/*.t", "transcript", ["--scheduler=false", RECORDED_CONTROLLERS], ["--jobs", "4", "--timeout", "20"], retry=True),
+    Family("scheduling", "scheduling/*.json", "verdicts", [], ["--volume-controller", "--deadline", "6"], servers=4, sample=8, retry=True),
+    Family("controllers", "controllers/*.json", "outcomes", ["--scheduler=false"], ["--jobs", "12", "--deadline", "12"], sample=24, retry=True),
+]
+
+
+class Server:
+    """A fresh `ursa server` without a node, on a free port. To be used in a `with`."""
+
+    def __init__(self, ursa, flags, tokens, log):
+        self.flags = [ursa, "server", "--secure-port", "0", "--node-agent=false", "--token-auth-file", tokens, *flags]
+        self.log = log
+
+    def __enter__(self):
+        self.scratch = tempfile.TemporaryDirectory(prefix="ursa-oracle-")
+        data = os.path.join(self.scratch.name, "data")
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([*self.flags, "--data-dir", data], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        STARTED.append(self.process)
+        try:
+            self.url = self.ready(os.path.join(data, "admin.kubeconfig"))
+            self.kubeconfig = self.write_kubeconfig()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def ready(self, kubeconfig):
+        context = ssl._create_unverified_context()
+        deadline, state = time.monotonic() + 60, "not started"
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                sys.exit(f"the server ended with {self.process.returncode}; its log is {self.log}")
+            try:
+                with open(kubeconfig, encoding="utf-8") as file:
+                    url = re.search(r"https://[^/\s\"']+", file.read())[0]
+                request = urllib.request.Request(url + "/readyz", headers={"Authorization": "Bearer " + ADMIN_TOKEN})
+                with urllib.request.urlopen(request, timeout=5, context=context):
+                    return url
+            except (OSError, TypeError) as error:
+                state = error
+            time.sleep(0.05)
+        sys.exit(f"the server is not ready after 60 s ({state}); its log is {self.log}")
+
+    def write_kubeconfig(self):
+        path = os.path.join(self.scratch.name, "kubeconfig")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({
+                "apiVersion": "v1", "kind": "Config", "current-context": "oracle",
+                "clusters": [{"name": "oracle", "cluster": {"server": self.url, "insecure-skip-tls-verify": True}}],
+                "users": [{"name": "admin", "user": {"token": ADMIN_TOKEN}}],
+                "contexts": [{"name": "oracle", "context": {"cluster": "oracle", "user": "admin"}}]}, file)
+        return path
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.scratch.cleanup()
+
+
+def case_names(path):
+    """The cases of a file: a transcript is one."""
+    if path.endswith(".t"):
+        return [os.path.basename(path)[:-2]]
+    with open(path, encoding="utf-8") as file:
+        return [case["name"] for case in json.load(file)]
+
+
+def replay(family, args, server, files, cases, out):
+    """Runs the tool for some cases; returns {case: why it failed}, or why the tool itself failed."""
+    tool = os.path.join(args.oracle, "..", "tools", family.tool)
+    only = "|".join(map(re.escape, cases))
+    if family.tool == "transcript":
+        target = ["--kubeconfig", server.kubeconfig, "--only", f"/({only})\\.t$"]
+    else:
+        target = ["--server", server.url, "--token", ADMIN_TOKEN, "--insecure", "--only", f"^({only})$"]
+    failures, ended, last = {}, False, None
+    command = [sys.executable, tool, *target, *family.flags, *(["--verbose"] if args.verbose and family.tool != "transcript" else []), *files]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process:
+        STARTED.append(process)
+        for line in process.stdout:
+            out.write(line)
+            if line.startswith("DIFF "):
+                last, _, why = line[5:].rstrip("\n").partition(": ")
+                if family.tool == "transcript":
+                    last = os.path.basename(last)[:-2]
+                failures[last] = why
+            elif family.tool == "transcript" and last and not failures[last] and line.startswith("  $ "):
+                failures[last] = line.strip()
+            ended = ended or bool(re.fullmatch(r"\d+ passed, \d+ failed\n", line))
+    return failures if ended else f"{family.tool} broke off; its output is {out.name}"
+
+
+def read_list(path):
+    """{case: reason}, in the order of the file."""
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        lines = [line.rstrip("\n") for line in file if line.strip() and not line.startswith("#")]
+    return {name: reason for name, _, reason in (line.partition(" ") for line in lines)}
+
+
+def write_list(path, family, failures, known):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"# Cases of {family.name} that fail, each with a reason. hack/test.sh fails when one of them passes or another one fails.\n")
+        for name in sorted(failures):
+            file.write(f"{name} {known.get(name) or reason(failures[name])}\n")
+
+
+def reason(why):
+    """What differs, without the values that were recorded."""
+    why = re.sub(r" \(\+\d+\)$", "", why)
+    why = re.sub(r"^step \S+ ", "", why)
+    code = re.search(r"code: want (\d+), got (\d+)", why)
+    if code:
+        why = f"{why[:code.start()].rstrip(': ')} answers {code[2]} instead of {code[1]}"
+    else:
+        why = re.split(r": (?:want|not expected|missing|expected|got)\b", why)[0]
+    return re.sub(r"\s+", " ", why).strip()[:160] or "differs"
+
+
+def spread(files, parts):
+    """The files in so many parts of about the same number of cases."""
+    groups = [([], []) for _ in range(parts)]
+    for path, cases in sorted(files.items(), key=lambda item: -len(item[1])):
+        smallest = min(groups, key=lambda group: len(group[1]))
+        smallest[0].append(path)
+        smallest[1].extend(cases)
+    return [group for group in groups if group[1]]
+
+
+def run_cases(family, args, files, log, out):
+    """Runs cases given as {file: [case]} on as many servers as the family wants; returns {case: why it failed}."""
+    failures, broken, lock = {}, [], threading.Lock()
+
+    def one(part):
+        try:
+            with Server(args.ursa, family.server, os.path.join(args.oracle, "tokens.csv"), log) as server:
+                found = replay(family, args, server, part[0], part[1], out)
+                ended = server.process.poll()
+        except SystemExit as error:
+            found, ended = str(error), None
+        with lock:
+            if isinstance(found, str):
+                broken.append(found)
+            else:
+                failures.update(found)
+            if ended is not None:
+                broken.append(f"the server ended with {ended}; its log is {log}")
+
+    threads = [threading.Thread(target=one, args=(part,), daemon=True) for part in spread(files, family.servers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if broken:
+        sys.exit(f"{family.name}: " + "; ".join(broken))
+    return failures
+
+
+def run(family, args):
+    """Runs a family; returns how many cases passed and how many went against the list."""
+    began = time.monotonic()
+    path = os.path.join(ROOT, "test/oracle", family.name + ".txt")
+    known = read_list(path)
+    files = {file: case_names(file) for file in sorted(glob.glob(os.path.join(args.oracle, family.files)))}
+    every = {case for cases in files.values() for case in cases}
+    sampled = set(known)
+    if family.sample is not None and not args.full:
+        sampled = set(sorted(known, key=lambda name: hashlib.sha256(name.encode()).digest())[:family.sample])
+    wanted = {case for case in every if re.search(args.only, case) and (case not in known or case in sampled)}
+
+    def chosen(cases):
+        return {file: mine for file, names in files.items() if (mine := [name for name in names if name in cases])}
+
+    folder = os.path.join(ROOT, "target/oracle")
+    os.makedirs(folder, exist_ok=True)
+    log = os.path.join(folder, family.name + ".log")
+    open(log, "wb").close()
+    with open(os.path.join(folder, family.name + ".out"), "w", encoding="utf-8") as out:
+        failures = run_cases(family, args, chosen(wanted), log, out)
+        if family.retry:
+            odd = {case for case in wanted if (case in failures) != (case in known)}
+            # Many at once are no accident of timing.
+            if 0 < len(odd) <= 20:
+                again = run_cases(family, args, chosen(odd), log, out)
+                failures = {case: why for case, why in failures.items() if case not in odd} | again
+    with open(log, encoding="utf-8", errors="replace") as file:
+        panics = [line.strip() for line in file if "panicked" in line]
+
+    if args.update:
+        kept = {case: why for case, why in known.items() if case in every and case not in wanted}
+        write_list(path, family, kept | failures, known)
+        print(f"{family.name}: {len(set(failures) - set(known))} added to {os.path.relpath(path, ROOT)}, {len(set(known) - set(kept | failures))} removed")
+    new = [] if args.update else sorted(set(failures) - set(known))
+    fixed = [] if args.update else sorted((wanted & set(known)) - set(failures))
+    gone = [] if args.update else sorted(set(known) - every)
+    for case in new:
+        print(f"FAILS {case}: {failures[case]}")
+    for case in fixed:
+        print(f"PASSES {case}: take it off {os.path.relpath(path, ROOT)} ({known[case]})")
+    for case in gone:
+        print(f"GONE {case}: there is no such case; take it off {os.path.relpath(path, ROOT)}")
+    for line in panics[:5]:
+        print(f"PANIC {line}")
+    passed, unexpected = len(wanted) - len(failures), len(new) + len(fixed) + len(gone) + len(panics)
+    print(f"{family.name}: {passed} of {len(every)} passed, {len(set(failures) & set(known))} failed as listed, {len(every) - len(wanted)} not run, "
+          f"{unexpected} unexpected, {time.monotonic() - began:.0f} s", flush=True)
+    return passed, unexpected
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("families", nargs="*")
+    parser.add_argument("--oracle", required=True)
+    parser.add_argument("--ursa", required=True)
+    parser.add_argument("--only", default="")
+    for flag in ("full", "update", "verbose"):
+        parser.add_argument("--" + flag, action="store_true")
+    args = parser.parse_args()
+    args.full = args.full or args.update
+    # `api kinds` means the same as `kinds`, and `api` alone all of its three.
+    names = set(args.families)
+    narrowed = any("api-" + name in {family.name for family in FAMILIES} for name in names)
+    chosen = [family for family in FAMILIES if not names or family.name in names or family.name.removeprefix("api-") in names
+              or ("api" in names and not narrowed and family.name.startswith("api-"))]
+    unknown = [name for name in names if name != "api" and not any(name in (family.name, family.name.removeprefix("api-")) for family in FAMILIES)]
+    if unknown:
+        sys.exit(f"there is no family {unknown[0]!r}; there are api (kinds, semantics, extension), transcripts, scheduling, controllers")
+    try:
+        totals = [run(family, args) for family in chosen]
+    finally:
+        for process in STARTED:
+            process.kill()
+    passed, unexpected = sum(total[0] for total in totals), sum(total[1] for total in totals)
+    print(f"{passed} passed, {unexpected} failed")
+    sys.exit(1 if unexpected else 0)
+
+
+if __name__ == "__main__":
+    main()

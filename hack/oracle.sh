@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Runs what was recorded of Kubernetes against `ursa server`, and compares the failures with the lists in test/oracle.
+#
+#   hack/oracle.sh [FAMILY...] [--only REGEX] [--full] [--update] [--verbose]
+#
+#   FAMILY      api (kinds, semantics, extension), transcripts, scheduling, controllers; all without one
+#   --only      cases whose name matches
+#   --full      runs every case; else, of the slow families, a sample of those expected to fail
+#   --update    writes the lists anew instead of comparing; implies --full
+#   --verbose   shows all that differs in a case
+#
+# The recordings are expected in ../shared/oracle beside the checkout, or in $URSA_ORACLE; where there are none, that is
+# said and all is well. Fails when an unlisted case fails or a listed one passes.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+export PATH=$PATH:$HOME/.cargo/bin
+
+[[ ${1-} != -h && ${1-} != --help ]] || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" && exit; }
+oracle=${URSA_ORACLE:-$root/../shared/oracle}
+if [ ! -d "$oracle" ]; then
+    echo "skipped: there are no recordings at $oracle"
+    exit
+fi
+[ -n "${URSA_BIN-}" ] || (cd "$root" && cargo build --quiet --release -p ursa)
+exec python3 "$root/hack/oracle.py" --oracle "$(realpath "$oracle")" --ursa "${URSA_BIN:-$root/target/release/ursa}" "$@"

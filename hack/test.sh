@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Installs what is missing, runs every check and every test, and ends with 'N passed, N failed'. Leaves no process behind.
+#
+# What each step prints is kept in target/test; of a step that fails, the end is shown.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+export PATH=$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin
+
+[ $# -eq 0 ] || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2 && exit 64; }
+cd "$root"
+logs=$root/target/test
+rm -rf "$logs"
+mkdir -p "$logs"
+scratch=$(mktemp -d /tmp/ursa-test-XXXXXX)
+# Everything that is started from here keeps its files there and carries this mark, so that nothing can be left over.
+export TMPDIR=$scratch URSA_TEST_RUN=${scratch##*-} CARGO_TERM_COLOR=never
+began=$(now)
+passed=0 failed=0
+
+sweep() {
+    local dir process
+    for dir in "$scratch"/*/; do
+        [ ! -d "$dir/containerd" ] || "$root/hack/containerd.sh" stop "$dir" || true
+    done
+    for process in /proc/[0-9]*; do
+        if [ "$process" != "/proc/$$" ] && grep -qzxF "URSA_TEST_RUN=$URSA_TEST_RUN" "$process/environ" 2>/dev/null; then
+            kill -KILL "${process#/proc/}" 2>/dev/null || true
+        fi
+    done
+    rm -rf "$scratch"
+}
+trap sweep EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# report TITLE STATUS LOG BEGAN PASSED FAILED: counts, and prints one line, and the end of the log where something failed.
+report() {
+    local title=$1 status=$2 log=$3 began=$4 good=$5 bad=$6
+    [ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+    passed=$((passed + good)) failed=$((failed + bad))
+    printf '%-46s %6d passed %4d failed %8s s\n' "$title" "$good" "$bad" "$(seconds_since "$began")"
+    if [ "$bad" -gt 0 ]; then
+        tail -n 60 "$log" | sed 's/^/    /'
+        echo "    (all of it: $log)"
+    fi
+}
+
+# check TITLE COMMAND...: one check, which passes or fails as a whole.
+check() {
+    local title=$1 log began status=0
+    shift
+    log=$logs/${title// /-}.log began=$(now)
+    "$@" >"$log" 2>&1 || status=$?
+    report "$title" "$status" "$log" "$began" $((status == 0)) $((status != 0))
+    return "$status"
+}
+
+# Counts per test binary, as "crate passed failed", from what cargo test prints.
+test_counts() {
+    awk '/^ +Running /     { name = $NF; gsub(/[()]/, "", name); sub(/.*\//, "", name); sub(/-[0-9a-f]+$/, "", name) }
+         /^ +Doc-tests /   { name = "doc" }
+         /^test result: /  { good[name] += $4; bad[name] += $6 }
+         END               { for (name in good) print name, good[name], bad[name] }' "$1" | sort
+}
+
+rust_tests() {
+    local log=$logs/tests.log began status=0 name good bad unit=0 unit_bad=0 e2e=0 e2e_bad=0
+    began=$(now)
+    cargo test --workspace --release --no-fail-fast -- --show-output >"$log" 2>&1 || status=$?
+    while read -r name good bad; do
+        if [ "$name" = e2e ]; then
+            e2e=$good e2e_bad=$bad
+        else
+            unit=$((unit + good)) unit_bad=$((unit_bad + bad))
+        fi
+    done < <(test_counts "$log")
+    sed -n 's/^skipped: \(.*\)/    skipped: \1/p' "$log" | sort -u
+    report "end to end, with kubectl and containers" 0 "$log" "$began" "$e2e" "$e2e_bad"
+    [ "$e2e_bad" -eq 0 ] || status=0 # counted already
+    report "tests of the crates (time of all)" "$status" "$log" "$began" "$unit" "$unit_bad"
+}
+
+# oracle FAMILY: cases that behave as recorded, and cases that go against the list.
+oracle() {
+    local log=$logs/oracle-$1.log began status=0 good=0 bad=0
+    began=$(now)
+    "$root/hack/oracle.sh" "$1" >"$log" 2>&1 || status=$?
+    if grep -q '^skipped: ' "$log"; then
+        echo "oracle $1: $(grep '^skipped: ' "$log")"
+        return
+    fi
+    read -r good bad < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1) || true
+    report "oracle $1" "$status" "$log" "$began" "${good:-0}" "${bad:-0}"
+    grep "^$1: " "$log" | sed 's/^/    /' || true
+}
+
+check "packages" hack/deps.sh || exit 1
+check "rustfmt" cargo fmt --all --check || true
+check "build" cargo build --workspace --all-targets --release && built=1 || built=''
+check "clippy" cargo clippy --workspace --all-targets --release -- --deny warnings || true
+if [ -n "$built" ]; then
+    export URSA_BIN=$root/target/release/ursa
+    check "tidy" target/release/xtask tidy || true
+    rust_tests
+    for family in api-kinds api-semantics api-extension transcripts scheduling controllers; do
+        oracle "$family"
+    done
+    check "benchmark, tiny" target/release/perf --tiny || true
+    grep -h . "$logs/benchmark,-tiny.log" | sed 's/^/    /'
+fi
+echo "$(($(now) / 1000000 - began / 1000000)) s in all"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,8 @@
+//! Ursa end to end: real servers, real kubectl, real containers. One tenant per test.
+
+mod command_line;
+mod crash;
+mod demo;
+mod scripts;
+mod streams;
+mod tenants;

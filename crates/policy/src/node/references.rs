@@ -1,46 +1,59 @@
-//! What a pod refers to: the objects that its node's agent needs in order to run it.
+//! Which objects of its namespace a pod refers to.
 
 use super::Reference;
 use serde_json::Value;
 
-/// Whether the pod refers to the object of this kind and name, in its own namespace.
+/// Whether a pod refers to the object `name` of its own namespace. Persistent volumes are referred to by claims, not by
+/// pods.
 pub fn pod_references(pod: &Value, kind: Reference, name: &str) -> bool {
     let spec = &pod["spec"];
     match kind {
         Reference::ServiceAccount => spec["serviceAccountName"] == name,
-        Reference::PersistentVolumeClaim => {
-            items(&spec["volumes"]).any(|volume| volume["persistentVolumeClaim"]["claimName"] == name)
-        }
-        // A pod names claims; which volumes they are bound to is not in the pod.
-        Reference::PersistentVolume => false,
         Reference::Secret => {
-            items(&spec["imagePullSecrets"]).any(|secret| secret["name"] == name)
-                || containers(spec).any(|c| environment(c, "secretKeyRef", "secretRef", name))
-                || volumes(spec).any(|v| v["secret"]["secretName"] == name || v["secret"]["name"] == name)
+            items(&spec["imagePullSecrets"]).any(|reference| reference["name"] == name)
+                || environment(spec, "secretKeyRef", "secretRef", name)
+                || items(&spec["volumes"]).any(|volume| volume_has_secret(volume, name))
         }
         Reference::ConfigMap => {
-            containers(spec).any(|c| environment(c, "configMapKeyRef", "configMapRef", name))
-                || volumes(spec).any(|v| v["configMap"]["name"] == name)
+            environment(spec, "configMapKeyRef", "configMapRef", name)
+                || items(&spec["volumes"]).any(|volume| {
+                    volume["configMap"]["name"] == name
+                        || items(&volume["projected"]["sources"]).any(|source| source["configMap"]["name"] == name)
+                })
         }
+        Reference::PersistentVolumeClaim => items(&spec["volumes"]).any(|volume| {
+            volume["persistentVolumeClaim"]["claimName"] == name
+                || (volume["ephemeral"].is_object() && claim_of_ephemeral(pod, volume) == name)
+        }),
+        Reference::PersistentVolume => false,
     }
+}
+
+/// Whether the environment of any container comes from the object.
+fn environment(spec: &Value, key_reference: &str, whole_reference: &str, name: &str) -> bool {
+    let lists = ["containers", "initContainers", "ephemeralContainers"];
+    lists.iter().flat_map(|list| items(&spec[*list])).any(|container| {
+        items(&container["env"]).any(|variable| variable["valueFrom"][key_reference]["name"] == name)
+            || items(&container["envFrom"]).any(|source| source[whole_reference]["name"] == name)
+    })
+}
+
+fn volume_has_secret(volume: &Value, name: &str) -> bool {
+    const WITH_REFERENCE: [&str; 7] = ["cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"];
+    volume["secret"]["secretName"] == name
+        || volume["azureFile"]["secretName"] == name
+        || volume["csi"]["nodePublishSecretRef"]["name"] == name
+        || WITH_REFERENCE.iter().any(|source| volume[*source]["secretRef"]["name"] == name)
+        || items(&volume["projected"]["sources"]).any(|source| source["secret"]["name"] == name)
+}
+
+fn claim_of_ephemeral(pod: &Value, volume: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!("{}-{}", text(&pod["metadata"]["name"]), text(&volume["name"]))
 }
 
 fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
-}
-
-fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
-    ["containers", "initContainers", "ephemeralContainers"].into_iter().flat_map(|list| items(&spec[list]))
-}
-
-/// Volumes, and the sources of projected ones.
-fn volumes(spec: &Value) -> impl Iterator<Item = &Value> {
-    items(&spec["volumes"]).flat_map(|volume| std::iter::once(volume).chain(items(&volume["projected"]["sources"])))
-}
-
-fn environment(container: &Value, key_ref: &str, whole_ref: &str, name: &str) -> bool {
-    items(&container["env"]).any(|env| env["valueFrom"][key_ref]["name"] == name)
-        || items(&container["envFrom"]).any(|from| from[whole_ref]["name"] == name)
 }
 
 #[cfg(test)]
@@ -48,19 +61,48 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn pod() -> Value {
+        json!({"metadata": {"name": "p"}, "spec": {
+            "serviceAccountName": "bot",
+            "imagePullSecrets": [{"name": "pull"}],
+            "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "s-env"}}}], "envFrom": [
+                {"configMapRef": {"name": "c-from"}}]}],
+            "initContainers": [{"env": [{"valueFrom": {"configMapKeyRef": {"name": "c-env"}}}]}],
+            "ephemeralContainers": [{"envFrom": [{"secretRef": {"name": "s-from"}}]}],
+            "volumes": [
+                {"name": "a", "secret": {"secretName": "s-vol"}}, {"name": "b", "configMap": {"name": "c-vol"}},
+                {"name": "d", "projected": {"sources": [
+                    {"secret": {"name": "s-proj"}}, {"configMap": {"name": "c-proj"}}, {"serviceAccountToken": {}}]}},
+                {"name": "e", "persistentVolumeClaim": {"claimName": "claim"}}, {"name": "f", "ephemeral": {}},
+                {"name": "g", "csi": {"nodePublishSecretRef": {"name": "s-csi"}}},
+            ],
+        }})
+    }
+
     #[test]
-    fn every_way_to_refer_to_an_object_is_seen() {
-        let pod = json!({"spec": {
-            "serviceAccountName": "sa", "imagePullSecrets": [{"name": "s1"}],
-            "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "s2"}}}], "envFrom": [{"configMapRef": {"name": "c1"}}]}],
-            "initContainers": [{"envFrom": [{"secretRef": {"name": "s3"}}], "env": [{"valueFrom": {"configMapKeyRef": {"name": "c2"}}}]}],
-            "volumes": [{"secret": {"secretName": "s4"}}, {"configMap": {"name": "c3"}}, {"persistentVolumeClaim": {"claimName": "p1"}},
-                {"projected": {"sources": [{"secret": {"name": "s5"}}, {"configMap": {"name": "c4"}}]}}],
-        }});
-        let seen = |kind, names: &[&str]| names.iter().all(|name| pod_references(&pod, kind, name));
-        assert!(seen(Reference::Secret, &["s1", "s2", "s3", "s4", "s5"]));
-        assert!(seen(Reference::ConfigMap, &["c1", "c2", "c3", "c4"]));
-        assert!(seen(Reference::ServiceAccount, &["sa"]) && seen(Reference::PersistentVolumeClaim, &["p1"]));
-        assert!(!pod_references(&pod, Reference::Secret, "c1") && !pod_references(&pod, Reference::ConfigMap, "s1"));
+    fn every_place_of_a_pod_that_names_an_object_is_seen() {
+        use Reference::{ConfigMap, PersistentVolumeClaim, Secret, ServiceAccount};
+        let all = [
+            (Secret, &["pull", "s-env", "s-from", "s-vol", "s-proj", "s-csi"][..]),
+            (ConfigMap, &["c-from", "c-env", "c-vol", "c-proj"]),
+            (ServiceAccount, &["bot"]),
+            (PersistentVolumeClaim, &["claim", "p-f"]),
+        ];
+        for (kind, names) in all {
+            for (other, _) in all {
+                for name in names {
+                    assert_eq!(pod_references(&pod(), other, name), other == kind, "{other:?} {name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pod_without_references_has_none() {
+        for name in ["", "default", "null"] {
+            for kind in [Reference::Secret, Reference::ConfigMap, Reference::ServiceAccount] {
+                assert!(!pod_references(&json!({"spec": {"containers": [{}]}}), kind, name));
+            }
+        }
     }
 }

@@ -1,0 +1,77 @@
+//! The tenant decision, made once per request before anything else looks at it.
+//!
+//! Invariant: only [`decide`] makes a [`Decision`], and none lets an identity of a tenant other than `system` out of its
+//! own tenant. No answer tells whether another tenant exists.
+
+use crate::rbac::{self, Attributes};
+use api::{Identity, Result, TenantName};
+
+/// Which tenant the path of a request names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requested {
+    /// None: the identity's own.
+    Own,
+    Named(TenantName),
+    /// `tenants/all`.
+    All,
+}
+
+/// By what right the target is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The identity's own tenant; its rules decide.
+    Own,
+    /// Another tenant, or all of them: a grant in `system` must allow it.
+    Granted,
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Tenant(TenantName),
+    All,
+}
+
+/// The tenant that a request may address. Only [`decide`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    target: Target,
+    access: Access,
+}
+
+impl Decision {
+    fn own(identity: &Identity) -> Decision {
+        Decision { target: Target::Tenant(identity.tenant.clone()), access: Access::Own }
+    }
+
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// The one tenant, if it is one.
+    pub fn tenant(&self) -> Option<&TenantName> {
+        match &self.target {
+            Target::Tenant(tenant) => Some(tenant),
+            Target::All => None,
+        }
+    }
+}
+
+/// Decides which tenant a request reaches, before it is known what is there. `what` only words the refusal; its tenant
+/// is not looked at.
+pub fn decide(identity: &Identity, requested: &Requested, what: &Attributes) -> Result<Decision> {
+    match requested {
+        Requested::Own => Ok(Decision::own(identity)),
+        Requested::Named(tenant) if *tenant == identity.tenant => Ok(Decision::own(identity)),
+        Requested::Named(tenant) if identity.tenant.is_system() => {
+            Ok(Decision { target: Target::Tenant(tenant.clone()), access: Access::Granted })
+        }
+        Requested::All if identity.tenant.is_system() => Ok(Decision { target: Target::All, access: Access::Granted }),
+        Requested::Named(tenant) => Err(rbac::denial(identity, what, Some(tenant))),
+        Requested::All => Err(rbac::denial_in_all_tenants(identity, what)),
+    }
+}

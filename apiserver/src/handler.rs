@@ -8,7 +8,7 @@ use crate::path::{Path, ResourcePath, Route};
 use crate::server::Server;
 use crate::target::Target;
 use crate::{authz, discovery, negotiate, objects, respond};
-use api::{Error, Identity, Kind, Reason, Result, Scope, TenantName, Timestamp};
+use api::{Error, Identity, Kind, Reason, Result, Scope, Timestamp};
 use axum::body::Body;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
@@ -164,7 +164,8 @@ fn non_resource(
     request: &Request<Body>,
 ) -> Result<Response<Body>> {
     let verb = if matches!(*request.method(), Method::GET | Method::HEAD) { "get" } else { return Err(method_not_allowed()) };
-    let mut what = Attributes { verb, path: Some(below), ..Attributes::default() };
+    let cluster_scoped = below == "/metrics";
+    let mut what = Attributes { verb, path: Some(below), cluster_scoped, ..Attributes::default() };
     let decision = decide(identity, &path.tenant, &what)?;
     what.tenant = decision.tenant();
     authz::authorize(server, identity, &what, &decision)?;
@@ -175,9 +176,7 @@ fn non_resource(
     }
     let accept = header_text(request.headers(), &header::ACCEPT);
     match below {
-        // What the whole server does is for operators.
-        "/metrics" if tenant.is_some_and(TenantName::is_system) => Ok(respond::text(200, runtime::metrics::render())),
-        "/metrics" => Err(Error::no_such_path()),
+        "/metrics" => Ok(respond::text(200, runtime::metrics::render())),
         "/" => Ok(respond::json(200, &serde_json::json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}))),
         "/openid/v1/jwks" => Ok(respond::bytes(200, "application/jwk-set+json", server.service_account_key().jwks().to_string().into())),
         "/.well-known/openid-configuration" => {

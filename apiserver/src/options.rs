@@ -173,18 +173,14 @@ fn combination_causes(query: &Query, watch: bool) -> Vec<Cause> {
 #[derive(Clone, Debug)]
 pub struct WriteOptions {
     pub dry_run: bool,
-    pub field_manager: String,
     pub validation: schema::FieldValidation,
-    pub force: bool,
 }
 
 impl WriteOptions {
     pub fn parse(query: &Query) -> Result<WriteOptions> {
         Ok(WriteOptions {
             dry_run: dry_run(query.all("dryRun"))?,
-            field_manager: query.get("fieldManager").unwrap_or_default().to_owned(),
             validation: schema::FieldValidation::parse(query.get("fieldValidation").unwrap_or_default())?,
-            force: query.flag("force"),
         })
     }
 }

@@ -6,7 +6,6 @@ use crate::registry::Call;
 use crate::server::Server;
 use api::{Error, Identity, Kind, Result, TenantName};
 use policy::authn::{Bound, TokenSpec};
-use policy::rbac::Attributes;
 use policy::tenancy::{Requested, decide};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -221,9 +220,4 @@ fn node_uid(server: &Server, node: &str) -> Option<String> {
 /// Whether a kind is answered by [`review`].
 pub fn answers(kind: &Kind) -> bool {
     matches!(kind.group.as_str(), "authorization.k8s.io" | "authentication.k8s.io")
-}
-
-/// The identity's own attributes for a request on a path that is no resource.
-pub fn path_attributes<'a>(verb: &'a str, tenant: Option<&'a TenantName>, path: &'a str) -> Attributes<'a> {
-    Attributes { verb, tenant, path: Some(path), ..Attributes::default() }
 }

@@ -61,7 +61,9 @@ impl Server {
             tasks: Tasks::new(),
             ready: AtomicBool::new(false),
         };
-        server.ensure_system_tenant(Timestamp::now()).await?;
+        let now = Timestamp::now();
+        server.ensure_system_tenant(now).await?;
+        server.ensure_default_roles(now).await?;
         Ok(Arc::new(server))
     }
 
@@ -104,22 +106,42 @@ impl Server {
     async fn ensure_system_tenant(&self, now: Timestamp) -> Result<()> {
         let tenant = json!({"apiVersion": "v1", "kind": "Tenant", "metadata": {"name": api::SYSTEM_TENANT},
             "spec": {"storageClusterId": "0", "finalizers": ["arktos"]}, "status": {"phase": "Active"}});
-        self.ensure("tenants", Space::Cluster, tenant, now).await?;
+        self.ensure("", "tenants", Space::Cluster, tenant, now).await?;
         for name in SYSTEM_NAMESPACES {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
                 "metadata": {"name": name, "tenant": api::SYSTEM_TENANT, "labels": {"kubernetes.io/metadata.name": name}},
                 "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
-            self.ensure("namespaces", Space::Tenant(TenantName::system()), namespace, now).await?;
+            self.ensure("", "namespaces", Space::Tenant(TenantName::system()), namespace, now).await?;
         }
         Ok(())
     }
 
-    /// Creates a core object unless it is there.
-    async fn ensure(&self, plural: &str, space: Space, mut value: Value, now: Timestamp) -> Result<()> {
+    /// The default roles and bindings, which every tenant has without storing them, are kept as objects in `system`,
+    /// where operators see and change them.
+    async fn ensure_default_roles(&self, now: Timestamp) -> Result<()> {
+        let defaults = policy::rbac::default_roles();
+        let lists = [
+            ("clusterroles", defaults.cluster_roles),
+            ("clusterrolebindings", defaults.cluster_role_bindings),
+            ("roles", defaults.roles),
+            ("rolebindings", defaults.role_bindings),
+        ];
+        let objects = lists.into_iter().flat_map(|(plural, list)| list.into_iter().map(move |value| (plural, value)));
+        let ensured = objects.map(|(plural, mut value)| {
+            value["metadata"]["tenant"] = json!(api::SYSTEM_TENANT);
+            self.ensure(policy::rbac::GROUP, plural, Space::Tenant(TenantName::system()), value, now)
+        });
+        // Together, so that they share a sync.
+        futures::future::try_join_all(ensured).await.map(drop)
+    }
+
+    /// Creates an object unless it is there.
+    async fn ensure(&self, group: &str, plural: &str, space: Space, mut value: Value, now: Timestamp) -> Result<()> {
         let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         value["metadata"]["uid"] = json!(uuid::Uuid::new_v4().to_string());
         value["metadata"]["creationTimestamp"] = json!(now.to_string());
-        let key = ObjectKey::new(ResourceId::new("", plural), space, "", &name)?;
+        let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        let key = ObjectKey::new(ResourceId::new(group, plural), space, &namespace, &name)?;
         if self.store.snapshot().get(&key).is_some() {
             return Ok(());
         }

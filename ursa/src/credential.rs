@@ -23,7 +23,7 @@ pub fn main(args: KubeconfigArgs) -> Result<(), String> {
     let admin = client::Kubeconfig::read(&file).map_err(|e| e.to_string())?;
     let text = block_on(async {
         let client = client(&args.client)?;
-        let credential = issue(&client, &tenant, &args.user).await.map_err(|e| e.to_string())?;
+        let credential = issue(&client, &tenant, &args.user, &args.groups).await.map_err(|e| e.to_string())?;
         let server = format!("{}/tenants/{tenant}", admin.server_root());
         let context = if args.user == "admin" { tenant.to_string() } else { format!("{}@{tenant}", args.user) };
         Ok(kubeconfig(&server, &admin.ca_pem(), &args.user, &KubeAuth::Certificate(credential), &context))
@@ -33,9 +33,10 @@ pub fn main(args: KubeconfigArgs) -> Result<(), String> {
 }
 
 /// Has a certificate signed by way of a CertificateSigningRequest in the tenant, which is removed afterwards.
-async fn issue(client: &Client, tenant: &TenantName, user: &str) -> api::Result<Credential> {
+async fn issue(client: &Client, tenant: &TenantName, user: &str, groups: &[String]) -> api::Result<Credential> {
     let client = client.in_tenant(tenant);
-    let (request_pem, key_pem) = client_request(tenant, user).map_err(Error::internal)?;
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    let (request_pem, key_pem) = client_request(tenant, user, &groups).map_err(Error::internal)?;
     let request = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
         "metadata": {"generateName": "kubeconfig-"},
         "spec": {"request": STANDARD.encode(request_pem), "signerName": SIGNER, "usages": ["client auth"]}});

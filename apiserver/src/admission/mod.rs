@@ -1,7 +1,9 @@
 //! Built-in admission: what every write passes before it is stored. Pure checks over a snapshot of the tenant.
 
+mod rbac;
+
 use crate::registry::Call;
-use api::{Cause, Error, Object, Reason, ResourceId, Result, SYSTEM_TENANT, Space};
+use api::{Cause, Error, Object, ResourceId, Result, SYSTEM_TENANT, Space};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -24,8 +26,8 @@ pub fn mutate(call: Call<'_>, new: &mut Value, old: Option<&Value>) -> Result<()
 
 /// Refuses what no write may do. `new` is `None` for a delete, `old` for a create.
 pub fn validate(call: Call<'_>, new: Option<&Value>, old: Option<&Value>) -> Result<()> {
-    if new.is_some() {
-        return Ok(());
+    if let Some(new) = new {
+        return rbac::validate(call, new, old);
     }
     let name = old.and_then(|old| old["metadata"]["name"].as_str()).unwrap_or_default();
     if is(call, "", "tenants") && name == SYSTEM_TENANT {
@@ -120,9 +122,4 @@ fn priority_class(call: Call<'_>, pod: &Value) -> Result<Option<Value>> {
     let classes = snapshot.range(&store::Scope::Tenant(resource, tenant), None).map(|class| class.to_value());
     let defaults = classes.collect::<Result<Vec<_>>>()?.into_iter().filter(|class| class["globalDefault"] == true);
     Ok(defaults.max_by_key(|class| class["value"].as_i64()))
-}
-
-/// 404 of a tenant that a request names but that does not exist.
-pub fn no_such_tenant(tenant: &api::TenantName) -> Error {
-    Error::new(Reason::NotFound, format!("tenants \"{tenant}\" not found")).about("", "tenants", tenant.as_str())
 }

@@ -141,7 +141,9 @@ mod tests {
 
     #[test]
     fn endpoints_that_name_no_runtime_are_refused() {
-        for bad in ["", ";", "v,vm,unix:///v", "c,container", "c,pod,unix:///c", "c,container,relative", ",container,/c"] {
+        for bad in
+            ["", ";", "v,vm,unix:///v", "c,container", "c,pod,unix:///c", "c,container,relative", ",container,/c"]
+        {
             assert!(bad.parse::<RuntimeEndpoints>().is_err(), "{bad}");
         }
         let twice = "c,container,/a;c,vm,/b".parse::<RuntimeEndpoints>().expect_err("a name twice");

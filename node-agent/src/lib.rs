@@ -4,7 +4,23 @@
 //! Invariant: it reaches the API only as the node's own identity, through `client`.
 //! Invariant: a restart of the agent neither stops nor restarts a container; what runs is adopted by its labels.
 
+mod backoff;
+mod cluster;
 mod config;
+mod container;
+mod cri;
+mod dirs;
+mod env;
+mod expand;
+mod labels;
+mod memory;
+mod observed;
+mod plan;
+mod pod;
+mod resources;
+mod sandbox;
+mod sources;
+mod status;
 
 pub use config::{Config, RuntimeEndpoint, RuntimeEndpoints, Workload};
 

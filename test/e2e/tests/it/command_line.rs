@@ -103,3 +103,20 @@ async fn a_command_without_a_server_or_with_a_bad_name_is_told_so() {
     server.ursa(&["tenant", "create", "twice"]).await.ok();
     assert_refused(&server.ursa(&["tenant", "create", "twice"]).await, &["twice", "exists"]);
 }
+
+/// The flags that a text names, without their values.
+fn flags(text: &str, starts: &str) -> Vec<String> {
+    let named = text.lines().filter_map(|line| line.trim_start().strip_prefix(starts));
+    let flags = named.map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '-').next().unwrap_or_default());
+    flags.map(str::to_owned).filter(|flag| flag != "help").collect()
+}
+
+#[tokio::test]
+async fn the_documented_flags_are_the_flags() {
+    let mut documented = flags(include_str!("../../../../docs/operations.md"), "| `--");
+    let mut known = flags(&ursa(&["server", "--help"]).await.ok(), "--");
+    documented.sort();
+    known.sort();
+    assert!(known.len() > 5, "{known:?}");
+    assert_eq!(documented, known);
+}

@@ -2,7 +2,13 @@
 //!
 //! Invariant: the decision is pure ([`placement`]); what it needs is followed, and what it decides is done, at the edge.
 
+mod effects;
+#[cfg(test)]
+mod oracle;
 pub mod placement;
+mod queue;
+mod state;
+mod wake;
 
 use api::Error;
 use std::sync::Arc;

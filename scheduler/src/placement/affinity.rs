@@ -165,6 +165,11 @@ pub fn wishes(snapshot: &Snapshot, key: &PodKey, pod: &Pod) -> HashMap<Pair, i64
     wishes
 }
 
+/// Whether a term of the pod `key` means another pod. Never one of another tenant.
+pub fn means(snapshot: &Snapshot, term: &PodTerm, key: &PodKey, other: &PodKey, placed: &Pod) -> bool {
+    key.tenant == other.tenant && selects(snapshot, term, key, &placed.labels, &other.namespace)
+}
+
 /// Whether a term of the pod `key` means the pods of a group.
 fn selects(snapshot: &Snapshot, term: &PodTerm, key: &PodKey, labels: &LabelMap, namespace: &str) -> bool {
     in_namespaces(snapshot, term, &key.tenant, &key.namespace, namespace) && term.selector.matches(labels)

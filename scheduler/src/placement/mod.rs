@@ -180,6 +180,22 @@ pub fn obstacles(name: &str, node: &Arc<Node>, pod: &Pod) -> BTreeSet<Verdict> {
     by_node.chain(small.then_some(Verdict::ResourcesEver)).collect()
 }
 
+/// Whether a pod must be near the other, which is on a node.
+pub fn is_near_to(snapshot: &Snapshot, key: &PodKey, pod: &Pod, other: &PodKey, placed: &Pod) -> bool {
+    pod.terms.affinity.iter().any(|term| affinity::means(snapshot, term, key, other, placed))
+}
+
+/// Whether a pod must not be near the other.
+pub fn avoids(snapshot: &Snapshot, key: &PodKey, pod: &Pod, other: &PodKey, placed: &Pod) -> bool {
+    pod.terms.anti_affinity.iter().any(|term| affinity::means(snapshot, term, key, other, placed))
+}
+
+/// Whether the other is counted when a pod is spread.
+pub fn is_spread_from(key: &PodKey, pod: &Pod, other: &PodKey, placed: &Pod) -> bool {
+    (&key.tenant, &key.namespace) == (&other.tenant, &other.namespace)
+        && pod.spread.iter().any(|c| c.hard && c.selector.matches(&placed.labels))
+}
+
 /// Looks again at the feasible nodes that are promised to pods which come first. Returns the reasons of those that
 /// are none after all.
 fn check_promised(

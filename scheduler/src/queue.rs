@@ -1,0 +1,242 @@
+//! Pods that wait for a node.
+//!
+//! ```text
+//!            add                    pop                 decided: no node
+//!   ──────────────────▶ active ───────────▶ (deciding) ─────────────────▶ unschedulable
+//!                       ▲    ▲                  │ failed                        │ wake: something changed
+//!        gates are gone │    │ time is up, or   ▼                               │
+//!             gated ────┘    └───────────── backing off ◀───────────────────────┘
+//!                              nothing else
+//! ```
+//!
+//! Tenants take turns; within a tenant the higher priority goes first, then who waited longest. A pod that something
+//! woke backs off only as long as others are active; one that failed backs off for its time.
+//!
+//! Pure: time is an argument.
+
+use crate::placement::{Pod, PodKey, Verdict};
+use api::{TenantName, Timestamp};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The wait after a pod's first attempt, doubled by each further one up to the longest.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
+
+/// A pod that nothing woke is tried again after this long, should a change have been missed.
+const UNSCHEDULABLE_LONGEST: Duration = Duration::from_secs(300);
+
+/// Where a pod stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Active,
+    /// It was handed out; its outcome is awaited.
+    Deciding,
+    BackingOff {
+        until: Timestamp,
+        /// Whether it keeps to its time even when nothing else is to be done.
+        failed: bool,
+    },
+    Unschedulable {
+        refused_by: Arc<BTreeSet<Verdict>>,
+    },
+    Gated,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    pod: Arc<Pod>,
+    /// Since when it waits, in order of arrival.
+    arrival: u64,
+    attempts: u32,
+    tried: Timestamp,
+    stage: Stage,
+}
+
+type Rank = (Reverse<i32>, u64, PodKey);
+
+/// The queue.
+#[derive(Default)]
+pub struct Queue {
+    pods: HashMap<PodKey, Waiting>,
+    arrivals: u64,
+    active: BTreeMap<TenantName, BTreeSet<Rank>>,
+    /// Whose turn it was.
+    served: Option<TenantName>,
+    backing_off: BTreeSet<(Timestamp, PodKey)>,
+    /// By the time of the last try.
+    unschedulable: BTreeSet<(Timestamp, PodKey)>,
+}
+
+impl Queue {
+    /// Adds a pod, or brings a waiting one up to date without moving it. True if it is new.
+    pub fn add(&mut self, key: &PodKey, pod: Arc<Pod>) -> bool {
+        if self.pods.contains_key(key) {
+            self.update(key, pod);
+            return false;
+        }
+        self.arrivals += 1;
+        let arrival = self.arrivals;
+        let stage = if pod.gated { Stage::Gated } else { Stage::Active };
+        self.put(key, Waiting { pod, arrival, attempts: 0, tried: Timestamp::default(), stage });
+        true
+    }
+
+    pub fn remove(&mut self, key: &PodKey) {
+        self.take(key);
+    }
+
+    pub fn get(&self, key: &PodKey) -> Option<&Arc<Pod>> {
+        self.pods.get(key).map(|w| &w.pod)
+    }
+
+    /// Replaces a waiting pod. One whose gates are gone, or come, moves.
+    pub fn update(&mut self, key: &PodKey, pod: Arc<Pod>) {
+        let Some(mut waiting) = self.take(key) else { return };
+        waiting.stage = match waiting.stage {
+            _ if pod.gated => Stage::Gated,
+            Stage::Gated => Stage::Active,
+            other => other,
+        };
+        waiting.pod = pod;
+        self.put(key, waiting);
+    }
+
+    /// Makes a pod that no node could take wait for another try.
+    pub fn wake(&mut self, key: &PodKey, now: Timestamp) {
+        let Some(waiting) = self.pods.get(key) else { return };
+        if !matches!(waiting.stage, Stage::Unschedulable { .. }) {
+            return;
+        }
+        let until = waiting.tried.plus(backoff(waiting.attempts));
+        let stage = if until <= now { Stage::Active } else { Stage::BackingOff { until, failed: false } };
+        self.restage(key, stage);
+    }
+
+    /// The next pod to decide on. It stays with the queue until its outcome is told or it is removed.
+    pub fn pop(&mut self, now: Timestamp) -> Option<(PodKey, Arc<Pod>)> {
+        self.release(now);
+        let key = self.next_active().or_else(|| self.next_woken())?;
+        let waiting = self.take(&key)?;
+        let pod = waiting.pod.clone();
+        let attempts = waiting.attempts.saturating_add(1);
+        self.put(&key, Waiting { stage: Stage::Deciding, attempts, tried: now, ..waiting });
+        Some((key, pod))
+    }
+
+    /// No node could take the pod.
+    pub fn unschedulable(&mut self, key: &PodKey, refused_by: BTreeSet<Verdict>) {
+        self.restage(key, Stage::Unschedulable { refused_by: Arc::new(refused_by) });
+    }
+
+    /// Trying failed for a reason that has nothing to do with the pod.
+    pub fn failed(&mut self, key: &PodKey, now: Timestamp) {
+        if let Some(waiting) = self.pods.get(key) {
+            let until = now.plus(backoff(waiting.attempts));
+            self.restage(key, Stage::BackingOff { until, failed: true });
+        }
+    }
+
+    /// The pods that no node could take, and what refused them.
+    pub fn refused(&self) -> impl Iterator<Item = (&PodKey, &Arc<Pod>, &BTreeSet<Verdict>)> {
+        self.unschedulable.iter().filter_map(|(_, key)| {
+            let waiting = self.pods.get(key)?;
+            match &waiting.stage {
+                Stage::Unschedulable { refused_by } => Some((key, &waiting.pod, &**refused_by)),
+                Stage::Active | Stage::Deciding | Stage::BackingOff { .. } | Stage::Gated => None,
+            }
+        })
+    }
+
+    /// When to ask again if nothing happens until then.
+    pub fn next_time(&self) -> Option<Timestamp> {
+        let woken = self.backing_off.first().map(|(until, _)| *until);
+        let forgotten = self.unschedulable.first().map(|(tried, _)| tried.plus(UNSCHEDULABLE_LONGEST));
+        woken.into_iter().chain(forgotten).min()
+    }
+
+    /// Moves what has waited long enough.
+    fn release(&mut self, now: Timestamp) {
+        while let Some((_, key)) = self.backing_off.first().filter(|(until, _)| *until <= now).cloned() {
+            self.restage(&key, Stage::Active);
+        }
+        let over = |(tried, _): &&(Timestamp, PodKey)| tried.plus(UNSCHEDULABLE_LONGEST) <= now;
+        while let Some((_, key)) = self.unschedulable.first().filter(over).cloned() {
+            self.restage(&key, Stage::Active);
+        }
+    }
+
+    fn next_active(&mut self) -> Option<PodKey> {
+        let after = self.served.as_ref().and_then(|last| {
+            let next = self.active.range::<TenantName, _>((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded));
+            next.map(|(tenant, _)| tenant).next()
+        });
+        let tenant = after.or_else(|| self.active.keys().next())?.clone();
+        let first = self.active.get(&tenant)?.first()?.2.clone();
+        self.served = Some(tenant);
+        Some(first)
+    }
+
+    fn next_woken(&self) -> Option<PodKey> {
+        let early = |key: &PodKey| matches!(self.pods[key].stage, Stage::BackingOff { failed: false, .. });
+        self.backing_off.iter().map(|(_, key)| key).find(|key| early(key)).cloned()
+    }
+
+    fn restage(&mut self, key: &PodKey, stage: Stage) {
+        if let Some(waiting) = self.take(key) {
+            self.put(key, Waiting { stage, ..waiting });
+        }
+    }
+
+    fn put(&mut self, key: &PodKey, waiting: Waiting) {
+        match &waiting.stage {
+            Stage::Active => {
+                let rank = (Reverse(waiting.pod.priority), waiting.arrival, key.clone());
+                self.active.entry(key.tenant.clone()).or_default().insert(rank);
+            }
+            Stage::BackingOff { until, .. } => {
+                self.backing_off.insert((*until, key.clone()));
+            }
+            Stage::Unschedulable { .. } => {
+                self.unschedulable.insert((waiting.tried, key.clone()));
+            }
+            Stage::Deciding | Stage::Gated => {}
+        }
+        self.pods.insert(key.clone(), waiting);
+    }
+
+    fn take(&mut self, key: &PodKey) -> Option<Waiting> {
+        self.unlist(key);
+        self.pods.remove(key)
+    }
+
+    /// Takes a pod out of the lists of its stage.
+    fn unlist(&mut self, key: &PodKey) {
+        let Some(waiting) = self.pods.get(key) else { return };
+        match &waiting.stage {
+            Stage::Active => {
+                let rank = (Reverse(waiting.pod.priority), waiting.arrival, key.clone());
+                if let Some(ranks) = self.active.get_mut(&key.tenant) {
+                    ranks.remove(&rank);
+                    if ranks.is_empty() {
+                        self.active.remove(&key.tenant);
+                    }
+                }
+            }
+            Stage::BackingOff { until, .. } => {
+                self.backing_off.remove(&(*until, key.clone()));
+            }
+            Stage::Unschedulable { .. } => {
+                self.unschedulable.remove(&(waiting.tried, key.clone()));
+            }
+            Stage::Deciding | Stage::Gated => {}
+        }
+    }
+}
+
+fn backoff(attempts: u32) -> Duration {
+    let doublings = attempts.saturating_sub(1).min(8);
+    BACKOFF_LONGEST.min(BACKOFF_FIRST * 2u32.pow(doublings))
+}

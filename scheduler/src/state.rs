@@ -1,0 +1,316 @@
+//! The scheduler as one value: what happens goes in, what is to be done comes out.
+//!
+//! A pod that got a node is *assumed* there at once, so that the next decision counts it, and its binding is asked for.
+//! The assumption ends when the API shows the pod on a node or gone, or when the binding fails.
+//!
+//! Pure: time and randomness are arguments. One owner; nobody else holds a part of it.
+
+use crate::placement::{
+    Budget, Decision, Node, Placement, Pod, PodKey, PodSelector, Preemption, Rng, Unschedulable,
+};
+use crate::queue::Queue;
+use crate::wake::{self, Happening};
+use api::{TenantName, Timestamp};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// All that can happen. `None` is for what is gone.
+#[derive(Debug)]
+pub enum Event {
+    Pod { key: PodKey, pod: Option<Arc<Pod>> },
+    Node { name: String, node: Option<Arc<Node>> },
+    Namespace { tenant: TenantName, name: String, labels: Option<BTreeMap<String, String>> },
+    Service { tenant: TenantName, namespace: String, name: String, selector: Option<BTreeMap<String, String>> },
+    /// Something that owns pods: a replica set, a stateful set, a replication controller.
+    Controller { tenant: TenantName, namespace: String, kind: &'static str, name: String, selector: Option<PodSelector> },
+    Budget { tenant: TenantName, namespace: String, name: String, budget: Option<Budget> },
+    /// An action failed: see which.
+    Failed(Failure),
+}
+
+/// An action that did not succeed. Success shows itself as a change of the pod.
+#[derive(Debug)]
+pub enum Failure {
+    Bind { key: PodKey, uid: Box<str>, why: String },
+    Evict { preemptor: PodKey, uid: Box<str> },
+}
+
+/// All that can be asked for.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Give the pod its node.
+    Bind { key: PodKey, pod: Arc<Pod>, node: Arc<str> },
+    /// Tell in the pod's status, and in an event, why it has no node.
+    Report { key: PodKey, pod: Arc<Pod>, report: Report },
+    /// Make the victims leave their node, for the preemptor.
+    Evict { preemptor: PodKey, pod: Arc<Pod>, node: Arc<str>, victims: Vec<(PodKey, Arc<Pod>)> },
+}
+
+/// What is told of a pod without a node. `None` leaves that part as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Reason and message of the condition `PodScheduled`.
+    pub condition: Option<(&'static str, String)>,
+    /// The node it is nominated for; empty for none.
+    pub nominated: Option<Arc<str>>,
+}
+
+pub const UNSCHEDULABLE: &str = "Unschedulable";
+pub const SCHEDULING_GATED: &str = "SchedulingGated";
+pub const SCHEDULER_ERROR: &str = "SchedulerError";
+
+/// Upstream's words for a pod with gates.
+const GATED_MESSAGE: &str = "Scheduling is blocked due to non-empty scheduling gates";
+
+/// Everything that the scheduler knows.
+pub struct State {
+    scheduler_name: String,
+    placement: Placement,
+    queue: Queue,
+    /// Pods whose binding is under way: their uids.
+    assumed: HashMap<PodKey, Box<str>>,
+}
+
+impl State {
+    pub fn new(scheduler_name: &str) -> State {
+        State {
+            scheduler_name: scheduler_name.to_owned(),
+            placement: Placement::default(),
+            queue: Queue::default(),
+            assumed: HashMap::new(),
+        }
+    }
+
+    /// Takes note of what happened.
+    pub fn apply(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
+        match event {
+            Event::Pod { key, pod: Some(pod) } => return self.pod_seen(&key, pod, now),
+            Event::Pod { key, pod: None } => self.pod_gone(&key, now),
+            Event::Node { name, node: Some(node) } => {
+                let old = self.placement.snapshot.node(&name).cloned();
+                self.placement.snapshot.set_node(&name, node.clone());
+                match &old {
+                    Some(old) if *old == node => {}
+                    Some(old) => self.wake(&Happening::NodeChanged { name: &name, old, new: &node }, now),
+                    None => self.wake(&Happening::NodeAdded, now),
+                }
+            }
+            Event::Node { name, node: None } => {
+                self.placement.snapshot.remove_node(&name);
+                self.wake(&Happening::NodeRemoved, now);
+            }
+            Event::Namespace { tenant, name, labels } => {
+                match labels {
+                    Some(labels) => self.placement.snapshot.set_namespace(&tenant, &name, labels),
+                    None => self.placement.snapshot.remove_namespace(&tenant, &name),
+                }
+                self.wake(&Happening::NamespaceChanged, now);
+            }
+            Event::Service { tenant, namespace, name, selector } => {
+                self.placement.workloads.set_service(&tenant, &namespace, &name, selector);
+            }
+            Event::Controller { tenant, namespace, kind, name, selector } => {
+                self.placement.workloads.set_controller(&tenant, &namespace, kind, &name, selector);
+            }
+            Event::Budget { tenant, namespace, name, budget } => match budget {
+                Some(budget) => self.placement.budgets.set(&tenant, &namespace, &name, budget),
+                None => self.placement.budgets.remove(&tenant, &namespace, &name),
+            },
+            Event::Failed(failure) => return self.failed(failure, now),
+        }
+        Vec::new()
+    }
+
+    /// Decides on the next pod, if one waits.
+    pub fn schedule_next(&mut self, now: Timestamp, rng: &mut Rng) -> Option<Vec<Action>> {
+        let (key, pod) = self.queue.pop(now)?;
+        Some(match self.placement.decide(&key, &pod, rng) {
+            Decision::Node(node) => {
+                self.placement.snapshot.forget_nomination(&key);
+                self.placement.snapshot.place(&key, pod.clone(), &node);
+                self.assumed.insert(key.clone(), pod.uid.clone());
+                self.wake(&Happening::Placed { key: &key, pod: &pod }, now);
+                vec![Action::Bind { key, pod, node }]
+            }
+            Decision::Unschedulable(outcome) => self.refuse(key, pod, outcome, now),
+        })
+    }
+
+    /// When to ask for the next pod again if nothing happens.
+    pub fn next_time(&self) -> Option<Timestamp> {
+        self.queue.next_time()
+    }
+
+    fn pod_seen(&mut self, key: &PodKey, pod: Arc<Pod>, now: Timestamp) -> Vec<Action> {
+        if self.assumed.get(key).is_some_and(|uid| *uid != pod.uid) || self.queue.get(key).is_some_and(|p| p.uid != pod.uid)
+        {
+            self.pod_gone(key, now);
+        }
+        if pod.placed() {
+            self.forget_waiting(key);
+            self.pod_placed(key, pod, now);
+            return Vec::new();
+        }
+        if !pod.waits() || *pod.scheduler != *self.scheduler_name {
+            self.pod_gone(key, now);
+            return Vec::new();
+        }
+        if self.assumed.contains_key(key) {
+            // Its binding is under way, and decides what becomes of it.
+            self.queue.update(key, pod);
+            return Vec::new();
+        }
+        self.pod_waits(key, pod, now)
+    }
+
+    fn pod_placed(&mut self, key: &PodKey, pod: Arc<Pod>, now: Timestamp) {
+        let old = self.placement.snapshot.placed(key).map(|(old, node)| (old.clone(), node.to_owned()));
+        self.placement.snapshot.place(key, pod.clone(), &pod.node);
+        match old {
+            None => self.wake(&Happening::Placed { key, pod: &pod }, now),
+            Some((old, node)) if *node == *pod.node => self.wake(&Happening::Changed { key, old: &old, new: &pod }, now),
+            Some((old, _)) => {
+                self.wake(&Happening::Left { key, pod: &old }, now);
+                self.wake(&Happening::Placed { key, pod: &pod }, now);
+            }
+        }
+    }
+
+    fn pod_waits(&mut self, key: &PodKey, mut pod: Arc<Pod>, now: Timestamp) -> Vec<Action> {
+        let old = self.queue.get(key).cloned();
+        match &old {
+            None => {
+                if !pod.nominated.is_empty() {
+                    self.placement.snapshot.nominate(key, pod.clone(), &pod.nominated);
+                }
+            }
+            Some(old) => {
+                // What this scheduler nominated holds, whatever the API shows of it by now.
+                Arc::make_mut(&mut pod).nominated = old.nominated.clone();
+                if !pod.nominated.is_empty() {
+                    self.placement.snapshot.nominate(key, pod.clone(), &pod.nominated);
+                }
+            }
+        }
+        self.queue.add(key, pod.clone());
+        if old.is_some_and(|old| asks_other(&old, &pod)) {
+            self.queue.wake(key, now);
+        }
+        let told = pod.condition.as_ref().is_some_and(|c| &*c.reason == SCHEDULING_GATED);
+        if pod.gated && !told {
+            let condition = Some((SCHEDULING_GATED, GATED_MESSAGE.to_owned()));
+            return vec![Action::Report { key: key.clone(), pod, report: Report { condition, nominated: None } }];
+        }
+        Vec::new()
+    }
+
+    fn pod_gone(&mut self, key: &PodKey, now: Timestamp) {
+        self.forget_waiting(key);
+        if let Some((pod, _)) = self.placement.snapshot.unplace(key) {
+            self.wake(&Happening::Left { key, pod: &pod }, now);
+        }
+    }
+
+    fn forget_waiting(&mut self, key: &PodKey) {
+        self.queue.remove(key);
+        self.assumed.remove(key);
+        self.placement.snapshot.forget_nomination(key);
+    }
+
+    fn refuse(&mut self, key: PodKey, mut pod: Arc<Pod>, outcome: Unschedulable, now: Timestamp) -> Vec<Action> {
+        let Unschedulable { message, refused_by, preemption, clear_nomination } = outcome;
+        let mut report = Report::default();
+        let told = pod.condition.as_ref().is_some_and(|c| &*c.reason == UNSCHEDULABLE && *c.message == *message);
+        if !told {
+            report.condition = Some((UNSCHEDULABLE, message));
+        }
+        let mut actions = Vec::new();
+        if let Some(Preemption { node, victims }) = preemption {
+            if *pod.nominated != *node {
+                report.nominated = Some(node.clone());
+            }
+            actions = self.displace(&pod, &node, now);
+            self.renominate(&key, &mut pod, &node);
+            let (preemptor, pod) = (key.clone(), pod.clone());
+            actions.push(Action::Evict { preemptor, pod, node, victims });
+        } else if clear_nomination {
+            report.nominated = Some("".into());
+            self.renominate(&key, &mut pod, "");
+        }
+        self.queue.unschedulable(&key, refused_by);
+        if report != Report::default() {
+            actions.insert(0, Action::Report { key, pod, report });
+        }
+        actions
+    }
+
+    /// Pods of lower priority lose their nomination to a node that a higher one needs, and look again.
+    fn displace(&mut self, pod: &Pod, node: &str, now: Timestamp) -> Vec<Action> {
+        let lower = self.placement.snapshot.nominated_on(node).filter(|(_, other)| other.priority < pod.priority);
+        let lower: Vec<(PodKey, Arc<Pod>)> = lower.map(|(key, pod)| (key.clone(), pod.clone())).collect();
+        let mut actions = Vec::new();
+        for (key, mut pod) in lower {
+            self.renominate(&key, &mut pod, "");
+            self.queue.wake(&key, now);
+            let report = Report { condition: None, nominated: Some("".into()) };
+            actions.push(Action::Report { key, pod, report });
+        }
+        actions
+    }
+
+    fn renominate(&mut self, key: &PodKey, pod: &mut Arc<Pod>, node: &str) {
+        Arc::make_mut(pod).nominated = node.into();
+        self.queue.update(key, pod.clone());
+        self.placement.snapshot.forget_nomination(key);
+        if !node.is_empty() {
+            self.placement.snapshot.nominate(key, pod.clone(), node);
+        }
+    }
+
+    fn failed(&mut self, failure: Failure, now: Timestamp) -> Vec<Action> {
+        match failure {
+            Failure::Bind { key, uid, why } => {
+                if self.assumed.get(&key) != Some(&uid) {
+                    return Vec::new();
+                }
+                self.assumed.remove(&key);
+                if let Some((pod, _)) = self.placement.snapshot.unplace(&key) {
+                    self.wake(&Happening::Left { key: &key, pod: &pod }, now);
+                }
+                self.queue.failed(&key, now);
+                let Some(pod) = self.queue.get(&key).cloned() else { return Vec::new() };
+                let report = Report { condition: Some((SCHEDULER_ERROR, why)), nominated: None };
+                vec![Action::Report { key, pod, report }]
+            }
+            Failure::Evict { preemptor: key, uid } => {
+                let Some(mut pod) = self.queue.get(&key).filter(|pod| pod.uid == uid).cloned() else {
+                    return Vec::new();
+                };
+                self.renominate(&key, &mut pod, "");
+                self.queue.failed(&key, now);
+                vec![Action::Report { key, pod, report: Report { condition: None, nominated: Some("".into()) } }]
+            }
+        }
+    }
+
+    fn wake(&mut self, happening: &Happening, now: Timestamp) {
+        let snapshot = &self.placement.snapshot;
+        let worth = |(key, pod, refused_by): &(&PodKey, &Arc<Pod>, &_)| {
+            wake::worth_a_try(snapshot, happening, key, pod, refused_by)
+        };
+        let woken: Vec<PodKey> = self.queue.refused().filter(worth).map(|(key, _, _)| key.clone()).collect();
+        for key in woken {
+            self.queue.wake(&key, now);
+        }
+    }
+}
+
+/// Whether a waiting pod asks for something else than before.
+fn asks_other(old: &Pod, new: &Pod) -> bool {
+    old.labels != new.labels
+        || old.requests != new.requests
+        || old.node_needs != new.node_needs
+        || old.terms != new.terms
+        || old.spread != new.spread
+        || old.priority != new.priority
+}

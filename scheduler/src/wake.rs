@@ -1,0 +1,104 @@
+//! Which waiting pods a change is worth another try for: those whom a filter refused that the change could satisfy.
+
+use crate::placement::{self, Node, Pod, PodKey, Snapshot, Verdict};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Something that happened, and is already in the snapshot.
+pub enum Happening<'a> {
+    NodeAdded,
+    NodeChanged {
+        name: &'a str,
+        old: &'a Arc<Node>,
+        new: &'a Arc<Node>,
+    },
+    NodeRemoved,
+    /// A pod came to a node.
+    Placed {
+        key: &'a PodKey,
+        pod: &'a Pod,
+    },
+    /// A pod on a node changed.
+    Changed {
+        key: &'a PodKey,
+        old: &'a Pod,
+        new: &'a Pod,
+    },
+    /// A pod left its node.
+    Left {
+        key: &'a PodKey,
+        pod: &'a Pod,
+    },
+    NamespaceChanged,
+}
+
+/// Whether a pod that was refused by these filters could now be taken.
+pub fn worth_a_try(
+    snapshot: &Snapshot,
+    happening: &Happening,
+    key: &PodKey,
+    pod: &Pod,
+    refused_by: &BTreeSet<Verdict>,
+) -> bool {
+    let any = |verdicts: &[Verdict]| verdicts.iter().any(|v| refused_by.contains(v));
+    // A cluster without nodes refuses without a filter.
+    match happening {
+        Happening::NodeAdded => true,
+        Happening::NodeRemoved => any(&[Verdict::Spread]),
+        Happening::NamespaceChanged => any(&[Verdict::Affinity, Verdict::AntiAffinity, Verdict::ExistingAntiAffinity]),
+        Happening::NodeChanged { name, old, new } => node_changed(name, old, new, pod, refused_by),
+        Happening::Placed { key: other, pod: placed } => {
+            any(&[Verdict::Affinity]) && placement::is_near_to(snapshot, key, pod, other, placed)
+                || any(&[Verdict::Spread]) && placement::is_spread_from(key, pod, other, placed)
+        }
+        Happening::Changed { key: other, old, new } => {
+            any(&[Verdict::Resources]) && old.requests.freed_for(&new.requests, &pod.requests)
+                || (old.labels != new.labels || old.deleting != new.deleting)
+                    && [old, new].into_iter().any(|seen| neighbour(snapshot, key, pod, other, seen, refused_by))
+        }
+        Happening::Left { key: other, pod: left } => {
+            any(&[Verdict::Resources])
+                || any(&[Verdict::Ports]) && left.ports.iter().any(|a| pod.ports.iter().any(|b| a.conflicts(b)))
+                || neighbour(snapshot, key, pod, other, left, refused_by)
+        }
+    }
+}
+
+/// Whether a pod on a node matters to the filters about neighbours.
+fn neighbour(
+    snapshot: &Snapshot,
+    key: &PodKey,
+    pod: &Pod,
+    other: &PodKey,
+    seen: &Pod,
+    refused_by: &BTreeSet<Verdict>,
+) -> bool {
+    let refused = |verdict| refused_by.contains(&verdict);
+    refused(Verdict::Spread) && placement::is_spread_from(key, pod, other, seen)
+        || refused(Verdict::Affinity) && placement::is_near_to(snapshot, key, pod, other, seen)
+        || refused(Verdict::AntiAffinity) && placement::avoids(snapshot, key, pod, other, seen)
+        || refused(Verdict::ExistingAntiAffinity) && placement::avoids(snapshot, other, seen, key, pod)
+}
+
+fn node_changed(name: &str, old: &Arc<Node>, new: &Arc<Node>, pod: &Pod, refused_by: &BTreeSet<Verdict>) -> bool {
+    let now = placement::obstacles(name, new, pod);
+    refused_by.iter().any(|verdict| match verdict {
+        Verdict::Unschedulable | Verdict::Taint => {
+            (old.unschedulable, &old.taints) != (new.unschedulable, &new.taints) && !now.contains(verdict)
+        }
+        Verdict::NodeAffinity | Verdict::NotNamed => {
+            old.labels != new.labels && !now.contains(&Verdict::NodeAffinity)
+        }
+        Verdict::Resources | Verdict::ResourcesEver => {
+            let more = |resource: &str| new.allocatable.get(resource) > old.allocatable.get(resource);
+            let wanted = pod.requests.amounts.iter().any(|(resource, _)| more(resource)) || more("pods");
+            wanted && !now.contains(&Verdict::ResourcesEver)
+        }
+        Verdict::Spread
+        | Verdict::SpreadLabel
+        | Verdict::Affinity
+        | Verdict::AntiAffinity
+        | Verdict::ExistingAntiAffinity => old.labels != new.labels,
+        Verdict::Feasible | Verdict::Absent | Verdict::Ports => false,
+    })
+}

@@ -26,7 +26,7 @@ install() {
         chmod +x "$policy"
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT
     fi
-    DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "$@"
+    DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "$@" || return
     if [[ " $* " == *' containerd '* ]] && command -v systemctl >/dev/null; then
         systemctl disable containerd || true
     fi
@@ -53,7 +53,7 @@ need kubernetes-client command -v kubectl
 echo "missing: ${missing[*]}"
 [ "$(id -u)" = 0 ] || die "installing ${missing[*]} needs root: run it with sudo, or install them by hand"
 command -v apt-get >/dev/null || die "this is no Debian: install by hand what provides ${missing[*]}"
-apt-cache show "${missing[@]}" >/dev/null 2>&1 || apt-get update --quiet
+apt-get install --simulate --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || apt-get update --quiet
 if ! install "${missing[@]}"; then
     apt-get update --quiet # the lists may be older than the mirror
     install "${missing[@]}" || die "apt-get could not install ${missing[*]}; its message is above"

@@ -40,8 +40,10 @@ pub fn authorize_node(
     let Err(why) = node::node_allows(node, what, graph) else { return Ok(()) };
     match grounds(identity, what, target, system_rules, system_rules) {
         Some(_) => Ok(()),
-        None if reaches_out(identity, what, target) && !what.cluster_scoped => Err(denied(identity, what, target)),
-        None => Err(rbac::denial_because(identity, what, &why)),
+        None if what.path.is_none() && (what.cluster_scoped || target.tenant() == Some(&identity.tenant)) => {
+            Err(rbac::denial_because(identity, what, &why))
+        }
+        None => Err(denied(identity, what, target)),
     }
 }
 

@@ -85,3 +85,81 @@ fn values<'a>(name: &'a X509Name, oid: &Oid) -> Result<Vec<&'a str>, Refusal> {
     }
     Ok(values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::tests::certificate_of;
+
+    /// `expected` is `user@tenant [groups]`, or part of the refusal.
+    #[track_caller]
+    fn check(subject: &[(&str, &str)], expected: Result<&str, &str>) {
+        match (identity_of_certificate(&certificate_of(subject)), expected) {
+            (Ok(identity), Ok(expected)) => {
+                let groups: Vec<&String> = identity.groups.iter().filter(|g| *g != Identity::AUTHENTICATED).collect();
+                assert_eq!(format!("{}@{} {groups:?}", identity.user, identity.tenant), expected);
+                assert!(identity.in_group(Identity::AUTHENTICATED));
+            }
+            (Err(refusal), Err(expected)) => assert!(refusal.to_string().contains(expected), "{refusal}"),
+            (outcome, _) => panic!("{subject:?}: {outcome:?} instead of {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn the_organization_names_the_tenant_and_units_the_groups() {
+        check(&[("CN", "john"), ("O", "tenant:aaa"), ("OU", "aaa-group")], Ok(r#"john@aaa ["aaa-group"]"#));
+        check(&[("OU", "a"), ("O", "tenant:aaa"), ("OU", "b"), ("CN", "john")], Ok(r#"john@aaa ["a", "b"]"#));
+        check(
+            &[("CN", "system:node:x"), ("O", "tenant:aaa"), ("OU", "system:nodes")],
+            Ok(r#"system:node:x@aaa ["system:nodes"]"#),
+        );
+        check(
+            &[("CN", "root"), ("O", "tenant:system"), ("OU", "system:masters")],
+            Ok(r#"root@system ["system:masters"]"#),
+        );
+    }
+
+    #[test]
+    fn without_it_the_user_names_the_tenant_and_organizations_the_groups() {
+        check(&[("CN", "system:node:x"), ("O", "system:nodes")], Ok(r#"system:node:x@system ["system:nodes"]"#));
+        check(&[("CN", "aaa:bob"), ("O", "a"), ("O", "b"), ("OU", "c")], Ok(r#"aaa:bob@aaa ["a", "b"]"#));
+        check(&[("CN", "system:kube-scheduler")], Ok("system:kube-scheduler@system []"));
+    }
+
+    #[test]
+    fn a_subject_without_a_tenant_is_nobody() {
+        let no_tenant = Err("names no tenant");
+        check(&[("CN", "bob")], no_tenant);
+        check(&[("CN", "kubernetes-admin"), ("O", "system:masters")], no_tenant);
+        check(&[("CN", "bob"), ("O", "tenant")], no_tenant);
+        check(&[("CN", "bob"), ("OU", "tenant:aaa")], no_tenant);
+        for name in ["", "all", "AAA", "a:b", "a/b"] {
+            check(&[("CN", "bob"), ("O", &format!("tenant:{name}"))], Err("not a valid tenant name"));
+        }
+        check(&[("CN", ":bob")], Err("not a valid tenant name"));
+        check(&[("CN", "all:bob")], Err("not a valid tenant name"));
+    }
+
+    #[test]
+    fn a_subject_with_two_tenants_or_users_is_nobody() {
+        let only = Err("only organization");
+        check(&[("CN", "bob"), ("O", "tenant:aaa"), ("O", "tenant:bbb")], only);
+        check(&[("CN", "bob"), ("O", "tenant:aaa"), ("O", "tenant:aaa")], only);
+        check(&[("CN", "bob"), ("O", "tenant:aaa"), ("O", "system:masters")], only);
+        check(&[("CN", "system:bob"), ("O", "system:masters"), ("O", "tenant:aaa")], only);
+        let one = Err("one common name");
+        check(&[("CN", "bob"), ("CN", "eve"), ("O", "tenant:aaa")], one);
+        check(&[("CN", ""), ("O", "tenant:aaa")], one);
+        check(&[("O", "tenant:aaa")], one);
+        check(&[("CN", "bob\0"), ("O", "tenant:aaa")], Err("control characters"));
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_refused() {
+        let good = certificate_of(&[("CN", "bob"), ("O", "tenant:aaa")]);
+        let longer = [good.as_slice(), &[0]].concat();
+        for bad in [&[][..], b"x", &good[..good.len() - 1], &longer] {
+            assert!(matches!(identity_of_certificate(bad), Err(Refusal::NotOurs(_))));
+        }
+    }
+}

@@ -131,9 +131,10 @@ impl Queue {
         self.restage(key, Stage::Unschedulable { refused_by: Arc::new(refused_by) });
     }
 
-    /// Trying failed for a reason that has nothing to do with the pod.
+    /// What was decided on a pod could not be done, for a reason that has nothing to do with it.
     pub fn failed(&mut self, key: &PodKey, now: Timestamp) {
-        if let Some(waiting) = self.pods.get(key) {
+        let Some(waiting) = self.pods.get(key) else { return };
+        if matches!(waiting.stage, Stage::Deciding | Stage::Unschedulable { .. }) {
             let until = now.plus(backoff(waiting.attempts));
             self.restage(key, Stage::BackingOff { until, failed: true });
         }
@@ -170,7 +171,8 @@ impl Queue {
 
     fn next_active(&mut self) -> Option<PodKey> {
         let after = self.served.as_ref().and_then(|last| {
-            let next = self.active.range::<TenantName, _>((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded));
+            let next =
+                self.active.range::<TenantName, _>((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded));
             next.map(|(tenant, _)| tenant).next()
         });
         let tenant = after.or_else(|| self.active.keys().next())?.clone();

@@ -5,9 +5,7 @@
 //!
 //! Pure: time and randomness are arguments. One owner; nobody else holds a part of it.
 
-use crate::placement::{
-    Budget, Decision, Node, Placement, Pod, PodKey, PodSelector, Preemption, Rng, Unschedulable,
-};
+use crate::placement::{Budget, Decision, Node, Placement, Pod, PodKey, PodSelector, Preemption, Rng, Unschedulable};
 use crate::queue::Queue;
 use crate::wake::{self, Happening};
 use api::{TenantName, Timestamp};
@@ -17,13 +15,39 @@ use std::sync::Arc;
 /// All that can happen. `None` is for what is gone.
 #[derive(Debug)]
 pub enum Event {
-    Pod { key: PodKey, pod: Option<Arc<Pod>> },
-    Node { name: String, node: Option<Arc<Node>> },
-    Namespace { tenant: TenantName, name: String, labels: Option<BTreeMap<String, String>> },
-    Service { tenant: TenantName, namespace: String, name: String, selector: Option<BTreeMap<String, String>> },
+    Pod {
+        key: PodKey,
+        pod: Option<Arc<Pod>>,
+    },
+    Node {
+        name: String,
+        node: Option<Arc<Node>>,
+    },
+    Namespace {
+        tenant: TenantName,
+        name: String,
+        labels: Option<BTreeMap<String, String>>,
+    },
+    Service {
+        tenant: TenantName,
+        namespace: String,
+        name: String,
+        selector: Option<BTreeMap<String, String>>,
+    },
     /// Something that owns pods: a replica set, a stateful set, a replication controller.
-    Controller { tenant: TenantName, namespace: String, kind: &'static str, name: String, selector: Option<PodSelector> },
-    Budget { tenant: TenantName, namespace: String, name: String, budget: Option<Budget> },
+    Controller {
+        tenant: TenantName,
+        namespace: String,
+        kind: &'static str,
+        name: String,
+        selector: Option<PodSelector>,
+    },
+    Budget {
+        tenant: TenantName,
+        namespace: String,
+        name: String,
+        budget: Option<Budget>,
+    },
     /// An action failed: see which.
     Failed(Failure),
 }
@@ -32,6 +56,7 @@ pub enum Event {
 #[derive(Debug)]
 pub enum Failure {
     Bind { key: PodKey, uid: Box<str>, why: String },
+    Report { key: PodKey, uid: Box<str> },
     Evict { preemptor: PodKey, uid: Box<str> },
 }
 
@@ -142,7 +167,8 @@ impl State {
     }
 
     fn pod_seen(&mut self, key: &PodKey, pod: Arc<Pod>, now: Timestamp) -> Vec<Action> {
-        if self.assumed.get(key).is_some_and(|uid| *uid != pod.uid) || self.queue.get(key).is_some_and(|p| p.uid != pod.uid)
+        if self.assumed.get(key).is_some_and(|uid| *uid != pod.uid)
+            || self.queue.get(key).is_some_and(|p| p.uid != pod.uid)
         {
             self.pod_gone(key, now);
         }
@@ -168,7 +194,9 @@ impl State {
         self.placement.snapshot.place(key, pod.clone(), &pod.node);
         match old {
             None => self.wake(&Happening::Placed { key, pod: &pod }, now),
-            Some((old, node)) if *node == *pod.node => self.wake(&Happening::Changed { key, old: &old, new: &pod }, now),
+            Some((old, node)) if *node == *pod.node => {
+                self.wake(&Happening::Changed { key, old: &old, new: &pod }, now)
+            }
             Some((old, _)) => {
                 self.wake(&Happening::Left { key, pod: &old }, now);
                 self.wake(&Happening::Placed { key, pod: &pod }, now);
@@ -281,6 +309,13 @@ impl State {
                 let Some(pod) = self.queue.get(&key).cloned() else { return Vec::new() };
                 let report = Report { condition: Some((SCHEDULER_ERROR, why)), nominated: None };
                 vec![Action::Report { key, pod, report }]
+            }
+            Failure::Report { key, uid } => {
+                // Telling is tried again with the next decision.
+                if self.queue.get(&key).is_some_and(|pod| pod.uid == uid) && !self.assumed.contains_key(&key) {
+                    self.queue.failed(&key, now);
+                }
+                Vec::new()
             }
             Failure::Evict { preemptor: key, uid } => {
                 let Some(mut pod) = self.queue.get(&key).filter(|pod| pod.uid == uid).cloned() else {

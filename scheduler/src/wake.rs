@@ -86,9 +86,7 @@ fn node_changed(name: &str, old: &Arc<Node>, new: &Arc<Node>, pod: &Pod, refused
         Verdict::Unschedulable | Verdict::Taint => {
             (old.unschedulable, &old.taints) != (new.unschedulable, &new.taints) && !now.contains(verdict)
         }
-        Verdict::NodeAffinity | Verdict::NotNamed => {
-            old.labels != new.labels && !now.contains(&Verdict::NodeAffinity)
-        }
+        Verdict::NodeAffinity | Verdict::NotNamed => old.labels != new.labels && !now.contains(&Verdict::NodeAffinity),
         Verdict::Resources | Verdict::ResourcesEver => {
             let more = |resource: &str| new.allocatable.get(resource) > old.allocatable.get(resource);
             let wanted = pod.requests.amounts.iter().any(|(resource, _)| more(resource)) || more("pods");

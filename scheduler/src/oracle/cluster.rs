@@ -1,7 +1,7 @@
 //! A cluster as far as a scheduler sees one: objects as JSON, admission of pods, bindings, evictions, and pods that end
 //! when they are deleted. Time passes when nothing else is to be done.
 
-use crate::placement::{Budget, Node, Pod, PodKey, PodSelector, Rng, wire};
+use crate::placement::{Budget, Node, Pod, PodKey, PodSelector, Rng};
 use crate::state::{Action, Event, State};
 use api::{TenantName, Timestamp};
 use serde_json::{Map, Value, json};
@@ -71,9 +71,8 @@ impl Cluster {
         let name = text(&object["metadata"]["name"]);
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or(NAMESPACE).to_owned();
         let tenant = tenant();
-        let labels = |value: &Value| -> BTreeMap<String, String> {
-            serde_json::from_value(value.clone()).unwrap_or_default()
-        };
+        let labels =
+            |value: &Value| -> BTreeMap<String, String> { serde_json::from_value(value.clone()).unwrap_or_default() };
         let spec = &object["spec"];
         match object["kind"].as_str().unwrap_or(if spec["containers"].is_null() { "Node" } else { "Pod" }) {
             "Pod" => self.create_pod(object, false),
@@ -242,19 +241,19 @@ impl Cluster {
     }
 
     fn put_pod(&mut self, key: &(String, String), object: Value) {
-        let wire: wire::Pod = serde_json::from_value(object.clone()).expect("a pod of a recording can be read");
+        let pod: Pod = serde_json::from_value(object.clone()).expect("a pod of a recording can be read");
         self.pods.insert(key.clone(), object);
-        self.apply(Event::Pod { key: pod_key(key), pod: Some(Arc::new(Pod::from(wire))) });
+        self.apply(Event::Pod { key: pod_key(key), pod: Some(Arc::new(pod)) });
     }
 
     fn put_node(&mut self, mut object: Value) {
         if object["status"]["allocatable"].is_null() {
             object["status"]["allocatable"] = object["status"]["capacity"].clone();
         }
-        let wire: wire::Node = serde_json::from_value(object.clone()).expect("a node of a recording can be read");
+        let node: Node = serde_json::from_value(object.clone()).expect("a node of a recording can be read");
         let name = text(&object["metadata"]["name"]);
         self.nodes.insert(name.clone(), object);
-        self.apply(Event::Node { name, node: Some(Arc::new(Node::from(wire))) });
+        self.apply(Event::Node { name, node: Some(Arc::new(node)) });
     }
 
     fn remove_pod(&mut self, key: &(String, String)) {
@@ -308,7 +307,8 @@ impl Cluster {
                     let key = name_of(&key);
                     let Some(mut pod) = self.pods.get(&key).cloned() else { continue };
                     if let Some((reason, message)) = report.condition {
-                        let told = json!({"type": "PodScheduled", "status": "False", "reason": reason, "message": message});
+                        let told =
+                            json!({"type": "PodScheduled", "status": "False", "reason": reason, "message": message});
                         set_condition(&mut pod, told);
                     }
                     if let Some(nominated) = report.nominated {

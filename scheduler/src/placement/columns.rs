@@ -114,11 +114,7 @@ impl Columns {
     }
 
     /// The resources of which a node lacks what a pod asks for, and whether it would lack them when empty.
-    pub fn shortages<'a>(
-        &'a self,
-        node: NodeId,
-        requests: &'a Requests,
-    ) -> impl Iterator<Item = (&'a str, bool)> + 'a {
+    pub fn shortages<'a>(&'a self, node: NodeId, requests: &'a Requests) -> impl Iterator<Item = (&'a str, bool)> + 'a {
         let at = node.index();
         requests.amounts.iter().filter_map(move |(name, amount)| {
             let (offered, taken) = match self.find(name) {

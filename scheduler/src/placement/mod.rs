@@ -156,10 +156,8 @@ impl Placement {
 
     fn contradiction(&self) -> Unschedulable {
         // Upstream's preemption step finds no state of the filters that did not run, and says so.
-        let message = format!(
-            "0/{} nodes are available: pod affinity terms conflict. not found",
-            self.snapshot.node_count()
-        );
+        let message =
+            format!("0/{} nodes are available: pod affinity terms conflict. not found", self.snapshot.node_count());
         Unschedulable { message, refused_by: [Verdict::NodeAffinity].into(), ..Unschedulable::default() }
     }
 }

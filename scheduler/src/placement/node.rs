@@ -2,10 +2,12 @@
 
 use super::pod::normalized_image;
 use super::{requests, wire};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// A node without its name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "wire::Node")]
 pub struct Node {
     pub labels: BTreeMap<String, String>,
     pub unschedulable: bool,
@@ -25,7 +27,9 @@ impl From<wire::Node> for Node {
             unschedulable: wire.spec.unschedulable.unwrap_or(false),
             taints: wire.spec.taints.unwrap_or_default(),
             allocatable: requests::amounts(&wire.status.allocatable),
-            images: images.map(|i| (names(i.names), i.size_bytes.unwrap_or(0).clamp(0, requests::AMOUNT_MAX))).collect(),
+            images: images
+                .map(|i| (names(i.names), i.size_bytes.unwrap_or(0).clamp(0, requests::AMOUNT_MAX)))
+                .collect(),
         }
     }
 }

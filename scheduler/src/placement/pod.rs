@@ -4,6 +4,7 @@ use super::requests::{self, Requests};
 use super::selector::{NodeSelector, PodTerms, SpreadConstraint};
 use super::wire;
 use api::{TenantName, Timestamp};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -37,7 +38,8 @@ pub struct Scheduled {
 }
 
 /// A pod without its name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "wire::Pod")]
 pub struct Pod {
     pub uid: Box<str>,
     pub resource_version: Box<str>,

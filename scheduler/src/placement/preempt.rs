@@ -90,9 +90,7 @@ fn dry_run(
     budgets: &Budgets,
     node: NodeId,
 ) -> Result<Candidate, Vec<String>> {
-    let below = |key: &PodKey, pod: &Pod| {
-        key.tenant == evaluation.key.tenant && pod.priority < evaluation.pod.priority
-    };
+    let below = |key: &PodKey, pod: &Pod| key.tenant == evaluation.key.tenant && pod.priority < evaluation.pod.priority;
     let lower = snapshot.pods_on(node).filter(|(key, pod)| below(key, pod));
     let mut lower: Vec<(PodKey, Arc<Pod>)> = lower.map(|(key, pod)| (key.clone(), pod.clone())).collect();
     if lower.is_empty() {

@@ -129,7 +129,8 @@ fn pod_affinity(snapshot: &Snapshot, wishes: &Wishes, feasible: &[NodeId]) -> Op
     let of_node = |&node: &NodeId| snapshot.labels[node.index()].iter().filter_map(|pair| pairs.get(pair)).sum();
     let sums: Vec<i64> = feasible.iter().map(of_node).collect();
     let (least, most) = (sums.iter().copied().min()?, sums.iter().copied().max()?);
-    let score = |sum: i64| if most == least { 0 } else { (TOP as f64 * ((sum - least) as f64 / (most - least) as f64)) as i64 };
+    let score =
+        |sum: i64| if most == least { 0 } else { (TOP as f64 * ((sum - least) as f64 / (most - least) as f64)) as i64 };
     Some(sums.into_iter().map(score).collect())
 }
 

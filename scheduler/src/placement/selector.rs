@@ -54,7 +54,8 @@ const NODE_NAME_FIELD: &str = "metadata.name";
 impl NodeSelector {
     pub(super) fn of(equal: wire::LabelMap, affinity: Option<wire::NodeAffinity>) -> NodeSelector {
         let affinity = affinity.unwrap_or_default();
-        let required = affinity.required.map(|r| r.node_selector_terms.into_iter().flatten().map(NodeTerm::of).collect());
+        let required =
+            affinity.required.map(|r| r.node_selector_terms.into_iter().flatten().map(NodeTerm::of).collect());
         let preferred = affinity.preferred.into_iter().flatten().filter(|t| t.weight != 0);
         NodeSelector {
             equal: equal.into_iter().flatten().map(|(k, v)| (k.into(), v.into())).collect(),
@@ -158,7 +159,10 @@ impl PodTerms {
             terms.into_iter().flatten().map(|t| PodTerm::of(t, labels)).collect()
         };
         let preferred = |terms: Option<Vec<wire::WeightedPodAffinityTerm>>, sign: i64| {
-            terms.into_iter().flatten().map(move |t| (sign * weight(t.weight), PodTerm::of(t.pod_affinity_term, labels)))
+            terms
+                .into_iter()
+                .flatten()
+                .map(move |t| (sign * weight(t.weight), PodTerm::of(t.pod_affinity_term, labels)))
         };
         PodTerms {
             affinity: required(affinity.required),

@@ -63,9 +63,7 @@ impl<'a> Spread<'a> {
 
     /// Takes note that `count` pods of a group came to a node, or left it.
     pub fn change(&mut self, snapshot: &Snapshot, standings: &Standings, group: &Group, node: NodeId, count: i64) {
-        self.count(snapshot, standings, node, |c| {
-            if c.selector.matches(group.labels()) { count } else { 0 }
-        });
+        self.count(snapshot, standings, node, |c| if c.selector.matches(group.labels()) { count } else { 0 });
     }
 
     pub fn refuse(&self, snapshot: &Snapshot, node: NodeId) -> Option<Refusal> {

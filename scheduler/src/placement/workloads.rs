@@ -12,11 +12,14 @@ const DEFAULTS: [(&str, i64); 2] = [("kubernetes.io/hostname", 3), ("topology.ku
 type LabelMap = BTreeMap<String, String>;
 type Place = (TenantName, Box<str>);
 
+/// The kind and name of what owns pods.
+type Controller = (Box<str>, Box<str>);
+
 /// Selectors of services, and of what controls pods, by tenant and namespace.
 #[derive(Default)]
 pub struct Workloads {
     services: HashMap<Place, BTreeMap<Box<str>, LabelMap>>,
-    controllers: HashMap<Place, HashMap<(Box<str>, Box<str>), PodSelector>>,
+    controllers: HashMap<Place, HashMap<Controller, PodSelector>>,
 }
 
 impl Workloads {

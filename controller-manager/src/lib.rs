@@ -1,1 +1,16 @@
-//! controller-manager
+//! The controllers: each makes what is into what was asked for, over all tenants, through the API alone.
+//!
+//! A controller is a module with pure decisions (a view in, actions out) and a short reconcile that reads the shared
+//! caches, decides and acts. It acts as its own service account of the tenant that the object belongs to, so that a
+//! mistake of one controller cannot leave a tenant.
+
+mod context;
+mod controllers;
+mod informers;
+mod recorder;
+mod runner;
+mod set;
+mod view;
+
+pub use runner::{Config, run};
+pub use set::ControllerSet;

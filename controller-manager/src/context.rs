@@ -1,0 +1,86 @@
+//! What a controller acts with: clients of its own service account in each tenant, the time, and a recorder of events.
+
+use crate::recorder::Recorder;
+use api::{Error, Identity, Result, TenantName, Timestamp};
+use client::{Client, Connect, Names, ObjectRef};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The namespace of the controllers' service accounts.
+const NAMESPACE: &str = "kube-system";
+
+/// Clients that were made before, by tenant and service account. Cheap to clone.
+#[derive(Clone)]
+pub struct Clients {
+    connect: Arc<dyn Connect>,
+    known: Arc<RwLock<HashMap<TenantName, HashMap<&'static str, Client>>>>,
+}
+
+impl Clients {
+    pub fn new(connect: Arc<dyn Connect>) -> Clients {
+        Clients { connect, known: Arc::default() }
+    }
+
+    /// The client of a service account of `kube-system` in a tenant.
+    pub fn of(&self, tenant: &TenantName, account: &'static str) -> Client {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = known.get(tenant).and_then(|t| t.get(account)) {
+            return client.clone();
+        }
+        drop(known);
+        let client = self.connect.connect(Identity::service_account(tenant.clone(), NAMESPACE, account));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.entry(tenant.clone()).or_default().insert(account, client.clone());
+        client
+    }
+
+    /// Forgets the clients of a tenant that is gone.
+    pub fn forget(&self, tenant: &TenantName) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(tenant);
+    }
+}
+
+/// What one controller acts with. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    pub clients: Clients,
+    /// The service account that the controller acts as.
+    pub account: &'static str,
+    pub now: fn() -> Timestamp,
+    pub recorder: Recorder,
+}
+
+impl Context {
+    /// Writes objects of the tenant that `key` belongs to; of the operators' own kinds, as their tenant's account.
+    pub fn client(&self, key: &ObjectRef) -> Client {
+        self.clients.of(&key.tenant.clone().unwrap_or_else(TenantName::system), self.account)
+    }
+
+    pub fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    /// Changes an object that was decided about at a version: reads it whole, so that no field is lost, and refuses as a
+    /// conflict if it is another version by now.
+    pub async fn rewrite(
+        &self,
+        resource: impl Names + Copy,
+        key: &ObjectRef,
+        version: &str,
+        subresource: Option<&str>,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Value> {
+        let client = self.client(key);
+        let mut object = client.get(resource, &key.namespace, &key.name).await?;
+        if object["metadata"]["resourceVersion"] != version {
+            let why = "the object has been modified since it was looked at";
+            return Err(Error::conflict(resource.group(), resource.plural(), &key.name, why));
+        }
+        change(&mut object);
+        match subresource {
+            None => client.update(resource, &key.namespace, &object).await,
+            Some(name) => client.update_sub(resource, &key.namespace, name, &object).await,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Rolls a deployment's pods from one template to the next, through one replica set per template.
+
+mod plan;
+mod sets;
+mod status;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use self::plan::{Notice, Observed, Plan, Update};
+use self::sets::REVISION;
+use super::owner::{Claim, Owner, Recheck};
+use crate::context::Context;
+use crate::recorder::{Event, Involved, Severity};
+use crate::runner::{Declaration, Reconcile, Setup};
+use crate::view::{Deployment, DeploymentStatus, Pod, ReplicaSet};
+use api::{Error, Result};
+use client::{Cache, Change, DEPLOYMENTS, DeleteParams, Index, ObjectRef, REPLICA_SETS, WorkQueue};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const DECLARATION: Declaration =
+    Declaration { name: "deployment-controller", account: "deployment-controller", make };
+
+struct Controller {
+    context: Context,
+    deployments: Cache<Deployment>,
+    sets: Index<ReplicaSet>,
+    pods: Index<Pod>,
+}
+
+fn make(setup: &mut Setup) -> Arc<dyn Reconcile> {
+    let deployments = setup.informers.of::<Deployment>();
+    let cache = deployments.cache();
+    let queue = setup.queue.clone();
+    deployments.on_change(move |change| queue.add(change.key.clone()));
+    let sets = setup.informers.by_controller::<ReplicaSet>();
+    let (queue, known) = (setup.queue.clone(), cache.clone());
+    setup.informers.of::<ReplicaSet>().on_change(move |change| set_changed(change, &known, &queue));
+    let pods = setup.informers.by_controller::<Pod>();
+    let set_cache = setup.informers.of::<ReplicaSet>().cache();
+    let (queue, known) = (setup.queue.clone(), cache.clone());
+    setup.informers.of::<Pod>().on_change(move |change| pod_changed(change, &set_cache, &known, &queue));
+    Arc::new(Controller { context: setup.context.clone(), deployments: cache, sets, pods })
+}
+
+/// The deployment that controls a replica set, if it is there.
+fn controller_of(set: &ReplicaSet, deployments: &Cache<Deployment>) -> Option<(ObjectRef, Arc<Deployment>)> {
+    let reference = set.metadata.controller().filter(|o| o.kind == "Deployment")?;
+    let key = set.metadata.sibling(&reference.name);
+    let deployment = deployments.get(&key).filter(|d| d.metadata.uid == reference.uid)?;
+    Some((key, deployment))
+}
+
+/// Queues the deployments that a change of a replica set concerns.
+fn set_changed(change: &Change<ReplicaSet>, deployments: &Cache<Deployment>, queue: &WorkQueue<ObjectRef>) {
+    for set in [&change.old, &change.new].into_iter().flatten() {
+        if let Some((key, _)) = controller_of(set, deployments) {
+            queue.add(key);
+        }
+    }
+    let orphan = change.new.as_ref().filter(|s| s.metadata.controller().is_none());
+    if let (Some(orphan), Some(tenant)) = (orphan, &change.key.tenant) {
+        for (key, deployment) in deployments.list_namespace(tenant, &change.key.namespace) {
+            if deployment.spec.selector.matches(&orphan.metadata.labels) {
+                queue.add(key);
+            }
+        }
+    }
+}
+
+/// A deployment that recreates its pods waits for old ones to be gone.
+fn pod_changed(
+    change: &Change<Pod>,
+    sets: &Cache<ReplicaSet>,
+    deployments: &Cache<Deployment>,
+    queue: &WorkQueue<ObjectRef>,
+) {
+    let Some(old) = change.old.as_ref().filter(|_| change.new.as_ref().is_none_or(|n| n.is_finished())) else { return };
+    let Some(reference) = old.metadata.controller().filter(|o| o.kind == "ReplicaSet") else { return };
+    let Some(set) = sets.get(&old.metadata.sibling(&reference.name)) else { return };
+    if let Some((key, deployment)) = controller_of(&set, deployments)
+        && !sets::is_rolling(&deployment)
+    {
+        queue.add(key);
+    }
+}
+
+impl Reconcile for Controller {
+    fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
+        self.sync(key).boxed()
+    }
+}
+
+impl Controller {
+    async fn sync(&self, key: &ObjectRef) -> Result<Option<Duration>> {
+        let Some(deployment) = self.deployments.get(key) else { return Ok(None) };
+        if deployment.spec.selector.is_empty() {
+            let message = "This deployment is selecting all pods. A non-empty selector is required.".to_owned();
+            self.record(&deployment, Notice { severity: Severity::Warning, reason: "SelectingAll", message });
+            return Ok(None);
+        }
+        let sets = self.claim(key, &deployment).await?;
+        let unfinished = |set: &Arc<ReplicaSet>| {
+            let pods = self.pods.get(&set.metadata.uid);
+            (set.metadata.uid.clone(), pods.iter().filter(|(_, pod)| !pod.is_finished()).count())
+        };
+        let unfinished_pods = match sets::is_rolling(&deployment) {
+            true => HashMap::new(),
+            false => sets.iter().map(unfinished).collect(),
+        };
+        let now = self.context.now();
+        let observed = Observed { deployment: &deployment, sets: &sets, unfinished_pods: &unfinished_pods, now };
+        self.carry_out(key, &deployment, plan::plan(&observed)).await
+    }
+
+    /// Adopts and releases, and returns the replica sets that are the deployment's in the end.
+    async fn claim(&self, key: &ObjectRef, deployment: &Deployment) -> Result<Vec<Arc<ReplicaSet>>> {
+        let owner = owner(deployment);
+        let owned = self.sets.get(&deployment.metadata.uid);
+        let orphans = self.sets.get(&crate::informers::orphans_of(key));
+        let candidates = owned.into_iter().chain(orphans);
+        let client = self.context.client(key);
+        let mut recheck = Recheck::new(&client, key);
+        let mut claimed = Vec::new();
+        for (_, set) in candidates {
+            match owner.settle(&client, &mut recheck, REPLICA_SETS, &set.metadata).await? {
+                Claim::Owned | Claim::Adopt => claimed.push(set),
+                Claim::Release | Claim::None => {}
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn carry_out(&self, key: &ObjectRef, deployment: &Deployment, plan: Plan) -> Result<Option<Duration>> {
+        let Plan { create, update, delete, revision, status, notices, again } = plan;
+        if let Some((name, object)) = create {
+            self.create(key, deployment, &name, object).await?;
+        }
+        for Update { set, target } in update {
+            let set_key = set.metadata.key();
+            let change = |object: &mut Value| {
+                object["spec"]["replicas"] = json!(target.replicas);
+                object["spec"]["minReadySeconds"] = json!(target.min_ready_seconds);
+                object["metadata"]["annotations"] = json!(target.annotations);
+            };
+            self.context.rewrite(REPLICA_SETS, &set_key, &set.metadata.resource_version, None, change).await?;
+        }
+        for notice in notices {
+            self.record(deployment, notice);
+        }
+        let client = self.context.client(key);
+        for set in delete {
+            let exactly = DeleteParams {
+                resource_version: Some(set.metadata.resource_version.clone()),
+                ..DeleteParams::of_uid(&set.metadata.uid)
+            };
+            match client.delete(REPLICA_SETS, &key.namespace, &set.metadata.name, &exactly).await {
+                Err(error) if !error.is_not_found() => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        if revision.is_some() || status != deployment.status {
+            self.write_status(key, deployment, revision, &status).await?;
+        }
+        Ok(again)
+    }
+
+    async fn write_status(
+        &self,
+        key: &ObjectRef,
+        deployment: &Deployment,
+        revision: Option<String>,
+        status: &DeploymentStatus,
+    ) -> Result<()> {
+        let version = &deployment.metadata.resource_version;
+        let change = |object: &mut Value| {
+            object["status"] = status.to_value();
+            if let Some(revision) = revision {
+                object["metadata"]["annotations"][REVISION] = json!(revision);
+            }
+        };
+        self.context.rewrite(DEPLOYMENTS, key, version, Some("status"), change).await.map(drop)
+    }
+
+    /// Creates the replica set of the current template. One of the same name that is for another template, or another
+    /// owner, is a collision of hashes: the next look tries another.
+    async fn create(&self, key: &ObjectRef, deployment: &Deployment, name: &str, mut object: Value) -> Result<()> {
+        let client = self.context.client(key);
+        object["metadata"]["ownerReferences"] = json!([owner(deployment).reference()]);
+        let error = match client.create(REPLICA_SETS, &key.namespace, &object).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        if error.is_already_exists() {
+            let existing = client.get(REPLICA_SETS, &key.namespace, name).await?;
+            let view: ReplicaSet = serde_json::from_value(existing).map_err(Error::internal)?;
+            if view.metadata.is_controlled_by(&deployment.metadata.uid)
+                && template::same(&view.spec.template, &deployment.spec.template)
+            {
+                return Ok(());
+            }
+            let collisions = deployment.status.collision_count.unwrap_or(0) + 1;
+            let status = DeploymentStatus { collision_count: Some(collisions), ..deployment.status.clone() };
+            self.write_status(key, deployment, None, &status).await?;
+        } else if !error.causes().iter().any(|c| c.reason == "NamespaceTerminating") {
+            let message = format!("Failed to create new replica set {name:?}: {error}");
+            let status = status::create_failed(deployment, message.clone(), self.context.now());
+            self.record(deployment, Notice { severity: Severity::Warning, reason: "ReplicaSetCreateError", message });
+            if status != deployment.status {
+                self.write_status(key, deployment, None, &status).await?;
+            }
+        }
+        Err(error)
+    }
+
+    fn record(&self, deployment: &Deployment, notice: Notice) {
+        let about = Involved {
+            key: deployment.metadata.key(),
+            api_version: "apps/v1".to_owned(),
+            kind: "Deployment".to_owned(),
+            uid: deployment.metadata.uid.clone(),
+        };
+        let Notice { severity, reason, message } = notice;
+        self.context.recorder.record(Event { about, severity, reason, message });
+    }
+}
+
+fn owner(deployment: &Deployment) -> Owner<'_> {
+    let Deployment { metadata, spec, .. } = deployment;
+    Owner { resource: DEPLOYMENTS, kind: "Deployment", metadata, selector: &spec.selector }
+}

@@ -1,0 +1,202 @@
+//! How many pods a replica set lacks, and which of too many go first. Pure.
+
+use crate::view::{Condition, Pod, ReplicaSet, ReplicaSetStatus, Time};
+use api::Timestamp;
+use serde_json::{Value, json};
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The most pods that one look creates or deletes.
+pub const BURST_PODS: usize = 500;
+
+/// What is to be done about the number of pods.
+#[derive(Debug, PartialEq)]
+pub enum Plan {
+    Nothing,
+    Create(usize),
+    Delete(Vec<Arc<Pod>>),
+}
+
+/// Why the number of pods could not be changed as planned.
+#[derive(Debug, PartialEq)]
+pub struct Failure {
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// Compares the active pods with what the set wants. `on_node` tells how many active pods of the set and of its siblings
+/// (the replica sets of the same deployment) a node has.
+pub fn plan(set: &ReplicaSet, active: &[Arc<Pod>], on_node: &HashMap<String, usize>, now: Timestamp) -> Plan {
+    let wanted = usize::try_from(set.spec.replicas).unwrap_or(0);
+    match active.len().cmp(&wanted) {
+        Ordering::Equal => Plan::Nothing,
+        Ordering::Less => Plan::Create((wanted - active.len()).min(BURST_PODS)),
+        Ordering::Greater => {
+            let mut victims = active.to_vec();
+            if wanted > 0 {
+                victims.sort_by(|a, b| first_to_go(a, b, on_node, now));
+            }
+            victims.truncate((active.len() - wanted).min(BURST_PODS));
+            Plan::Delete(victims)
+        }
+    }
+}
+
+/// Orders pods by how little is lost with them: `Less` goes first.
+fn first_to_go(a: &Pod, b: &Pod, on_node: &HashMap<String, usize>, now: Timestamp) -> Ordering {
+    let crowd = |pod: &Pod| on_node.get(&pod.spec.node_name).copied().unwrap_or(0);
+    let by_state = (!a.spec.node_name.is_empty())
+        .cmp(&!b.spec.node_name.is_empty())
+        .then_with(|| phase_rank(a).cmp(&phase_rank(b)))
+        .then_with(|| a.is_ready().cmp(&b.is_ready()))
+        .then_with(|| deletion_cost(a).cmp(&deletion_cost(b)))
+        .then_with(|| crowd(b).cmp(&crowd(a)));
+    let both_ready = a.is_ready() && b.is_ready();
+    by_state
+        .then_with(|| if both_ready { newer_first(ready_since(a), ready_since(b), a, b, now) } else { Ordering::Equal })
+        .then_with(|| restarts(b).cmp(&restarts(a)))
+        .then_with(|| newer_first(a.metadata.creation_timestamp, b.metadata.creation_timestamp, a, b, now))
+}
+
+fn phase_rank(pod: &Pod) -> u8 {
+    match pod.status.phase.as_str() {
+        "Pending" => 0,
+        "Unknown" => 1,
+        _ => 2,
+    }
+}
+
+/// Zero for what is no cost: only a plain decimal is one.
+fn deletion_cost(pod: &Pod) -> i32 {
+    let text = pod.metadata.annotations.deletion_cost.as_deref().unwrap_or("0");
+    text.parse::<i32>().ok().filter(|cost| cost.to_string() == text).unwrap_or(0)
+}
+
+fn ready_since(pod: &Pod) -> Time {
+    pod.ready_condition().map(|c| c.last_transition_time).unwrap_or_default()
+}
+
+/// The most restarts of an ordinary container, then of an initial one.
+fn restarts(pod: &Pod) -> (i32, i32) {
+    let most = |statuses: &[crate::view::ContainerStatus]| statuses.iter().map(|s| s.restart_count).max().unwrap_or(0);
+    (most(&pod.status.container_statuses), most(&pod.status.init_container_statuses))
+}
+
+/// What is newer by orders of magnitude goes first; within one order chance decides, so that no age is favoured.
+fn newer_first(a_time: Time, b_time: Time, a: &Pod, b: &Pod, now: Timestamp) -> Ordering {
+    if a_time == b_time {
+        return Ordering::Equal;
+    }
+    let never = Time::default();
+    if a_time == never || b_time == never {
+        return if a_time == never { Ordering::Less } else { Ordering::Greater };
+    }
+    let magnitude = |time: Time| now.since(time.0).as_nanos().checked_ilog2().map_or(-1, i64::from);
+    magnitude(a_time).cmp(&magnitude(b_time)).then_with(|| a.metadata.uid.cmp(&b.metadata.uid))
+}
+
+/// Whether a pod has been ready for long enough.
+fn is_available(pod: &Pod, min_ready: Duration, now: Timestamp) -> bool {
+    becomes_available_in(pod, min_ready, now) == Some(Duration::ZERO)
+}
+
+/// `None` for a pod that is not ready.
+fn becomes_available_in(pod: &Pod, min_ready: Duration, now: Timestamp) -> Option<Duration> {
+    let ready = pod.ready_condition().filter(|c| c.status == "True")?;
+    if min_ready.is_zero() {
+        return Some(Duration::ZERO);
+    }
+    (ready.last_transition_time != Time::default())
+        .then(|| min_ready.saturating_sub(now.since(ready.last_transition_time.0)))
+}
+
+/// When the next ready pod becomes available, if one will by itself.
+pub fn next_available(set: &ReplicaSet, active: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
+    let min_ready = min_ready(set);
+    active.iter().filter_map(|p| becomes_available_in(p, min_ready, now)).filter(|left| !left.is_zero()).min()
+}
+
+fn min_ready(set: &ReplicaSet) -> Duration {
+    Duration::from_secs(set.spec.min_ready_seconds.try_into().unwrap_or(0))
+}
+
+/// The status that describes what is there. `failure` is that of the last attempt to change it.
+pub fn status(
+    set: &ReplicaSet,
+    active: &[Arc<Pod>],
+    terminating: usize,
+    failure: Option<&Failure>,
+    now: Timestamp,
+) -> ReplicaSetStatus {
+    let labels = &set.spec.template["metadata"]["labels"];
+    let labels: Vec<(&String, &Value)> = labels.as_object().into_iter().flatten().collect();
+    let count = |holds: &dyn Fn(&Pod) -> bool| active.iter().filter(|p| holds(p)).count() as i64;
+    let fully_labeled =
+        |p: &Pod| labels.iter().all(|(k, v)| p.metadata.labels.get(*k).map(String::as_str) == v.as_str());
+    let mut conditions = set.status.conditions.clone();
+    let known = conditions.iter().position(|c| c.kind == "ReplicaFailure");
+    match (failure, known) {
+        (Some(failure), None) => conditions.push(Condition {
+            kind: "ReplicaFailure".to_owned(),
+            status: "True".to_owned(),
+            reason: failure.reason.to_owned(),
+            message: failure.message.clone(),
+            last_transition_time: Time(now),
+            ..Condition::default()
+        }),
+        (None, Some(index)) => drop(conditions.remove(index)),
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+    ReplicaSetStatus {
+        replicas: active.len() as i64,
+        fully_labeled_replicas: count(&fully_labeled),
+        ready_replicas: count(&Pod::is_ready),
+        available_replicas: count(&|p| is_available(p, min_ready(set), now)),
+        terminating_replicas: Some(terminating as i64),
+        observed_generation: set.metadata.generation,
+        conditions,
+    }
+}
+
+impl ReplicaSetStatus {
+    /// As it is stored: counts of zero are left out, except where upstream keeps them.
+    pub fn to_value(&self) -> Value {
+        let mut value = json!({"replicas": self.replicas});
+        let optional = [
+            ("fullyLabeledReplicas", self.fully_labeled_replicas),
+            ("readyReplicas", self.ready_replicas),
+            ("availableReplicas", self.available_replicas),
+            ("observedGeneration", self.observed_generation),
+        ];
+        for (field, count) in optional.into_iter().filter(|(_, count)| *count != 0) {
+            value[field] = json!(count);
+        }
+        if let Some(count) = self.terminating_replicas {
+            value["terminatingReplicas"] = json!(count);
+        }
+        if !self.conditions.is_empty() {
+            value["conditions"] = self.conditions.iter().map(Condition::to_value).collect();
+        }
+        value
+    }
+}
+
+/// A pod of the set, to be created: its template, owned by the set.
+pub fn new_pod(set: &ReplicaSet, owner: Value) -> Value {
+    let template = &set.spec.template;
+    let mut metadata = json!({"generateName": generate_name(&set.metadata.name), "ownerReferences": [owner]});
+    for field in ["labels", "annotations", "finalizers"] {
+        if !template["metadata"][field].is_null() {
+            metadata[field] = template["metadata"][field].clone();
+        }
+    }
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+}
+
+/// The set's name and a dash, unless no pod's name could begin so.
+fn generate_name(set: &str) -> String {
+    let prefix = format!("{set}-");
+    if api::is_dns_subdomain(&format!("{prefix}x")) { prefix } else { set.to_owned() }
+}

@@ -1,0 +1,110 @@
+//! The caches that all controllers share: one per kind, over all tenants, started once if any controller wants it.
+
+use crate::view::{Controlled, View};
+use api::Result;
+use client::{Cache, Change, Client, Index, ListParams, ObjectRef, Reflector, reflect};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use runtime::Stop;
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+
+/// The cache of one kind, before it is started.
+pub struct Informer<T> {
+    cache: Cache<T>,
+    reflector: Reflector<T>,
+}
+
+impl<T: View> Informer<T> {
+    pub fn cache(&self) -> Cache<T> {
+        self.cache.clone()
+    }
+
+    /// Calls `f` after each change to the cache; it must not wait.
+    pub fn on_change(&mut self, f: impl Fn(&Change<T>) + Send + Sync + 'static) {
+        self.reflector.on_change(f);
+    }
+}
+
+/// An informer of any kind.
+trait AnyInformer: Send {
+    fn as_any(&mut self) -> &mut dyn Any;
+    fn resource(&self) -> &'static str;
+    fn synced(&self) -> BoxFuture<'static, ()>;
+    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<'static, Result<()>>;
+}
+
+impl<T: View> AnyInformer for Informer<T> {
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn resource(&self) -> &'static str {
+        T::RESOURCE.plural
+    }
+
+    fn synced(&self) -> BoxFuture<'static, ()> {
+        let cache = self.cache.clone();
+        async move { cache.synced().await }.boxed()
+    }
+
+    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<'static, Result<()>> {
+        self.reflector.run(stop).boxed()
+    }
+}
+
+/// The informers that have been asked for.
+pub struct Informers {
+    client: Client,
+    known: HashMap<TypeId, Box<dyn AnyInformer>>,
+    indexes: HashMap<TypeId, Box<dyn Any + Send>>,
+}
+
+/// Where [`Informers::by_controller`] has the objects of a namespace that nothing controls. No uid looks like this.
+pub fn orphans_of(key: &ObjectRef) -> String {
+    let tenant = key.tenant.as_ref().map_or("", |t| t.as_str());
+    format!("{tenant}/{}", key.namespace)
+}
+
+impl Informers {
+    /// `client` acts as an identity that may list and watch everything.
+    pub fn new(client: Client) -> Informers {
+        Informers { client, known: HashMap::new(), indexes: HashMap::new() }
+    }
+
+    /// The informer of a kind, made when it is first asked for.
+    pub fn of<T: View>(&mut self) -> &mut Informer<T> {
+        let client = &self.client;
+        let informer = self.known.entry(TypeId::of::<T>()).or_insert_with(|| {
+            let client = if T::CLUSTER_SCOPED { client.clone() } else { client.all_tenants() };
+            let (cache, reflector, _) = reflect::<T>(client, T::RESOURCE, ListParams::fields(T::FIELDS));
+            Box::new(Informer { cache, reflector })
+        });
+        informer.as_any().downcast_mut().expect("an informer is stored under the type of its view")
+    }
+
+    /// Objects by the uid of what controls them; the others under [`orphans_of`].
+    pub fn by_controller<T: Controlled>(&mut self) -> Index<T> {
+        let cache = self.of::<T>().cache();
+        let index = self.indexes.entry(TypeId::of::<T>()).or_insert_with(|| {
+            Box::new(cache.index(|key, object| match object.controller() {
+                Some(owner) => vec![owner.uid.clone()],
+                None => vec![orphans_of(key)],
+            }))
+        });
+        index.downcast_ref::<Index<T>>().expect("an index is stored under the type of its view").clone()
+    }
+
+    /// Completes when every cache holds its first list.
+    pub fn synced(&self) -> BoxFuture<'static, ()> {
+        let all: Vec<_> = self.known.values().map(|i| i.synced()).collect();
+        futures::future::join_all(all).map(drop).boxed()
+    }
+
+    /// What drives each of them: its name, and how to start it.
+    pub fn into_drivers(
+        self,
+    ) -> impl Iterator<Item = (&'static str, impl FnOnce(Stop) -> BoxFuture<'static, Result<()>>)> {
+        self.known.into_values().map(|informer| (informer.resource(), move |stop| informer.run(stop)))
+    }
+}

@@ -1,0 +1,166 @@
+//! Runs the controllers: shared informers fill queues, workers take keys and reconcile them.
+
+use crate::context::{Clients, Context};
+use crate::controllers;
+use crate::informers::Informers;
+use crate::recorder::Writer;
+use crate::set::ControllerSet;
+use api::{Error, Identity, Result, TenantName, Timestamp};
+use client::{Client, Connect, ObjectRef, WorkQueue};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use runtime::{Phase, Stop, Supervisor};
+use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The identity that reads over all tenants.
+const READER: &str = "system:kube-controller-manager";
+
+/// How long reconciles that have begun may take to end at shutdown.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How the controllers run.
+#[derive(Clone)]
+pub struct Config {
+    pub enabled: ControllerSet,
+    /// Of each controller.
+    pub workers: NonZeroUsize,
+    /// The certificate of the authority that signs the API servers', PEM.
+    pub root_ca: String,
+    pub now: fn() -> Timestamp,
+}
+
+/// The workers of each controller, where nothing else is said.
+const WORKERS: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
+
+impl Config {
+    /// The enabled controllers, by the wall clock.
+    pub fn new(enabled: ControllerSet, root_ca: String) -> Config {
+        Config { enabled, workers: WORKERS, root_ca, now: Timestamp::now }
+    }
+}
+
+/// What a controller is made from.
+pub struct Setup {
+    pub informers: Informers,
+    pub queue: WorkQueue<ObjectRef>,
+    pub context: Context,
+    /// Lists and watches everything, in any tenant.
+    pub reader: Client,
+    pub root_ca: Arc<str>,
+}
+
+/// A controller, as the runner knows it.
+pub trait Reconcile: Send + Sync + 'static {
+    /// Brings one object to what was asked for, as far as is possible now. `Some` asks to be called again after a time
+    /// even if nothing changes. Safe to repeat.
+    fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>>;
+
+    /// What the controller does beside reconciling, until it is told to stop.
+    fn run_beside(self: Arc<Self>, _stop: Stop) -> Option<BoxFuture<'static, Result<()>>> {
+        None
+    }
+}
+
+/// A row of the table of controllers.
+pub struct Declaration {
+    /// As in `--controllers`.
+    pub name: &'static str,
+    /// The service account that it acts as.
+    pub account: &'static str,
+    /// Registers with the informers what makes it look at which key.
+    pub make: fn(&mut Setup) -> Arc<dyn Reconcile>,
+}
+
+/// Runs the enabled controllers until they are told to stop. `Err` names what could not go on.
+pub async fn run(connect: Arc<dyn Connect>, config: Config, stop: Stop) -> Result<()> {
+    let Config { enabled, workers, root_ca, now } = config;
+    let reader = connect.connect(Identity::new(TenantName::system(), READER, &[]));
+    let clients = Clients::new(connect);
+    let events = Writer::new(clients.clone(), now);
+    let mut informers = Informers::new(reader.clone());
+    let root_ca: Arc<str> = root_ca.into();
+    let mut made = Vec::new();
+    for controller in controllers::ALL.iter().filter(|c| enabled.contains(c.name)) {
+        let recorder = events.recorder(controller.account);
+        let context = Context { clients: clients.clone(), account: controller.account, now, recorder };
+        let queue = WorkQueue::new();
+        let (reader, root_ca) = (reader.clone(), root_ca.clone());
+        let mut setup = Setup { informers, queue: queue.clone(), context, reader, root_ca };
+        made.push((controller.name, (controller.make)(&mut setup), queue));
+        informers = setup.informers;
+    }
+
+    let mut supervisor = Supervisor::new();
+    supervisor.spawn(Phase::Storage, "events", |stop| events.run(stop));
+    let synced = informers.synced();
+    for (resource, start) in informers.into_drivers() {
+        supervisor.spawn(Phase::Storage, resource, start);
+    }
+    tokio::select! {
+        biased;
+        // The workers that start below find that they are to stop.
+        () = stop.stopped() => {}
+        // Cancelled at shutdown.
+        () = synced => {}
+    }
+    for (name, controller, queue) in made {
+        let beside = controller.clone().run_beside(supervisor.stop(Phase::Workers));
+        if let Some(beside) = beside {
+            supervisor.spawn(Phase::Workers, name, |_| beside);
+        }
+        for _ in 0..workers.get() {
+            let (controller, queue) = (controller.clone(), queue.clone());
+            supervisor.spawn(Phase::Workers, name, |stop| work(name, controller, queue, stop));
+        }
+    }
+    supervisor.run(stop.stopped(), GRACE).await.map_err(Error::internal)
+}
+
+/// Takes keys and reconciles them until it is told to stop.
+async fn work(
+    name: &'static str,
+    controller: Arc<dyn Reconcile>,
+    queue: WorkQueue<ObjectRef>,
+    stop: Stop,
+) -> Result<()> {
+    loop {
+        let next = tokio::select! {
+            biased;
+            // What is in work elsewhere goes on to its end.
+            () = stop.stopped() => None,
+            // Cancel-safe: a key is taken only when it is returned.
+            next = queue.next() => next,
+        };
+        let Some(key) = next else { return Ok(()) };
+        let outcome = AssertUnwindSafe(controller.reconcile(&key)).catch_unwind().await;
+        match outcome {
+            Ok(Ok(again)) => {
+                if let Some(delay) = again {
+                    queue.requeue_after(key.clone(), delay);
+                }
+                key.succeed();
+            }
+            Ok(Err(error)) => {
+                log(name, &key, &error);
+                key.fail();
+            }
+            Err(_) => {
+                tracing::error!(controller = name, object = %*key, "a reconcile panicked");
+                key.fail();
+            }
+        }
+    }
+}
+
+/// A conflict is everyday: something else was written meanwhile, and the next look sees it.
+fn log(name: &str, key: &ObjectRef, error: &Error) {
+    if error.is_conflict() {
+        tracing::debug!(controller = name, object = %key, %error, "looking again");
+    } else {
+        let source = std::error::Error::source(error).map(ToString::to_string);
+        tracing::warn!(controller = name, object = %key, %error, source, "a reconcile failed; trying again");
+    }
+}

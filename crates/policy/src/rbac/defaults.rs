@@ -29,76 +29,6 @@ const AGGREGATED_INTO: [(&str, &str); 5] = [
     ("view", "edit"),
 ];
 
-/// The prefix of the roles of controllers; what follows is the name of their service account in `kube-system`.
-const CONTROLLER: &str = "system:controller:";
-
-/// Whom the other cluster roles are bound to, under their own name. `system:node` is bound to nobody: a node has
-/// rights on what its pods need, not on what its role says.
-const BOUND: [(&str, &[(&str, &str)]); 12] = [
-    ("cluster-admin", &[("Group", "system:masters")]),
-    ("system:basic-user", &[("Group", "system:authenticated")]),
-    ("system:discovery", &[("Group", "system:authenticated")]),
-    ("system:kube-controller-manager", &[("User", "system:kube-controller-manager")]),
-    ("system:kube-dns", &[("ServiceAccount", "kube-dns")]),
-    ("system:kube-scheduler", &[("User", "system:kube-scheduler")]),
-    ("system:monitoring", &[("Group", "system:monitoring")]),
-    ("system:node", &[]),
-    ("system:node-proxier", &[("User", "system:kube-proxy")]),
-    ("system:public-info-viewer", &[("Group", "system:authenticated"), ("Group", "system:unauthenticated")]),
-    ("system:service-account-issuer-discovery", &[("Group", "system:serviceaccounts")]),
-    ("system:volume-scheduler", &[("User", "system:kube-scheduler")]),
-];
-
-/// Whom the roles in namespaces are bound to: namespace, binding, role, subjects.
-const BOUND_IN_NAMESPACES: [(&str, &str, &str, &[(&str, &str)]); 7] = [
-    (
-        "kube-public",
-        "system:controller:bootstrap-signer",
-        "system:controller:bootstrap-signer",
-        &[("ServiceAccount", "bootstrap-signer")],
-    ),
-    (
-        "kube-system",
-        "system::extension-apiserver-authentication-reader",
-        "extension-apiserver-authentication-reader",
-        &[("User", "system:kube-controller-manager"), ("User", "system:kube-scheduler")],
-    ),
-    (
-        "kube-system",
-        "system::leader-locking-kube-controller-manager",
-        "system::leader-locking-kube-controller-manager",
-        &[
-            ("User", "system:kube-controller-manager"),
-            ("ServiceAccount", "kube-controller-manager"),
-            ("ServiceAccount", "leader-election-controller"),
-        ],
-    ),
-    (
-        "kube-system",
-        "system::leader-locking-kube-scheduler",
-        "system::leader-locking-kube-scheduler",
-        &[("User", "system:kube-scheduler"), ("ServiceAccount", "kube-scheduler")],
-    ),
-    (
-        "kube-system",
-        "system:controller:bootstrap-signer",
-        "system:controller:bootstrap-signer",
-        &[("ServiceAccount", "bootstrap-signer")],
-    ),
-    (
-        "kube-system",
-        "system:controller:cloud-provider",
-        "system:controller:cloud-provider",
-        &[("ServiceAccount", "cloud-provider")],
-    ),
-    (
-        "kube-system",
-        "system:controller:token-cleaner",
-        "system:controller:token-cleaner",
-        &[("ServiceAccount", "token-cleaner")],
-    ),
-];
-
 /// The default roles and bindings of Kubernetes 1.36, sorted by name, with the rules of aggregated roles filled in.
 pub fn default_roles() -> DefaultRoles {
     let table = read_table();
@@ -108,44 +38,52 @@ pub fn default_roles() -> DefaultRoles {
         roles: Vec::new(),
         role_bindings: Vec::new(),
     };
-    for (name, rules) in &table {
-        let rules: Vec<Value> = rules.iter().map(Rule::to_value).collect();
-        match name.split_once('/') {
-            Some((namespace, name)) => {
-                let mut role = object("Role", name);
-                role["metadata"]["namespace"] = json!(namespace);
-                role["rules"] = json!(rules);
-                defaults.roles.push(role);
-            }
-            None => {
-                let mut role = cluster_role(name);
-                role["rules"] = json!(rules);
-                defaults.cluster_roles.push(role);
-            }
-        }
-        if let Some(controller) = name.strip_prefix(CONTROLLER) {
-            defaults.cluster_role_bindings.push(binding("", name, name, &[("ServiceAccount", controller)]));
-        }
+    for Row { namespace, name, rules, bindings } in &table {
+        let bindings = bindings.iter().map(|line| binding(namespace, name, line));
+        let (mut role, roles) = if namespace.is_empty() {
+            defaults.cluster_role_bindings.extend(bindings);
+            (cluster_role(name), &mut defaults.cluster_roles)
+        } else {
+            defaults.role_bindings.extend(bindings);
+            (object("Role", namespace, name), &mut defaults.roles)
+        };
+        role["rules"] = rules.iter().map(Rule::to_value).collect();
+        roles.push(role);
     }
-    defaults.cluster_role_bindings.extend(BOUND.iter().map(|(name, subjects)| binding("", name, name, subjects)));
-    let namespaced = BOUND_IN_NAMESPACES.iter().map(|(ns, name, role, subjects)| binding(ns, name, role, subjects));
-    defaults.role_bindings.extend(namespaced);
-    for list in [&mut defaults.cluster_roles, &mut defaults.cluster_role_bindings] {
-        list.sort_by(|a, b| a["metadata"]["name"].as_str().cmp(&b["metadata"]["name"].as_str()));
+    for list in [&mut defaults.cluster_roles, &mut defaults.role_bindings] {
+        list.sort_by_key(|object| {
+            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+            (text("namespace"), text("name"))
+        });
     }
     defaults
 }
 
-/// The roles of the table in its order; those of a namespace as `namespace/name`.
-fn read_table() -> Vec<(&'static str, Vec<Rule>)> {
-    let mut roles: Vec<(&str, Vec<Rule>)> = Vec::new();
+/// A role of the table.
+struct Row {
+    /// Empty for cluster roles.
+    namespace: &'static str,
+    name: &'static str,
+    rules: Vec<Rule>,
+    /// What follows the word `binding`.
+    bindings: Vec<&'static str>,
+}
+
+fn read_table() -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
     for line in TABLE.lines().filter(|line| !line.starts_with('#')) {
-        match line.strip_prefix("    ") {
-            None => roles.push((line, Vec::new())),
-            Some(rule) => roles.last_mut().expect("the table starts with a role").1.push(read_rule(rule)),
+        let Some(line) = line.strip_prefix("    ") else {
+            let (namespace, name) = line.split_once('/').unwrap_or(("", line));
+            rows.push(Row { namespace, name, rules: Vec::new(), bindings: Vec::new() });
+            continue;
+        };
+        let row = rows.last_mut().expect("the table starts with a role");
+        match line.strip_prefix("binding ") {
+            Some(binding) => row.bindings.push(binding),
+            None => row.rules.push(read_rule(line)),
         }
     }
-    roles
+    rows
 }
 
 fn read_rule(line: &str) -> Rule {
@@ -172,62 +110,65 @@ fn read_rule(line: &str) -> Rule {
 }
 
 /// An aggregated role with the rules of all that it is made of, in the order of their names.
-fn aggregated(name: &str, label: &str, table: &[(&str, Vec<Rule>)]) -> Value {
+fn aggregated(name: &str, label: &str, table: &[Row]) -> Value {
     let mut role = cluster_role(name);
-    let matching = json!({"matchLabels": {label: "true"}});
-    role["aggregationRule"] = json!({"clusterRoleSelectors": [matching]});
+    role["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {label: "true"}}]});
     let mut rules = Vec::new();
     collect(name, table, &mut rules);
     role["rules"] = json!(rules);
     role
 }
 
-fn collect(name: &str, table: &[(&str, Vec<Rule>)], rules: &mut Vec<Value>) {
-    for (part, _) in AGGREGATED_INTO.iter().filter(|(_, whole)| *whole == name) {
-        let own = table.iter().filter(|(role, _)| role == part);
-        rules.extend(own.flat_map(|(_, rules)| rules).map(Rule::to_value));
+fn collect(whole: &str, table: &[Row], rules: &mut Vec<Value>) {
+    for (part, _) in AGGREGATED_INTO.iter().filter(|(_, into)| *into == whole) {
+        let own = table.iter().filter(|row| row.name == *part);
+        rules.extend(own.flat_map(|row| &row.rules).map(Rule::to_value));
         collect(part, table, rules);
     }
 }
 
 fn cluster_role(name: &str) -> Value {
-    let mut role = object("ClusterRole", name);
+    let mut role = object("ClusterRole", "", name);
     for (_, whole) in AGGREGATED_INTO.iter().filter(|(part, _)| *part == name) {
         role["metadata"]["labels"][format!("{GROUP}/aggregate-to-{whole}")] = json!("true");
     }
     role
 }
 
-fn binding(namespace: &str, name: &str, role: &str, subjects: &[(&str, &str)]) -> Value {
-    let cluster = namespace.is_empty();
-    let mut binding = object(if cluster { "ClusterRoleBinding" } else { "RoleBinding" }, name);
-    if !cluster {
-        binding["metadata"]["namespace"] = json!(namespace);
-    }
-    let kind = if cluster { "ClusterRole" } else { "Role" };
-    binding["roleRef"] = json!({"apiGroup": GROUP, "kind": kind, "name": role});
+/// `line` is the name of the binding and, unless it binds nobody, its subjects as `Kind/name`.
+fn binding(namespace: &str, role: &str, line: &str) -> Value {
+    let (name, subjects) = line.split_once(' ').unwrap_or((line, ""));
+    let (kind, role_kind) =
+        if namespace.is_empty() { ("ClusterRoleBinding", "ClusterRole") } else { ("RoleBinding", "Role") };
+    let mut binding = object(kind, namespace, name);
+    binding["roleRef"] = json!({"apiGroup": GROUP, "kind": role_kind, "name": role});
     if !subjects.is_empty() {
-        binding["subjects"] = subjects.iter().map(|(kind, name)| subject(kind, name)).collect();
+        binding["subjects"] = subjects.split(',').map(subject).collect();
     }
     binding
 }
 
-fn subject(kind: &str, name: &str) -> Value {
-    match kind {
-        "ServiceAccount" => json!({"kind": kind, "name": name, "namespace": "kube-system"}),
-        _ => json!({"apiGroup": GROUP, "kind": kind, "name": name}),
+fn subject(text: &str) -> Value {
+    match text.split_once('/') {
+        Some((kind @ "ServiceAccount", name)) => json!({"kind": kind, "name": name, "namespace": "kube-system"}),
+        Some((kind, name)) => json!({"apiGroup": GROUP, "kind": kind, "name": name}),
+        None => panic!("{text:?} in the table of default roles is no subject"),
     }
 }
 
-fn object(kind: &str, name: &str) -> Value {
-    json!({
+fn object(kind: &str, namespace: &str, name: &str) -> Value {
+    let mut object = json!({
         "apiVersion": format!("{GROUP}/v1"), "kind": kind,
         "metadata": {
             "name": name,
             "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
             "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
         },
-    })
+    });
+    if !namespace.is_empty() {
+        object["metadata"]["namespace"] = json!(namespace);
+    }
+    object
 }
 
 #[cfg(test)]

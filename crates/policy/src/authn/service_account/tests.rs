@@ -146,7 +146,8 @@ fn a_token_is_good_for_its_audiences_only() {
 fn a_signed_token_whose_claims_do_not_fit_together_is_refused() {
     let (key, _) = key();
     assert!(key.verify(&with_claims(&key, |_| {}), &[], now()).is_ok());
-    let changes: [(&str, fn(&mut Value)); 14] = [
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 14] = [
         ("another tenant", |c| c["kubernetes.io"]["tenant"] = json!("umbrella")),
         ("no tenant", |c| c["kubernetes.io"]["tenant"] = json!(null)),
         ("an empty tenant", |c| c["kubernetes.io"]["tenant"] = json!("")),

@@ -97,7 +97,4 @@ pub struct KubeconfigArgs {
     /// The user's name
     #[arg(long, value_name = "USER", default_value = "admin")]
     pub user: String,
-    /// A group of the user; may be given several times
-    #[arg(long = "group", value_name = "GROUP")]
-    pub groups: Vec<String>,
 }

@@ -7,11 +7,14 @@ use crate::tenant::{block_on, client, wait};
 use api::{Error, TenantName};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use client::{CERTIFICATE_SIGNING_REQUESTS, Client, DeleteParams};
+use client::{Client, DeleteParams, Resource};
 use policy::pki::{Credential, client_request};
 use policy::{KubeAuth, kubeconfig};
 use serde_json::json;
 use std::cell::RefCell;
+
+const SIGNING_REQUESTS: Resource =
+    Resource { group: "certificates.k8s.io", version: "v1", plural: "certificatesigningrequests", namespaced: false };
 
 /// Signs what identifies a client to the API server.
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
@@ -23,31 +26,31 @@ pub fn main(args: KubeconfigArgs) -> Result<(), String> {
     let admin = client::Kubeconfig::read(&file).map_err(|e| e.to_string())?;
     let text = block_on(async {
         let client = client(&args.client)?;
-        let credential = issue(&client, &tenant, &args.user, &args.groups).await.map_err(|e| e.to_string())?;
-        let server = format!("{}/tenants/{tenant}", admin.server_root());
+        let credential = issue(&client, &tenant, &args.user).await.map_err(|e| e.to_string())?;
+        let server = format!("{}/tenants/{tenant}", admin.server.trim_end_matches('/'));
+        let ca_pem = String::from_utf8_lossy(&admin.certificate_authority);
         let context = if args.user == "admin" { tenant.to_string() } else { format!("{}@{tenant}", args.user) };
-        Ok(kubeconfig(&server, &admin.ca_pem(), &args.user, &KubeAuth::Certificate(credential), &context))
+        Ok(kubeconfig(&server, &ca_pem, &args.user, &KubeAuth::Certificate(credential), &context))
     })?;
     print!("{text}");
     Ok(())
 }
 
 /// Has a certificate signed by way of a CertificateSigningRequest in the tenant, which is removed afterwards.
-async fn issue(client: &Client, tenant: &TenantName, user: &str, groups: &[String]) -> api::Result<Credential> {
+async fn issue(client: &Client, tenant: &TenantName, user: &str) -> api::Result<Credential> {
     let client = client.in_tenant(tenant);
-    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
-    let (request_pem, key_pem) = client_request(tenant, user, &groups).map_err(Error::internal)?;
+    let (request_pem, key_pem) = client_request(tenant, user).map_err(Error::internal)?;
     let request = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
         "metadata": {"generateName": "kubeconfig-"},
         "spec": {"request": STANDARD.encode(request_pem), "signerName": SIGNER, "usages": ["client auth"]}});
-    let mut created = client.create(CERTIFICATE_SIGNING_REQUESTS, "", &request).await?;
+    let mut created = client.create(SIGNING_REQUESTS, "", &request).await?;
     let name = created["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     created["status"]["conditions"] = json!([{"type": "Approved", "status": "True", "reason": "AskedForByOperator",
         "message": "approved by ursa kubeconfig"}]);
-    client.update_sub(CERTIFICATE_SIGNING_REQUESTS, "", &name, "approval", &created).await?;
+    client.update_sub(SIGNING_REQUESTS, "", "approval", &created).await?;
     let signed = RefCell::new(String::new());
     let waited = wait("the certificate to be signed", async || {
-        let current = client.get(CERTIFICATE_SIGNING_REQUESTS, "", &name).await?;
+        let current = client.get(SIGNING_REQUESTS, "", &name).await?;
         let failed = current["status"]["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == "Failed");
         if let Some(failed) = failed {
             return Err(Error::bad_request(failed["message"].as_str().unwrap_or_default()));
@@ -56,7 +59,7 @@ async fn issue(client: &Client, tenant: &TenantName, user: &str, groups: &[Strin
         Ok(!signed.borrow().is_empty())
     })
     .await;
-    client.delete(CERTIFICATE_SIGNING_REQUESTS, "", &name, &DeleteParams::default()).await?;
+    client.delete(SIGNING_REQUESTS, "", &name, &DeleteParams::default()).await?;
     waited?;
     let pem = STANDARD.decode(signed.into_inner()).map_err(Error::internal)?;
     let cert_pem = String::from_utf8(pem).map_err(Error::internal)?;

@@ -1,25 +1,97 @@
-//! Signatures being filled in.
+//! Bodies: parsed JSON and YAML, with what is needed to tell the client of unknown and duplicate fields.
+
 use crate::FieldValidation;
+use crate::json::{self, Tree};
+use crate::yaml;
 use serde_json::Value;
 
-/// A parsed body: its value, and what `conform` needs in order to tell of duplicate fields in the order of the text.
+/// A parsed body or a patched value.
 pub struct Document<'a> {
     pub value: Value,
-    pub(crate) source: Option<&'a [u8]>,
+    pub(crate) origin: Origin<'a>,
+}
+
+/// Where a value comes from.
+pub(crate) enum Origin<'a> {
+    /// From JSON text, whose order of fields messages follow.
+    Text { tree: Tree<'a>, duplicates: bool },
+    /// From elsewhere, with messages about duplicate fields there.
+    Elsewhere(Vec<String>),
+}
+
+impl Document<'_> {
+    /// A value that was made from a body, as by a patch, with the messages about duplicate fields of that body.
+    pub fn derived(value: Value, duplicates: Vec<String>) -> Document<'static> {
+        Document { value, origin: Origin::Elsewhere(duplicates) }
+    }
+
+    /// Messages about the fields that are given twice: `duplicate field "spec.replicas"`.
+    pub fn duplicates(&self) -> Vec<String> {
+        match &self.origin {
+            Origin::Text { tree, duplicates: true } => {
+                let mut messages = Vec::new();
+                duplicates(tree, &mut String::new(), &mut messages);
+                messages
+            }
+            Origin::Text { .. } => Vec::new(),
+            Origin::Elsewhere(messages) => messages.clone(),
+        }
+    }
 }
 
 impl From<Value> for Document<'_> {
     fn from(value: Value) -> Self {
-        Document { value, source: None }
+        Document { value, origin: Origin::Elsewhere(Vec::new()) }
     }
 }
 
-/// Parses JSON.
-pub fn decode_json(bytes: &[u8], _mode: FieldValidation) -> api::Result<Document<'_>> {
-    Ok(Document { value: Value::Null, source: Some(bytes) })
+/// Parses JSON. Of several fields of one name the last one counts; the others are remembered unless they are ignored.
+pub fn decode_json(bytes: &[u8], mode: FieldValidation) -> api::Result<Document<'_>> {
+    let tree = json::parse(bytes).map_err(api::Error::bad_request)?;
+    let (value, duplicates) = tree.to_value().map_err(api::Error::bad_request)?;
+    let origin = match mode {
+        FieldValidation::Ignore => Origin::Elsewhere(Vec::new()),
+        FieldValidation::Warn | FieldValidation::Strict => Origin::Text { tree, duplicates },
+    };
+    Ok(Document { value, origin })
 }
 
-/// Parses YAML (or JSON in YAML).
-pub fn decode_yaml(bytes: &[u8], _mode: FieldValidation) -> api::Result<Document<'static>> {
-    Ok(Document { value: Value::String(String::from_utf8_lossy(bytes).into_owned()), source: None })
+/// Parses the first document of a YAML stream.
+pub fn decode_yaml(bytes: &[u8], mode: FieldValidation) -> api::Result<Document<'static>> {
+    let parsed = yaml::read(bytes).map_err(api::Error::bad_request)?;
+    let told = parsed.duplicates.filter(|_| mode != FieldValidation::Ignore);
+    Ok(Document::derived(parsed.value, told.into_iter().collect()))
+}
+
+fn duplicates(tree: &Tree, path: &mut String, messages: &mut Vec<String>) {
+    let length = path.len();
+    match tree {
+        Tree::Object(fields) => {
+            let mut seen = std::collections::HashSet::new();
+            for (name, value) in fields {
+                push_field(path, name);
+                if !seen.insert(name) {
+                    messages.push(format!("duplicate field {path:?}"));
+                }
+                duplicates(value, path, messages);
+                path.truncate(length);
+            }
+        }
+        Tree::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                path.push_str(&format!("[{i}]"));
+                duplicates(item, path, messages);
+                path.truncate(length);
+            }
+        }
+        Tree::Null | Tree::Bool(_) | Tree::Number(_) | Tree::String(_) => {}
+    }
+}
+
+/// Appends a field's name to a path.
+pub(crate) fn push_field(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(name);
 }

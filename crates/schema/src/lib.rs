@@ -6,10 +6,18 @@ mod conform;
 mod decode;
 mod defaults;
 mod definitions;
+mod descriptions;
+mod explain;
+mod json;
 pub mod openapi;
+mod overlay;
 pub mod patch;
+mod scalars;
+mod sources;
+pub mod yaml;
 
 pub use conform::{Decoded, FieldValidation, conform};
 pub use decode::{Document, decode_json, decode_yaml};
 pub use defaults::apply_defaults;
 pub use definitions::{Definition, Definitions, builtin};
+pub use descriptions::descriptions;

@@ -1,0 +1,303 @@
+//! JSON patch (RFC 6902), with the ways of the library that upstream uses: a negative index counts from the end, a
+//! missing key can be copied and replaced as `null`, and what stands before the first `/` of a path does not count.
+
+use crate::json::{self, Tree};
+use api::{Error, Reason};
+use serde_json::Value;
+
+/// As many operations as one patch may have.
+const MAX_OPERATIONS: usize = 10_000;
+
+/// How many bytes the copy operations of one patch may add.
+const MAX_COPIED: usize = 3 << 20;
+
+/// Applies a JSON patch: all of it, or nothing. 400 for what is no patch, 422 for one that cannot be applied.
+pub fn json(target: &Value, patch: &[u8]) -> api::Result<Value> {
+    let patch = decode(patch)?;
+    let (Value::Array(operations), _) = patch.to_value().map_err(undecodable)? else {
+        return Err(undecodable("json: the patch is no array".to_owned()));
+    };
+    if operations.len() > MAX_OPERATIONS {
+        let why =
+            format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", operations.len());
+        return Err(Error::new(Reason::RequestEntityTooLarge, format!("Request entity too large: {why}")));
+    }
+    let mut patched = Patched { document: target.clone(), copied: 0 };
+    for operation in &operations {
+        patched.apply(operation).map_err(inapplicable)?;
+    }
+    Ok(patched.document)
+}
+
+/// Messages about unknown and duplicate fields of a patch's operations: `json patch unknown field "[0].extra"`.
+pub fn json_messages(patch: &[u8]) -> api::Result<Vec<String>> {
+    let mut messages = Vec::new();
+    let Tree::Array(operations) = decode(patch)? else { return Ok(messages) };
+    for (i, operation) in operations.iter().enumerate() {
+        let Tree::Object(fields) = operation else { continue };
+        for (at, (name, _)) in fields.iter().enumerate() {
+            if !matches!(&**name, "op" | "path" | "from" | "value") {
+                messages.push(format!("json patch unknown field \"[{i}].{name}\""));
+            } else if fields[..at].iter().any(|(earlier, _)| earlier == name) {
+                messages.push(format!("json patch duplicate field \"[{i}].{name}\""));
+            }
+        }
+    }
+    Ok(messages)
+}
+
+/// Parses a patch and checks the types of its operations' fields.
+fn decode(patch: &[u8]) -> api::Result<Tree<'_>> {
+    let tree = json::parse(patch).map_err(undecodable)?;
+    let wrong =
+        |tree: &Tree, of: &str| Err(undecodable(format!("json: cannot unmarshal {} into Go {of}", tree.go_kind())));
+    let Tree::Array(operations) = &tree else {
+        return wrong(&tree, "value of type []handlers.jsonPatchOp");
+    };
+    for operation in operations {
+        let Tree::Object(fields) = operation else {
+            return wrong(operation, "value of type handlers.jsonPatchOp");
+        };
+        for (name, value) in fields {
+            if matches!(&**name, "op" | "path" | "from") && !matches!(value, Tree::String(_) | Tree::Null) {
+                return wrong(value, &format!("struct field jsonPatchOp.{name} of type string"));
+            }
+        }
+    }
+    Ok(tree)
+}
+
+fn undecodable(why: String) -> Error {
+    Error::bad_request(format!("error decoding patch: {why}"))
+}
+
+/// Why an operation cannot be applied is for our log, as upstream.
+fn inapplicable(why: String) -> Error {
+    Error::new(Reason::Invalid, "the server rejected our request due to an error in our request").with_source(why)
+}
+
+struct Patched {
+    document: Value,
+    /// Bytes that were copied.
+    copied: usize,
+}
+
+impl Patched {
+    fn apply(&mut self, operation: &Value) -> Result<(), String> {
+        let field = |name: &str| operation[name].as_str().ok_or_else(|| format!("an operation without {name:?}"));
+        let value = || operation["value"].clone();
+        let path = field("path")?;
+        match field("op")? {
+            "add" => self.at(path)?.add(value()),
+            "remove" => self.at(path)?.remove().map(drop),
+            "replace" => self.at(path)?.replace(value()),
+            "move" => {
+                let moved = self.at(field("from")?)?.remove()?;
+                self.at(path)?.add(moved)
+            }
+            "copy" => {
+                let copied = self.at(field("from")?)?.get()?.cloned().unwrap_or_default();
+                self.copied += copied.to_string().len();
+                if self.copied > MAX_COPIED {
+                    return Err(format!("copies add more than {MAX_COPIED} bytes"));
+                }
+                self.at(path)?.add(copied)
+            }
+            "test" => {
+                let found = self.at(path)?.get()?.unwrap_or(&Value::Null) == &operation["value"];
+                if found { Ok(()) } else { Err(format!("testing {path:?} failed")) }
+            }
+            other => Err(format!("{other:?} is no operation")),
+        }
+    }
+
+    /// The place that a path leads to; everything but its last part must be there.
+    fn at(&mut self, path: &str) -> Result<Place<'_>, String> {
+        let (_, path_parts) = path.split_once('/').ok_or_else(|| format!("{path:?} leads to the whole document"))?;
+        let (parents, last) = path_parts.rsplit_once('/').map_or((None, path_parts), |(p, last)| (Some(p), last));
+        let mut container = &mut self.document;
+        for part in parents.into_iter().flat_map(|parents| parents.split('/')) {
+            let place = Place { container, key: unescape(part) };
+            container = place.into_value().ok_or_else(|| format!("nothing is at {part:?} of {path:?}"))?;
+        }
+        match container {
+            Value::Object(_) | Value::Array(_) => Ok(Place { container, key: unescape(last) }),
+            _ => Err(format!("{path:?} leads into a scalar")),
+        }
+    }
+}
+
+fn unescape(part: &str) -> String {
+    part.replace("~1", "/").replace("~0", "~")
+}
+
+/// A key of an object, or an index of an array.
+struct Place<'a> {
+    container: &'a mut Value,
+    key: String,
+}
+
+impl<'a> Place<'a> {
+    fn index(&self, length: usize) -> Result<usize, String> {
+        index(&self.key, length)
+    }
+
+    fn into_value(self) -> Option<&'a mut Value> {
+        match self.container {
+            Value::Object(map) => map.get_mut(&self.key),
+            Value::Array(items) => {
+                let at = index(&self.key, items.len()).ok()?;
+                items.get_mut(at)
+            }
+            _ => None,
+        }
+    }
+
+    fn get(&self) -> Result<Option<&Value>, String> {
+        match &*self.container {
+            Value::Array(items) => Ok(items.get(self.index(items.len())?)),
+            container => Ok(container.get(&self.key)),
+        }
+    }
+
+    fn add(self, value: Value) -> Result<(), String> {
+        match self.container {
+            Value::Array(items) if self.key == "-" => items.push(value),
+            Value::Array(items) => {
+                let at = index(&self.key, items.len() + 1)?;
+                items.insert(at, value);
+            }
+            container => container[&*self.key] = value,
+        }
+        Ok(())
+    }
+
+    fn replace(self, value: Value) -> Result<(), String> {
+        match self.container {
+            Value::Array(items) => {
+                let at = index(&self.key, items.len())?;
+                items[at] = value;
+            }
+            container => container[&*self.key] = value,
+        }
+        Ok(())
+    }
+
+    fn remove(self) -> Result<Value, String> {
+        match self.container {
+            Value::Array(items) => {
+                let at = index(&self.key, items.len())?;
+                Ok(items.remove(at))
+            }
+            Value::Object(map) => map.remove(&self.key).ok_or_else(|| format!("there is no {:?} to remove", self.key)),
+            _ => Err("a scalar has no fields".to_owned()),
+        }
+    }
+}
+
+/// An index below `length`; a negative one counts from the end.
+fn index(key: &str, length: usize) -> Result<usize, String> {
+    let number: i64 = key.parse().map_err(|_| format!("{key:?} is no index"))?;
+    let index = if number < 0 {
+        length.checked_sub(usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX))
+    } else {
+        usize::try_from(number).ok()
+    };
+    index.filter(|index| *index < length).ok_or_else(|| format!("index {key} is out of bounds"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn patched(patch: &Value) -> api::Result<Value> {
+        let target = json!({"a": {"b": "1", "c/d": "2", "~": "3"}, "l": ["x", "y", "z"], "n": null});
+        super::json(&target, patch.to_string().as_bytes())
+    }
+
+    /// Checks what one field is after a patch.
+    #[track_caller]
+    fn check(patch: Value, pointer: &str, expected: Value) {
+        let value = patched(&patch).unwrap_or_else(|error| panic!("{patch}: {error}"));
+        assert_eq!(value.pointer(pointer).cloned(), (!expected.is_null()).then_some(expected), "{patch}");
+    }
+
+    #[track_caller]
+    fn check_fails(patch: Value, code: u16) {
+        assert_eq!(patched(&patch).expect_err("an error").code(), code, "{patch}");
+    }
+
+    #[test]
+    fn every_operation_does_what_the_rfc_says() {
+        check(json!([{"op": "add", "path": "/a/x", "value": 1}]), "/a/x", json!(1));
+        check(json!([{"op": "add", "path": "/a/b", "value": 1}]), "/a/b", json!(1));
+        check(json!([{"op": "add", "path": "/l/-", "value": "w"}]), "/l", json!(["x", "y", "z", "w"]));
+        check(json!([{"op": "add", "path": "/l/1", "value": "w"}]), "/l", json!(["x", "w", "y", "z"]));
+        check(json!([{"op": "add", "path": "/l/3", "value": "w"}]), "/l", json!(["x", "y", "z", "w"]));
+        check(json!([{"op": "remove", "path": "/l/0"}]), "/l", json!(["y", "z"]));
+        check(json!([{"op": "remove", "path": "/a/c~1d"}]), "/a/c~1d", json!(null));
+        check(json!([{"op": "replace", "path": "/a/~0", "value": [1]}]), "/a/~0", json!([1]));
+        check(json!([{"op": "move", "from": "/a/b", "path": "/l/0"}]), "/l", json!(["1", "x", "y", "z"]));
+        check(json!([{"op": "move", "from": "/l/2", "path": "/l/0"}]), "/l", json!(["z", "x", "y"]));
+        check(json!([{"op": "copy", "from": "/a", "path": "/k"}]), "/k/b", json!("1"));
+        check(json!([{"op": "test", "path": "/a/b", "value": "1"}, {"op": "remove", "path": "/a"}]), "/a", json!(null));
+        check(json!([{"op": "test", "path": "/n", "value": null}]), "/a/b", json!("1"));
+        check(json!([]), "/a/b", json!("1"));
+    }
+
+    #[test]
+    fn upstreams_liberties_are_taken() {
+        check(json!([{"op": "replace", "path": "/l/-1", "value": "w"}]), "/l", json!(["x", "y", "w"]));
+        check(json!([{"op": "add", "path": "/l/-1", "value": "w"}]), "/l", json!(["x", "y", "z", "w"]));
+        check(
+            json!([{"op": "copy", "from": "/a/zz", "path": "/a/b"}, {"op": "test", "path": "/a/b"}]),
+            "/l/0",
+            json!("x"),
+        );
+        check(json!([{"op": "replace", "path": "/a/zz", "value": 1}]), "/a/zz", json!(1));
+        check(json!([{"op": "add", "path": "ignored/k", "value": 1}]), "/k", json!(1));
+    }
+
+    #[test]
+    fn what_cannot_be_applied_is_422() {
+        check_fails(json!([{"op": "add", "path": "/zz/b", "value": 1}]), 422);
+        check_fails(json!([{"op": "add", "path": "/a/b/c", "value": 1}]), 422);
+        check_fails(json!([{"op": "add", "path": "/l/4", "value": 1}]), 422);
+        check_fails(json!([{"op": "add", "path": "/l/x", "value": 1}]), 422);
+        check_fails(json!([{"op": "replace", "path": "/l/-4", "value": 1}]), 422);
+        check_fails(json!([{"op": "remove", "path": "/a/zz"}]), 422);
+        check_fails(json!([{"op": "remove", "path": ""}]), 422);
+        check_fails(json!([{"op": "move", "from": "/a", "path": "/a/x"}]), 422);
+        check_fails(json!([{"op": "test", "path": "/l", "value": ["y", "x", "z"]}]), 422);
+        check_fails(json!([{"op": "test", "path": "/a/b", "value": 1}]), 422);
+        check_fails(json!([{"op": "ADD", "path": "/k", "value": 1}]), 422);
+        check_fails(json!([{"path": "/k", "value": 1}]), 422);
+        check_fails(json!([{"op": "add", "path": "/k", "value": 1}, {"op": "remove", "path": "/zz"}]), 422);
+    }
+
+    #[test]
+    fn what_is_no_patch_is_400() {
+        check_fails(json!({"op": "add"}), 400);
+        check_fails(json!(["x"]), 400);
+        check_fails(json!([{"op": "add", "path": 1}]), 400);
+        let error = super::json(&json!({}), b"[{").expect_err("no JSON");
+        assert_eq!(error.message(), "error decoding patch: unexpected end of JSON input");
+    }
+
+    #[test]
+    fn growth_is_bounded() {
+        let many = vec![json!({"op": "add", "path": "/k", "value": 1}); MAX_OPERATIONS + 1];
+        check_fails(json!(many), 413);
+        let doubling: Vec<Value> =
+            (0..40).map(|i| json!({"op": "copy", "from": "/l", "path": format!("/l/{i}")})).collect();
+        check_fails(json!(doubling), 422);
+    }
+
+    #[test]
+    fn unknown_and_duplicate_fields_are_told() {
+        let patch = br#"[{"op":"add","path":"/a","value":1,"value":2,"extra":{"extra":1,"extra":2}}]"#;
+        let expected = ["json patch duplicate field \"[0].value\"", "json patch unknown field \"[0].extra\""];
+        assert_eq!(json_messages(patch).expect("a patch"), expected);
+    }
+}

@@ -1,0 +1,222 @@
+//! Where schemas come from: k8s-openapi's, collected through one generator and corrected where they differ from what
+//! upstream publishes, the lists of kinds, which k8s-openapi has no schemas of, and Ursa's own.
+
+use crate::overlay::DefinitionFacts;
+use k8s_openapi::api::{
+    admissionregistration::v1 as admissionregistration, apps::v1 as apps, authentication::v1 as authentication,
+    authorization::v1 as authorization, autoscaling::v1 as autoscaling, autoscaling::v2 as autoscaling_v2,
+    batch::v1 as batch, certificates::v1 as certificates, coordination::v1 as coordination, core::v1 as core,
+    discovery::v1 as discovery, events::v1 as events, flowcontrol::v1 as flowcontrol, networking::v1 as networking,
+    node::v1 as node, policy::v1 as policy, rbac::v1 as rbac, resource::v1 as resource, scheduling::v1 as scheduling,
+    storage::v1 as storage,
+};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
+use k8s_openapi::apimachinery::pkg::{apis::meta::v1 as meta, version};
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as apiregistration;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// What a reference between definitions starts with.
+pub(crate) const REFERENCE: &str = "#/components/schemas/";
+
+/// The name of the definition that a schema refers to. A reference with a description stands in an `allOf`.
+pub(crate) fn reference(schema: &Value) -> Option<&str> {
+    let reference = schema["$ref"].as_str().or_else(|| schema["allOf"][0]["$ref"].as_str())?;
+    reference.strip_prefix(REFERENCE)
+}
+
+fn reference_to(name: &str, description: &str) -> Value {
+    json!({"allOf": [{"$ref": format!("{REFERENCE}{name}")}], "description": description})
+}
+
+macro_rules! collect {
+    ($generator:ident: $($module:ident { $($kind:ident),+ $(,)? })+) => {
+        $($($generator.subschema_for::<$module::$kind>();)+)+
+    };
+}
+
+/// Every definition that is reachable from a kind that Ursa serves, by name, as OpenAPI v3 without extensions and defaults.
+pub(crate) fn definitions(facts: &BTreeMap<&'static str, DefinitionFacts>) -> Map<String, Value> {
+    let mut definitions = generated();
+    add_ursa(&mut definitions);
+    for (name, facts) in facts {
+        match (definitions.get_mut(*name), name.strip_suffix("List")) {
+            (Some(definition), _) => correct(name, definition, facts),
+            (None, Some(item)) => {
+                let list = list_of(name, item, &definitions);
+                definitions.insert((*name).to_owned(), list);
+            }
+            (None, None) => panic!("the overlay knows {name}, k8s-openapi does not"),
+        }
+    }
+    correct_unions(&mut definitions);
+    definitions
+}
+
+fn generated() -> Map<String, Value> {
+    let mut generator = SchemaSettings::openapi3().into_generator();
+    collect! { generator:
+        admissionregistration {
+            MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration,
+            ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
+        }
+        apiextensions { CustomResourceDefinition }
+        apiregistration { APIService }
+        apps { ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet }
+        authentication { SelfSubjectReview, TokenRequest, TokenReview }
+        authorization {
+            LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
+        }
+        autoscaling { HorizontalPodAutoscaler, Scale }
+        autoscaling_v2 { HorizontalPodAutoscaler }
+        batch { CronJob, Job }
+        certificates { CertificateSigningRequest }
+        coordination { Lease }
+        core {
+            Binding, ComponentStatus, ConfigMap, Endpoints, Event, LimitRange, Namespace, Node, PersistentVolume,
+            PersistentVolumeClaim, Pod, PodTemplate, ReplicationController, ResourceQuota, Secret, Service,
+            ServiceAccount,
+        }
+        discovery { EndpointSlice }
+        events { Event }
+        flowcontrol { FlowSchema, PriorityLevelConfiguration }
+        meta {
+            APIGroup, APIGroupList, APIResourceList, APIVersions, DeleteOptions, ListMeta, Patch, Status,
+        }
+        networking { IPAddress, Ingress, IngressClass, NetworkPolicy, ServiceCIDR }
+        node { RuntimeClass }
+        policy { Eviction, PodDisruptionBudget }
+        rbac { ClusterRole, ClusterRoleBinding, Role, RoleBinding }
+        resource { DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice }
+        scheduling { PriorityClass }
+        storage {
+            CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment, VolumeAttributesClass,
+        }
+        version { Info }
+    }
+    generator.subschema_for::<meta::WatchEvent<k8s_openapi::apimachinery::pkg::runtime::RawExtension>>();
+    generator.take_definitions(true)
+}
+
+/// What requests and Go's types require differs from what k8s-openapi requires: metadata may be absent, and so may a
+/// field that has a default.
+fn correct(name: &str, definition: &mut Value, facts: &DefinitionFacts) {
+    let may_lack_metadata = !facts.kinds.is_empty() && name != "io.k8s.api.core.v1.Event";
+    let optional = |field: &str| {
+        (field == "metadata" && may_lack_metadata) || facts.fields.get(field).is_some_and(|f| f.default.is_some())
+    };
+    if name == "io.k8s.api.events.v1.Event" {
+        definition["required"] = json!(["eventTime"]);
+    }
+    let Some(required) = definition["required"].as_array_mut() else { return };
+    required.retain(|field| !field.as_str().is_some_and(optional));
+    if required.is_empty() {
+        definition.as_object_mut().expect("a definition is an object").remove("required");
+    }
+}
+
+/// Types that are more than one JSON type, in upstream's words.
+fn correct_unions(definitions: &mut Map<String, Value>) {
+    for name in ["JSON", "JSONSchemaPropsOrArray", "JSONSchemaPropsOrBool", "JSONSchemaPropsOrStringArray"] {
+        let name = format!("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.{name}");
+        if let Some(definition) = definitions.get_mut(&name).and_then(Value::as_object_mut) {
+            definition.remove("type");
+            definition.remove("oneOf");
+        }
+    }
+    if let Some(quantity) = definitions.get_mut("io.k8s.apimachinery.pkg.api.resource.Quantity") {
+        quantity["oneOf"] = json!([{"type": "string"}, {"type": "number"}]);
+    }
+    if let Some(int_or_string) = definitions.get_mut("io.k8s.apimachinery.pkg.util.intstr.IntOrString") {
+        int_or_string["format"] = json!("int-or-string");
+        int_or_string["oneOf"] = json!([{"type": "integer"}, {"type": "string"}]);
+    }
+}
+
+fn list_of(name: &str, item: &str, definitions: &Map<String, Value>) -> Value {
+    let kind = item.rsplit('.').next().unwrap_or(item);
+    let of_item = |field: &str| definitions.get(item).map_or(Value::Null, |d| d["properties"][field].clone());
+    assert!(definitions.contains_key(item), "the overlay knows {name}, of which k8s-openapi has no items");
+    json!({
+        "description": format!("{kind}List is a list of {kind} objects."),
+        "type": "object",
+        "properties": {
+            "apiVersion": of_item("apiVersion"),
+            "items": {
+                "description": format!("The {kind} objects of the list."),
+                "type": "array",
+                "items": {"$ref": format!("{REFERENCE}{item}")},
+            },
+            "kind": of_item("kind"),
+            "metadata": reference_to(
+                "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta",
+                "Where the list stands in the history of its objects, and how it continues.",
+            ),
+        },
+        "required": ["items"],
+    })
+}
+
+/// Tenants, and the tenant's and the hash's place in the metadata of everything.
+fn add_ursa(definitions: &mut Map<String, Value>) {
+    const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+    let hash_key = json!({
+        "description": "A hash of the uid, set by the server. Ranges of it divide work between instances of a controller.",
+        "type": "integer", "format": "int64",
+    });
+    let tenant = json!({
+        "description": "The tenant that the object belongs to. Filled in from the request, and immutable.",
+        "type": "string",
+    });
+    let referenced = json!({"description": "The tenant of the referent.", "type": "string"});
+    let mut add = |definition: &str, field: &str, schema: &Value| {
+        let definition = definitions.get_mut(definition).expect("k8s-openapi has the definition");
+        definition["properties"][field] = schema.clone();
+    };
+    add(&format!("{META}.ObjectMeta"), "tenant", &tenant);
+    add(&format!("{META}.ObjectMeta"), "hashKey", &hash_key);
+    add(&format!("{META}.OwnerReference"), "hashKey", &hash_key);
+    add("io.k8s.api.core.v1.ObjectReference", "tenant", &referenced);
+
+    let namespace = &definitions["io.k8s.api.core.v1.Namespace"]["properties"];
+    let tenant = json!({
+        "description": "Tenant is a cluster of its own to its users.",
+        "type": "object",
+        "properties": {
+            "apiVersion": namespace["apiVersion"],
+            "kind": namespace["kind"],
+            "metadata": namespace["metadata"],
+            "spec": reference_to("io.k8s.api.core.v1.TenantSpec", "What the tenant shall be."),
+            "status": reference_to("io.k8s.api.core.v1.TenantStatus", "What it is."),
+        },
+    });
+    let spec = json!({
+        "description": "TenantSpec is what an operator decides about a tenant.",
+        "type": "object",
+        "properties": {
+            "finalizers": {
+                "description": "What has to be removed from this list before the tenant can go.",
+                "type": "array", "items": {"type": "string"},
+            },
+            "storageClusterId": {
+                "description": "The storage partition that holds the tenant, from 0 to 63. Immutable.",
+                "type": "string",
+            },
+        },
+    });
+    let status = json!({
+        "description": "TenantStatus is what is known of a tenant.",
+        "type": "object",
+        "properties": {
+            "conditions": {
+                "description": "What keeps the tenant from being created or deleted.",
+                "type": "array", "items": {"$ref": format!("{REFERENCE}{META}.Condition")},
+            },
+            "phase": {"description": "Active or Terminating.", "type": "string"},
+        },
+    });
+    for (name, schema) in [("Tenant", tenant), ("TenantSpec", spec), ("TenantStatus", status)] {
+        definitions.insert(format!("io.k8s.api.core.v1.{name}"), schema);
+    }
+}

@@ -6,6 +6,7 @@ use api::selector::Selector;
 use api::{Object, Revision};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// The type of a watch event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,15 +36,21 @@ pub struct Event {
     /// The object before the change; `None` for an addition.
     pub previous: Option<Arc<Object>>,
     pub revision: Revision,
+    pub(crate) committed: Instant,
     frame: OnceLock<Bytes>,
     departed: OnceLock<Arc<Object>>,
 }
 
 impl Event {
-    pub(crate) fn new(kind: EventKind, object: Arc<Object>, previous: Option<Arc<Object>>) -> Event {
+    pub(crate) fn new(
+        kind: EventKind,
+        object: Arc<Object>,
+        previous: Option<Arc<Object>>,
+        committed: Instant,
+    ) -> Event {
         assert_eq!(kind == EventKind::Added, previous.is_none(), "every change but an addition has a previous state");
         let revision = object.revision;
-        Event { kind, object, previous, revision, frame: OnceLock::new(), departed: OnceLock::new() }
+        Event { kind, object, previous, revision, committed, frame: OnceLock::new(), departed: OnceLock::new() }
     }
 
     /// `{"type":"MODIFIED","object":…}` and a newline, encoded once for all watchers.

@@ -1,17 +1,34 @@
 //! The store of one partition: a growing sequence of revisions, each one transaction.
 //!
+//! ```text
+//!   commit ─▶ queue ─▶ writer ─▶ engine (one sync per batch) ─▶ hub ─┬▶ snapshot ─▶ reads
+//!                        └────────────── acknowledge ◀───────────────┴▶ history, inboxes ─▶ watches
+//! ```
+//!
 //! A commit is durable, then visible to readers and watchers, then acknowledged, in this order. Reads are served from
 //! immutable snapshots in memory; the disk is read only when the store is opened.
 //! Invariant: no lock is held across an await, and nothing but the writer's own thread touches the disk.
 //! Knows nothing about HTTP, kinds or permissions.
 
+mod data_dir;
+mod embedded;
+mod engine;
 mod event;
+mod history;
+mod hub;
+mod inbox;
+mod load;
 mod open_error;
+mod queue;
+mod record;
 mod scope;
 mod snapshot;
 mod store;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod watch;
+mod writer;
 
 pub use event::{Delivery, Event, EventKind};
 pub use open_error::OpenError;

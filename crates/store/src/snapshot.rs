@@ -4,7 +4,7 @@
 
 use crate::event::{Event, EventKind};
 use crate::scope::{Scope, bounds, compact};
-use api::{Object, ObjectKey, ResourceId, Revision, Space, TenantName};
+use api::{Object, ObjectKey, ResourceId, Revision, TenantName};
 use imbl::OrdMap;
 use std::sync::Arc;
 
@@ -59,14 +59,21 @@ impl State {
         self.objects_mut(&object.key.resource).put(object);
     }
 
-    /// Makes the change that `event` describes.
+    /// Makes the change that `event` describes, without advancing revisions.
     pub(crate) fn apply(&mut self, event: &Event) {
         let objects = self.objects_mut(&event.object.key.resource);
         match event.kind {
             EventKind::Added | EventKind::Modified => objects.put(event.object.clone()),
             EventKind::Deleted => objects.remove(&event.object.key),
         }
-        objects.revision = event.revision;
+    }
+
+    /// Ends a transaction that has made these events.
+    pub(crate) fn advance(&mut self, revision: Revision, events: &[Arc<Event>]) {
+        for event in events {
+            self.objects_mut(&event.object.key.resource).revision = revision;
+        }
+        self.revision = revision;
     }
 
     /// Takes back the change that `event` describes. Events are undone from the newest to the oldest.
@@ -87,11 +94,6 @@ impl State {
     /// The revision of the last change in a resource, 0 if the store was opened after it.
     pub(crate) fn resource_revision(&self, resource: &ResourceId) -> Revision {
         self.resources.get(resource).map_or(0, |objects| objects.revision)
-    }
-
-    /// How many objects there are, and how many bytes they have.
-    pub(crate) fn size(&self) -> (usize, u64) {
-        self.resources.values().fold((0, 0), |(count, bytes), of| (count + of.by_key.len(), bytes + of.bytes))
     }
 
     fn objects_mut(&mut self, resource: &ResourceId) -> &mut Objects {
@@ -131,12 +133,18 @@ impl Snapshot {
         self.range(scope, None).count()
     }
 
+    /// How many objects there are, and how many bytes they have.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        self.0.resources.values().fold((0, 0), |(count, bytes), of| (count + of.by_key.len(), bytes + of.bytes))
+    }
+
     /// Every object of a tenant, resource after resource.
     pub fn tenant_keys<'a>(&'a self, tenant: &TenantName) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
         let tenant = tenant.clone();
-        self.0.resources.iter().flat_map(move |(resource, objects)| {
-            objects.range(&Scope::Tenant(resource.clone(), tenant.clone()), None)
-        })
+        self.0
+            .resources
+            .iter()
+            .flat_map(move |(resource, objects)| objects.range(&Scope::Tenant(resource.clone(), tenant.clone()), None))
     }
 
     /// The resources that have objects.

@@ -1,15 +1,23 @@
 //! The handle to one partition.
 
+use crate::data_dir::DataDir;
+use crate::embedded::Embedded;
+use crate::engine::Engine;
+use crate::hub::Hub;
+use crate::load::load;
+use crate::open_error::OpenError;
+use crate::queue::{Commit, Queue};
 use crate::scope::Scope;
 use crate::snapshot::Snapshot;
 use crate::transaction::{CommitError, Write};
 use crate::watch::Watch;
-use crate::OpenError;
+use crate::writer::{Shared, Writer};
 use api::selector::Selector;
 use api::{Object, ResourceId, Revision};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// The selectable fields of a resource, to rebuild headers on load.
 pub type FieldsOf = fn(&ResourceId) -> &'static [&'static str];
@@ -27,11 +35,13 @@ pub struct Limits {
     pub batch_bytes_max: usize,
     /// Events kept per resource, for watches that resume and for lists at old revisions.
     pub history_events_max: usize,
-    /// Bytes of objects in the events kept per resource.
+    /// Bytes kept per resource in events.
     pub history_bytes_max: usize,
-    /// Events that wait in a watcher's own queue; with more it reads on from the history, until it falls behind it.
+    /// How long events are kept.
+    pub history_age_max: Duration,
+    /// Events that wait in a watcher's own queue; with more it reads on from the history, until it falls behind that.
     pub watch_queue_events_max: usize,
-    /// How long a relaxed write may wait for its sync.
+    /// How long a relaxed write waits for its sync.
     pub relaxed_sync_after: Duration,
 }
 
@@ -44,6 +54,7 @@ impl Default for Limits {
             batch_bytes_max: 4 << 20,
             history_events_max: 16 * 1024,
             history_bytes_max: 64 << 20,
+            history_age_max: Duration::from_secs(15 * 60),
             watch_queue_events_max: 128,
             relaxed_sync_after: Duration::from_millis(500),
         }
@@ -71,61 +82,123 @@ pub struct Stats {
     pub watchers: usize,
 }
 
-/// One partition; cheap to clone.
+/// One partition; cheap to clone. When the last clone is dropped the writer finishes what is queued and stops.
 #[derive(Clone)]
-pub struct Store;
+pub struct Store(Arc<Handle>);
+
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.queue.close();
+    }
+}
 
 impl Store {
     /// Opens the directory, makes it if it is missing or empty, loads and verifies everything. Blocks.
-    pub fn open(_dir: &Path, _fields: FieldsOf, _limits: Limits) -> Result<Store, OpenError> {
-        unimplemented!()
+    pub fn open(dir: &Path, fields: FieldsOf, limits: Limits) -> Result<Store, OpenError> {
+        let engine = Embedded::open(DataDir::claim(dir)?)?;
+        Store::start(Box::new(engine), dir, fields, limits)
+    }
+
+    /// Loads from an engine and starts its writer. `dir` is for messages.
+    pub(crate) fn start(
+        mut engine: Box<dyn Engine>,
+        dir: &Path,
+        fields: FieldsOf,
+        limits: Limits,
+    ) -> Result<Store, OpenError> {
+        let state = load(&mut *engine, dir, fields)?;
+        let relaxed_sync_after = limits.relaxed_sync_after;
+        let shared = Arc::new(Shared {
+            hub: Arc::new(Hub::new(state.clone(), limits.clone(), Instant::now())),
+            queue: Queue::new(limits),
+            commits: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            failed: tokio::sync::watch::Sender::new(None),
+            stopped: tokio::sync::watch::Sender::new(false),
+        });
+        let writer = Writer::new(shared.clone(), engine, state, relaxed_sync_after);
+        let thread = std::thread::Builder::new().name("store-writer".to_owned());
+        thread.spawn(|| writer.run()).map_err(|error| OpenError::unreadable(dir, &error))?;
+        Ok(Store(Arc::new(Handle(shared))))
     }
 
     /// The state after the latest commit.
     pub fn snapshot(&self) -> Snapshot {
-        unimplemented!()
+        self.shared().hub.snapshot()
     }
 
+    /// The revision of the latest commit.
     pub fn revision(&self) -> Revision {
-        unimplemented!()
+        self.snapshot().revision()
     }
 
-    /// Commits all writes under one revision, or none of them. Returns the stored objects, in the order of the writes.
-    pub async fn commit(&self, _writes: Vec<Write>) -> Result<Vec<Arc<Object>>, CommitError> {
-        unimplemented!()
+    /// Commits all writes under one revision, or none of them. Returns the stored objects in the order of the writes; of
+    /// a deleted object its last state, at the deletion's revision. A commit that was begun is not undone by dropping
+    /// the future.
+    pub async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Arc<Object>>, CommitError> {
+        for write in &writes {
+            assert!(write.body().is_none_or(|object| object.key == write.key), "a write stores its object at its key");
+        }
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.shared().queue.push(Commit::new(writes, reply))?;
+        answer.await.unwrap_or(Err(CommitError::Stopped))
     }
 
-    /// The exact state of one resource at an old revision.
-    pub fn snapshot_at(&self, _resource: &ResourceId, _revision: Revision) -> Result<Snapshot, TooOld> {
-        unimplemented!()
+    /// The exact state of one resource, and no other, at an old revision. At the current revision or a later one it is
+    /// the current snapshot.
+    pub fn snapshot_at(&self, resource: &ResourceId, revision: Revision) -> Result<Snapshot, TooOld> {
+        self.shared().hub.snapshot_at(resource, revision)
     }
 
-    /// Waits until the store is at `revision`; false when the deadline passes first.
-    pub async fn wait_for(&self, _revision: Revision, _deadline: Duration) -> bool {
-        unimplemented!()
+    /// Waits until the store is at `revision`; false when the deadline passes first. Cancel-safe.
+    pub async fn wait_for(&self, revision: Revision, deadline: Duration) -> bool {
+        let mut revisions = self.shared().hub.revisions();
+        let reached = revisions.wait_for(|&current| current >= revision);
+        matches!(tokio::time::timeout(deadline, reached).await, Ok(Ok(_)))
     }
 
     /// The events after a revision: from the history, then as they are committed, without gap or duplicate.
-    pub fn watch(&self, _scope: Scope, _selector: Selector, _after: Revision) -> Result<Watch, TooOld> {
-        unimplemented!()
+    pub fn watch(&self, scope: Scope, selector: Selector, after: Revision) -> Result<Watch, TooOld> {
+        Watch::start(self.shared().hub.clone(), scope, selector, after)
     }
 
     /// No object of the resource has changed after this revision.
-    pub fn resource_revision(&self, _resource: &ResourceId) -> Revision {
-        unimplemented!()
+    pub fn resource_revision(&self, resource: &ResourceId) -> Revision {
+        self.shared().hub.resource_revision(resource)
     }
 
-    /// Completes with the reason when the disk has failed; the process must exit then.
+    /// Completes with the reason when the disk has failed: nothing is acknowledged any more, and the process must exit.
+    /// Cancel-safe.
     pub async fn failed(&self) -> String {
-        unimplemented!()
+        let mut failed = self.shared().failed.subscribe();
+        let reason = failed.wait_for(Option::is_some).await.expect("this handle keeps the sender");
+        reason.clone().expect("waited for it")
     }
 
-    /// Writes what is queued, syncs, and stops the writer; later commits fail.
+    /// Writes what is queued, syncs, and stops the writer; later commits fail. The directory is free afterwards.
     pub async fn close(&self) {
-        unimplemented!()
+        self.shared().queue.close();
+        let mut stopped = self.shared().stopped.subscribe();
+        stopped.wait_for(|&stopped| stopped).await.expect("this handle keeps the sender");
     }
 
     pub fn stats(&self) -> Stats {
-        unimplemented!()
+        let shared = self.shared();
+        let snapshot = shared.hub.snapshot();
+        let (objects, bytes) = snapshot.size();
+        Stats {
+            objects,
+            bytes,
+            revision: snapshot.revision(),
+            commits: shared.commits.load(Ordering::Relaxed),
+            syncs: shared.syncs.load(Ordering::Relaxed),
+            watchers: shared.hub.watchers(),
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0.0
     }
 }

@@ -1,7 +1,12 @@
-//! What callers ask the writer to do, and how it can fail.
+//! What callers ask the writer to do, and what it makes of it: events on the state, or a reason why not.
+//!
+//! Pure: no clock, no disk.
 
+use crate::event::{Event, EventKind};
+use crate::snapshot::State;
 use api::{Object, ObjectKey, Revision};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A precondition, checked by the writer against everything committed before, in the same batch too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,18 +60,14 @@ impl Write {
     }
 
     /// Whether the precondition holds for the object as it is now.
-    pub(crate) fn check(&self, current: Option<&Arc<Object>>) -> Result<(), CommitError> {
+    fn check(&self, current: Option<&Arc<Object>>) -> Result<(), CommitError> {
         match (self.expect, current) {
             (Expect::Absent, Some(current)) => Err(CommitError::Exists(current.clone())),
             (Expect::Revision(revision), current) if current.is_none_or(|c| c.revision != revision) => {
                 Err(CommitError::Stale { current: current.cloned() })
             }
             (Expect::Present, None) => Err(CommitError::Absent),
-            (Expect::Absent | Expect::Any, None) => match self.change {
-                Change::Put(_) => Ok(()),
-                Change::Delete | Change::DeleteAs(_) => Err(CommitError::Absent),
-            },
-            (Expect::Revision(_) | Expect::Present | Expect::Any, _) => Ok(()),
+            (Expect::Absent | Expect::Revision(_) | Expect::Present | Expect::Any, _) => Ok(()),
         }
     }
 }
@@ -89,4 +90,51 @@ pub enum CommitError {
     /// The store is closed, or its disk has failed. Whether a commit that was under way is on disk is unknown.
     #[error("the store has stopped")]
     Stopped,
+}
+
+/// Makes all changes of a transaction under the next revision and appends their events, or none.
+pub(crate) fn transact(
+    state: &mut State,
+    writes: Vec<Write>,
+    events: &mut Vec<Arc<Event>>,
+    now: Instant,
+) -> Result<Vec<Arc<Object>>, CommitError> {
+    let revision = state.revision + 1;
+    let first = events.len();
+    for write in writes {
+        match event(state, write, revision, now) {
+            Ok(event) => {
+                state.apply(&event);
+                events.push(Arc::new(event));
+            }
+            Err(error) => {
+                events.drain(first..).rev().for_each(|event| state.undo(&event));
+                return Err(error);
+            }
+        }
+    }
+    let made = &events[first..];
+    if !made.is_empty() {
+        state.advance(revision, made);
+    }
+    Ok(made.iter().map(|event| event.object.clone()).collect())
+}
+
+/// What a write does to the state as it is now.
+fn event(state: &State, write: Write, revision: Revision, now: Instant) -> Result<Event, CommitError> {
+    let previous = state.get(&write.key);
+    write.check(previous)?;
+    let (kind, body) = match (&write.change, previous) {
+        (Change::Put(object), None) => (EventKind::Added, object),
+        (Change::Put(object), Some(_)) => (EventKind::Modified, object),
+        (Change::DeleteAs(object), Some(_)) => (EventKind::Deleted, object),
+        (Change::Delete, Some(previous)) => (EventKind::Deleted, &**previous),
+        (Change::Delete | Change::DeleteAs(_), None) => return Err(CommitError::Absent),
+    };
+    let mut object = body.at_revision(revision);
+    if let Some(previous) = previous {
+        // All versions of an object share one key in memory.
+        object.key = previous.key.clone();
+    }
+    Ok(Event::new(kind, Arc::new(object), previous.cloned(), now))
 }

@@ -1,0 +1,124 @@
+//! Reads a store back: every record verified, every header rebuilt.
+//!
+//! Besides objects there are two keys: the last committed revision, so that revisions never return after deletions, and
+//! a mark that is there while a process has the store open.
+//! Invariant: a revision that was ever handed out is not given to another change. Relaxed writes may be lost with the
+//! power, so a store that was not closed goes on behind all revisions that they can have had.
+
+use crate::engine::{Change, Durability, Engine};
+use crate::open_error::OpenError;
+use crate::record;
+use crate::snapshot::State;
+use crate::store::FieldsOf;
+use api::{Object, ObjectKey, Revision};
+use bytes::Bytes;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+pub(crate) const REVISION_KEY: &str = "/ursa/m/revision";
+const OPEN_KEY: &str = "/ursa/m/open";
+
+/// Before the first commit. Not 0, which asks for "any" as a `resourceVersion`.
+const FIRST_REVISION: Revision = 1;
+
+/// Revisions that may be handed out between two syncs.
+pub(crate) const UNSYNCED_REVISIONS_MAX: Revision = 1_000_000;
+
+/// A verified record.
+struct Stored {
+    key: String,
+    revision: Revision,
+    body: Bytes,
+}
+
+#[derive(Default)]
+struct Found {
+    objects: Vec<Stored>,
+    revision: Option<Revision>,
+    open: bool,
+}
+
+/// Loads everything and marks the store as open.
+pub(crate) fn load(engine: &mut dyn Engine, dir: &Path, fields: FieldsOf) -> Result<State, OpenError> {
+    let damaged = |what: String| OpenError::damaged(dir, what);
+    let mut found = Found::default();
+    let synced = engine.load(&mut |key, record| found.visit(key, record).map_err(damaged))?;
+    let newest = found.objects.iter().max_by_key(|stored| stored.revision);
+    let last = match (found.revision, newest) {
+        (None, Some(any)) => return Err(damaged(format!("the last revision is missing beside record {}", any.key))),
+        (Some(last), Some(newest)) if newest.revision > last => {
+            let Stored { key, revision, .. } = newest;
+            return Err(damaged(format!("record {key} is at revision {revision}, after the last one, {last}")));
+        }
+        (last, _) => last.unwrap_or(FIRST_REVISION),
+    };
+    if last < synced {
+        return Err(damaged(format!("revisions {} to {synced} were written and are missing", last + 1)));
+    }
+    let mut state = State::default();
+    for object in decode_all(&found.objects, fields).map_err(damaged)? {
+        state.put(Arc::new(object));
+    }
+    state.revision = if found.open { last + UNSYNCED_REVISIONS_MAX } else { last };
+    let opened = vec![
+        (OPEN_KEY.to_owned(), Some(record::encode(OPEN_KEY, state.revision, b""))),
+        revision_record(state.revision),
+    ];
+    let marked = engine.commit(opened, state.revision, Durability::Synced);
+    marked.map_err(|failed| OpenError::Unreadable { path: dir.to_owned(), why: failed.0 })?;
+    Ok(state)
+}
+
+/// What is written when a store is closed in order.
+pub(crate) fn closing() -> Vec<Change> {
+    vec![(OPEN_KEY.to_owned(), None)]
+}
+
+/// Says which revision was committed last; part of every batch.
+pub(crate) fn revision_record(revision: Revision) -> Change {
+    (REVISION_KEY.to_owned(), Some(record::encode(REVISION_KEY, revision, b"")))
+}
+
+impl Found {
+    fn visit(&mut self, key: &[u8], record: &[u8]) -> Result<(), String> {
+        let key = str::from_utf8(key).map_err(|_| format!("key {:?} is not text", String::from_utf8_lossy(key)))?;
+        let (revision, body) = record::decode(key, record).map_err(|what| format!("record {key} {what}"))?;
+        match key {
+            REVISION_KEY => self.revision = Some(revision),
+            OPEN_KEY => self.open = true,
+            _ => self.objects.push(Stored { key: key.to_owned(), revision, body: Bytes::copy_from_slice(body) }),
+        }
+        Ok(())
+    }
+}
+
+/// Parses headers on all cores.
+fn decode_all(stored: &[Stored], fields: FieldsOf) -> Result<Vec<Object>, String> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let share = stored.len().div_ceil(threads).max(1);
+    thread::scope(|scope| {
+        let parts: Vec<_> = stored
+            .chunks(share)
+            .map(|part| scope.spawn(move || part.iter().map(|stored| decode(stored, fields)).collect()))
+            .collect();
+        let mut objects = Vec::with_capacity(stored.len());
+        for part in parts {
+            let part: Result<Vec<Object>, String> = part.join().expect("decoding does not panic");
+            objects.append(&mut part?);
+        }
+        Ok(objects)
+    })
+}
+
+fn decode(stored: &Stored, fields: FieldsOf) -> Result<Object, String> {
+    let key = ObjectKey::parse_durable(&stored.key).ok_or_else(|| format!("key {:?} names no object", stored.key))?;
+    let fields = fields(&key.resource);
+    Object::decode(key, stored.revision, stored.body.clone(), fields)
+        .map_err(|error| format!("record {} holds no object ({})", stored.key, source_of(&error)))
+}
+
+/// The reason that an API error keeps to itself.
+fn source_of(error: &api::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}

@@ -6,6 +6,7 @@
 
 use crate::data_dir::DataDir;
 use crate::engine::{Change, Durability, Engine, Failed, Visit};
+use crate::journal;
 use crate::open_error::OpenError;
 use api::Revision;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -38,21 +39,12 @@ pub(crate) struct Embedded {
 
 impl Embedded {
     pub(crate) fn open(dir: DataDir) -> Result<Embedded, OpenError> {
-        let path = dir.path().to_owned();
-        no_panic(&path, move || {
-            let database = Database::builder(dir.engine())
-                .cache_size(CACHE_BYTES)
-                .max_journaling_size(JOURNALS_BYTES_MAX)
-                .journal_compression(CompressionType::None)
-                .worker_threads(WORKERS)
-                .manual_journal_persist(true)
-                .open()
-                .map_err(|error| refused(dir.path(), error))?;
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-            let objects = database.keyspace(KEYSPACE, options).map_err(|error| refused(dir.path(), error))?;
-            let synced = Synced::open(dir.path())?;
-            Ok(Embedded { objects, database, synced, dir })
-        })
+        let (database, objects) = match open_tree(&dir) {
+            Err(OpenError::Damaged { .. }) => open_mended(&dir)?,
+            opened => opened?,
+        };
+        let synced = Synced::open(dir.path())?;
+        Ok(Embedded { objects, database, synced, dir })
     }
 
     fn write(&self, changes: Vec<Change>, durability: Durability) -> Result<(), fjall::Error> {
@@ -74,6 +66,35 @@ impl Embedded {
     }
 }
 
+fn open_tree(dir: &DataDir) -> Result<(Database, Keyspace), OpenError> {
+    let opened = no_panic(dir.path(), || {
+        let database = Database::builder(dir.engine())
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNALS_BYTES_MAX)
+            .journal_compression(CompressionType::None)
+            .worker_threads(WORKERS)
+            .manual_journal_persist(true)
+            .open()?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let objects = database.keyspace(KEYSPACE, options)?;
+        Ok((database, objects))
+    });
+    opened?.map_err(|error| refused(dir.path(), error))
+}
+
+/// Opens a tree that was refused as damaged without the last batch of its journal.
+fn open_mended(dir: &DataDir) -> Result<(Database, Keyspace), OpenError> {
+    let unreadable = |error| OpenError::unreadable(dir.path(), &error);
+    let cut = journal::cut_last_batch(&dir.engine()).map_err(unreadable)?;
+    let opened = open_tree(dir);
+    match (&opened, cut) {
+        (Err(_), Some(cut)) => cut.restore().map_err(unreadable)?,
+        (Ok(_), Some(_)) => tracing::warn!("the journal ended in a torn batch, which was dropped"),
+        (Ok(_) | Err(_), None) => {}
+    }
+    opened
+}
+
 impl Engine for Embedded {
     fn load(&mut self, visit: Visit<'_>) -> Result<Revision, OpenError> {
         let path = self.dir.path().to_owned();
@@ -84,7 +105,7 @@ impl Engine for Embedded {
             }
             self.dir.complete()?;
             Ok(self.synced.read())
-        })
+        })?
     }
 
     fn commit(&mut self, changes: Vec<Change>, revision: Revision, durability: Durability) -> Result<(), Failed> {
@@ -126,10 +147,10 @@ impl Synced {
 }
 
 /// The tree asserts some of what it expects on disk; to us that is damage as well.
-fn no_panic<T>(dir: &Path, work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+fn no_panic<T>(dir: &Path, work: impl FnOnce() -> T) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-        Err(OpenError::damaged(dir, format!("the engine cannot read its files ({})", text.unwrap_or("it panicked"))))
+        OpenError::damaged(dir, format!("the engine cannot read its files ({})", text.unwrap_or("it panicked")))
     })
 }
 

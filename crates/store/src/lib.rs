@@ -17,6 +17,7 @@ mod event;
 mod history;
 mod hub;
 mod inbox;
+mod journal;
 mod load;
 mod open_error;
 mod queue;

@@ -109,6 +109,23 @@ async fn a_torn_end_of_the_journal_was_never_acknowledged_and_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_last_batch_with_a_hole_was_never_acknowledged_and_is_dropped() {
+    let dir = filled(10).await;
+    let journal = journal(dir.path());
+    let mut bytes = fs::read(&journal).expect("a journal");
+    // A second copy of the first batch with objects, whose middle has not reached the disk.
+    let start = bytes.windows(4).position(|window| window == b"FJL\x03").expect("a batch") + 4;
+    let end = start + bytes[start..].windows(4).position(|window| window == b"FJL\x03").expect("a batch") + 4;
+    let middle = bytes.len() + 40..bytes.len() + (end - start) - 20;
+    bytes.extend_from_within(start..end);
+    bytes[middle].fill(0);
+    fs::write(&journal, &bytes).expect("a torn journal");
+    let store = open_dir(dir.path()).expect("the store again");
+    assert_eq!(store.stats().objects, 10);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_flipped_bit_anywhere_in_the_journal_loses_nothing_silently() {
     let dir = filled(10).await;
     let original = fs::read(journal(dir.path())).expect("a journal");

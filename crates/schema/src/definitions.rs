@@ -26,8 +26,6 @@ pub struct Definition {
     name: Box<str>,
     /// Sorted by name.
     pub(crate) fields: Box<[Field]>,
-    /// Replaced as a whole by an apply.
-    pub(crate) atomic: bool,
 }
 
 /// One field of an object.
@@ -38,9 +36,6 @@ pub(crate) struct Field {
     /// Whether an empty value says something other than none.
     pub pointer: bool,
     pub default: Option<Value>,
-    pub list: ListType,
-    /// A map or object that is replaced as a whole by an apply.
-    pub atomic: bool,
     pub merge: Merge,
 }
 
@@ -51,14 +46,6 @@ pub(crate) enum Absent {
     Null,
     /// As the empty value of its type.
     Zero,
-}
-
-/// How an apply merges a list, and how it tells elements apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ListType {
-    Atomic,
-    Set,
-    Map(Box<[&'static str]>),
 }
 
 /// What a strategic merge patch does to a list or an object.
@@ -183,15 +170,10 @@ impl Compiler<'_> {
             .map(|(field, schema)| self.field(field, schema, facts.fields.get(field.as_str()).unwrap_or(&no_facts)))
             .collect();
         fields.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Definition { name: name.into(), fields: fields.into(), atomic: facts.map == Some("atomic") }
+        Definition { name: name.into(), fields: fields.into() }
     }
 
     fn field(&self, name: &str, schema: &Value, facts: &FieldFacts) -> Field {
-        let list = match facts.list {
-            Some("map") => ListType::Map(facts.keys.as_slice().into()),
-            Some("set") => ListType::Set,
-            _ => ListType::Atomic,
-        };
         let patch = facts.patch.unwrap_or_default();
         let merge = Merge {
             list_key: patch.contains("merge").then_some(facts.merge.unwrap_or_default()),
@@ -208,8 +190,6 @@ impl Compiler<'_> {
             absent,
             pointer: facts.pointer,
             default: facts.default.clone(),
-            list,
-            atomic: facts.map == Some("atomic"),
             merge,
         }
     }

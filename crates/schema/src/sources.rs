@@ -109,7 +109,7 @@ fn correct(name: &str, definition: &mut Value, facts: &DefinitionFacts) {
     if name == "io.k8s.api.events.v1.Event" {
         definition["required"] = json!(["eventTime"]);
     }
-    let Some(required) = definition["required"].as_array_mut() else { return };
+    let Some(required) = definition.get_mut("required").and_then(Value::as_array_mut) else { return };
     required.retain(|field| !field.as_str().is_some_and(optional));
     if required.is_empty() {
         definition.as_object_mut().expect("a definition is an object").remove("required");
@@ -125,13 +125,16 @@ fn correct_unions(definitions: &mut Map<String, Value>) {
             definition.remove("oneOf");
         }
     }
-    if let Some(quantity) = definitions.get_mut("io.k8s.apimachinery.pkg.api.resource.Quantity") {
-        quantity["oneOf"] = json!([{"type": "string"}, {"type": "number"}]);
-    }
-    if let Some(int_or_string) = definitions.get_mut("io.k8s.apimachinery.pkg.util.intstr.IntOrString") {
-        int_or_string["format"] = json!("int-or-string");
-        int_or_string["oneOf"] = json!([{"type": "integer"}, {"type": "string"}]);
-    }
+    let mut replace = |name: &str, union: Value| {
+        let definition = definitions.get_mut(name).and_then(Value::as_object_mut).expect("k8s-openapi has the union");
+        definition.remove("x-kubernetes-int-or-string");
+        definition.extend(union.as_object().cloned().unwrap_or_default());
+    };
+    replace("io.k8s.apimachinery.pkg.api.resource.Quantity", json!({"oneOf": [{"type": "string"}, {"type": "number"}]}));
+    replace(
+        "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+        json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}),
+    );
 }
 
 fn list_of(name: &str, item: &str, definitions: &Map<String, Value>) -> Value {

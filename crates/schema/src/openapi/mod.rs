@@ -1,0 +1,118 @@
+//! Publishing: the OpenAPI documents of a set of kinds, v3 by group and version and v2 in one, with strong hashes.
+//!
+//! Documents are made when they are first asked for, and kept from then on. The index of the v3 documents needs only
+//! their hashes, so it keeps nothing of them.
+
+mod operations;
+mod protobuf;
+mod schemas;
+mod v2;
+mod v3;
+
+use crate::sources::REFERENCE;
+use api::Kind;
+use bytes::Bytes;
+use schemas::Schemas;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha512};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+/// The OpenAPI documents of a set of kinds.
+pub struct Published {
+    kinds: Vec<Arc<Kind>>,
+    /// By path, `apis/apps/v1`.
+    groups: BTreeMap<String, Group>,
+    index: OnceLock<Hashed>,
+    v2_json: OnceLock<Hashed>,
+    v2_protobuf: OnceLock<Hashed>,
+}
+
+/// The kinds of one group and version, and their document.
+struct Group {
+    kinds: Vec<Arc<Kind>>,
+    document: OnceLock<Hashed>,
+}
+
+/// A document with its hash.
+#[derive(Clone, Debug)]
+pub struct Hashed {
+    pub bytes: Bytes,
+    /// SHA-512 of the bytes, upper-case hexadecimal: the ETag without its quotes, and the `hash` of the index.
+    pub hash: String,
+}
+
+impl Hashed {
+    fn new(bytes: Vec<u8>) -> Hashed {
+        let hash = Sha512::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
+        Hashed { bytes: bytes.into(), hash }
+    }
+
+    fn of_json(value: &Value) -> Hashed {
+        Hashed::new(value.to_string().into_bytes())
+    }
+}
+
+impl Published {
+    pub fn new(kinds: &[Arc<Kind>]) -> Published {
+        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        for kind in kinds {
+            let group = groups
+                .entry(path_of(&kind.group, &kind.version))
+                .or_insert_with(|| Group { kinds: Vec::new(), document: OnceLock::new() });
+            group.kinds.push(kind.clone());
+        }
+        Published {
+            kinds: kinds.to_vec(),
+            groups,
+            index: OnceLock::new(),
+            v2_json: OnceLock::new(),
+            v2_protobuf: OnceLock::new(),
+        }
+    }
+
+    /// `/openapi/v3`: where each document is, by a URL that holds its hash.
+    pub fn v3_index(&self) -> &Hashed {
+        self.index.get_or_init(|| {
+            let schemas = Schemas::published();
+            let paths: Map<String, Value> = self
+                .groups
+                .iter()
+                .map(|(path, group)| {
+                    let hash = match group.document.get() {
+                        Some(document) => document.hash.clone(),
+                        None => Hashed::of_json(&v3::document(&schemas, &group.kinds)).hash,
+                    };
+                    (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}))
+                })
+                .collect();
+            Hashed::of_json(&json!({"paths": paths}))
+        })
+    }
+
+    /// `/openapi/v3/{path}`, e.g. of `api/v1` or `apis/apps/v1`.
+    pub fn v3_document(&self, path: &str) -> Option<&Hashed> {
+        let group = self.groups.get(path)?;
+        let make = || Hashed::of_json(&v3::document(&Schemas::published(), &group.kinds));
+        Some(group.document.get_or_init(make))
+    }
+
+    /// `/openapi/v2` as JSON.
+    pub fn v2_json(&self) -> &Hashed {
+        self.v2_json.get_or_init(|| Hashed::of_json(&self.v2_document()))
+    }
+
+    /// `/openapi/v2` as `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`.
+    pub fn v2_protobuf(&self) -> &Hashed {
+        self.v2_protobuf.get_or_init(|| Hashed::new(protobuf::encode(&self.v2_document())))
+    }
+
+    fn v2_document(&self) -> Value {
+        v2::document(&Schemas::published(), &self.kinds)
+    }
+}
+
+/// `api/v1` or `apis/apps/v1`.
+fn path_of(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}

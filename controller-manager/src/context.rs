@@ -10,11 +10,35 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// The namespace of the controllers' service accounts.
 const NAMESPACE: &str = "kube-system";
 
+/// Whom a controller acts as in the tenant of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Account {
+    /// A service account of `kube-system`, with the rights that Kubernetes gives to the controller of this name.
+    Service(&'static str),
+    /// One that may do everything in the tenant: for what gives a tenant its first rights, and takes all of it away.
+    Master(&'static str),
+}
+
+impl Account {
+    pub fn name(self) -> &'static str {
+        match self {
+            Account::Service(name) | Account::Master(name) => name,
+        }
+    }
+
+    fn identity(self, tenant: &TenantName) -> Identity {
+        match self {
+            Account::Service(name) => Identity::service_account(tenant.clone(), NAMESPACE, name),
+            Account::Master(name) => Identity::new(tenant.clone(), &format!("system:{name}"), &["system:masters"]),
+        }
+    }
+}
+
 /// Clients that were made before, by tenant and service account. Cheap to clone.
 #[derive(Clone)]
 pub struct Clients {
     connect: Arc<dyn Connect>,
-    known: Arc<RwLock<HashMap<TenantName, HashMap<&'static str, Client>>>>,
+    known: Arc<RwLock<HashMap<TenantName, HashMap<Account, Client>>>>,
 }
 
 impl Clients {
@@ -22,14 +46,14 @@ impl Clients {
         Clients { connect, known: Arc::default() }
     }
 
-    /// The client of a service account of `kube-system` in a tenant.
-    pub fn of(&self, tenant: &TenantName, account: &'static str) -> Client {
+    /// The client of an account in a tenant.
+    pub fn of(&self, tenant: &TenantName, account: Account) -> Client {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = known.get(tenant).and_then(|t| t.get(account)) {
+        if let Some(client) = known.get(tenant).and_then(|t| t.get(&account)) {
             return client.clone();
         }
         drop(known);
-        let client = self.connect.connect(Identity::service_account(tenant.clone(), NAMESPACE, account));
+        let client = self.connect.connect(account.identity(tenant));
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.entry(tenant.clone()).or_default().insert(account, client.clone());
         client
@@ -45,8 +69,7 @@ impl Clients {
 #[derive(Clone)]
 pub struct Context {
     pub clients: Clients,
-    /// The service account that the controller acts as.
-    pub account: &'static str,
+    pub account: Account,
     pub now: fn() -> Timestamp,
     pub recorder: Recorder,
 }

@@ -1,10 +1,31 @@
 //! The table of controllers. A new one is a module and a row.
 
+mod content;
 mod deployment;
+mod each_namespace;
+mod garbage;
+mod namespace;
 mod owner;
 mod replica_set;
+mod root_ca;
+mod service_account;
+mod tenant;
 
 use crate::runner::Declaration;
+use api::Error;
 
 /// Every controller, by its name in `--controllers`.
-pub const ALL: &[Declaration] = &[deployment::DECLARATION, replica_set::DECLARATION];
+pub const ALL: &[Declaration] = &[
+    deployment::DECLARATION,
+    garbage::DECLARATION,
+    namespace::DECLARATION,
+    replica_set::DECLARATION,
+    root_ca::DECLARATION,
+    service_account::DECLARATION,
+    tenant::DECLARATION,
+];
+
+/// Whether a write failed because its namespace is going or gone, so that there is nothing to be done.
+fn is_namespace_gone(error: &Error) -> bool {
+    error.is_not_found() || error.causes().iter().any(|c| c.reason == "NamespaceTerminating")
+}

@@ -76,7 +76,7 @@ impl Informers {
     pub fn of<T: View>(&mut self) -> &mut Informer<T> {
         let client = &self.client;
         let informer = self.known.entry(TypeId::of::<T>()).or_insert_with(|| {
-            let client = if T::CLUSTER_SCOPED { client.clone() } else { client.all_tenants() };
+            let client = if T::ONLY_SYSTEM { client.clone() } else { client.all_tenants() };
             let (cache, reflector, _) = reflect::<T>(client, T::RESOURCE, ListParams::fields(T::FIELDS));
             Box::new(Informer { cache, reflector })
         });

@@ -3,7 +3,7 @@
 //! Invariant: an event is a courtesy. It is written behind the controllers' backs, one after another, and dropped rather
 //! than waited for.
 
-use crate::context::Clients;
+use crate::context::{Account, Clients};
 use api::Timestamp;
 use client::{EVENTS, ObjectRef};
 use runtime::Stop;
@@ -45,13 +45,13 @@ pub struct Involved {
 /// Takes events of one controller. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
-    component: &'static str,
-    waiting: mpsc::Sender<(&'static str, Event)>,
+    account: Account,
+    waiting: mpsc::Sender<(Account, Event)>,
 }
 
 impl Recorder {
     pub fn record(&self, event: Event) {
-        if let Err(refused) = self.waiting.try_send((self.component, event)) {
+        if let Err(refused) = self.waiting.try_send((self.account, event)) {
             tracing::debug!(%refused, "an event is dropped");
         }
     }
@@ -61,8 +61,8 @@ impl Recorder {
 pub struct Writer {
     clients: Clients,
     now: fn() -> Timestamp,
-    waiting: mpsc::Receiver<(&'static str, Event)>,
-    sender: mpsc::Sender<(&'static str, Event)>,
+    waiting: mpsc::Receiver<(Account, Event)>,
+    sender: mpsc::Sender<(Account, Event)>,
     /// The name and the count of what was written.
     written: HashMap<Event, (String, u64)>,
 }
@@ -73,8 +73,8 @@ impl Writer {
         Writer { clients, now, waiting, sender, written: HashMap::new() }
     }
 
-    pub fn recorder(&self, component: &'static str) -> Recorder {
-        Recorder { component, waiting: self.sender.clone() }
+    pub fn recorder(&self, account: Account) -> Recorder {
+        Recorder { account, waiting: self.sender.clone() }
     }
 
     /// Writes until it is told to stop.
@@ -87,18 +87,18 @@ impl Writer {
                 // Cancel-safe: nothing is taken until it is returned. Never `None`: `sender` is held here.
                 next = self.waiting.recv() => next,
             };
-            let Some((component, event)) = next else { return Ok(()) };
-            if let Err(error) = self.write(component, &event).await {
+            let Some((account, event)) = next else { return Ok(()) };
+            if let Err(error) = self.write(account, &event).await {
                 tracing::debug!(object = %event.about.key, reason = event.reason, %error, "an event is lost");
             }
         }
     }
 
-    async fn write(&mut self, component: &'static str, event: &Event) -> api::Result<()> {
+    async fn write(&mut self, account: Account, event: &Event) -> api::Result<()> {
         let now = (self.now)();
         // Events about the operators' own kinds are kept in their tenant.
         let tenant = event.about.key.tenant.clone().unwrap_or_else(api::TenantName::system);
-        let client = self.clients.of(&tenant, component);
+        let client = self.clients.of(&tenant, account);
         let namespace = if event.about.key.namespace.is_empty() { "default" } else { &event.about.key.namespace };
         if let Some((name, count)) = self.written.get_mut(event) {
             *count += 1;
@@ -110,7 +110,7 @@ impl Writer {
             }
         }
         let name = format!("{}.{:x}", event.about.key.name, now.unix_micros());
-        client.create(EVENTS, namespace, &first(component, event, &name, namespace, now)).await?;
+        client.create(EVENTS, namespace, &first(account.name(), event, &name, namespace, now)).await?;
         if self.written.len() >= REMEMBERED_EVENTS_MAX {
             self.written.clear();
         }

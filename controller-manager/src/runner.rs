@@ -1,6 +1,6 @@
 //! Runs the controllers: shared informers fill queues, workers take keys and reconcile them.
 
-use crate::context::{Clients, Context};
+use crate::context::{Account, Clients, Context};
 use crate::controllers;
 use crate::informers::Informers;
 use crate::recorder::Writer;
@@ -10,6 +10,8 @@ use client::{Client, Connect, ObjectRef, WorkQueue};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use runtime::{Phase, Stop, Supervisor};
+use std::fmt::Display;
+use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -45,33 +47,53 @@ impl Config {
 /// What a controller is made from.
 pub struct Setup {
     pub informers: Informers,
-    pub queue: WorkQueue<ObjectRef>,
     pub context: Context,
     /// Lists and watches everything, in any tenant.
     pub reader: Client,
     pub root_ca: Arc<str>,
 }
 
-/// A controller, as the runner knows it.
-pub trait Reconcile: Send + Sync + 'static {
+/// What a controller does with one key of its queue.
+pub trait Reconcile<K = ObjectRef>: Send + Sync + 'static {
     /// Brings one object to what was asked for, as far as is possible now. `Some` asks to be called again after a time
     /// even if nothing changes. Safe to repeat.
-    fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>>;
-
-    /// What the controller does beside reconciling, until it is told to stop.
-    fn run_beside(self: Arc<Self>, _stop: Stop) -> Option<BoxFuture<'static, Result<()>>> {
-        None
-    }
+    fn reconcile<'a>(&'a self, key: &'a K) -> BoxFuture<'a, Result<Option<Duration>>>;
 }
 
 /// A row of the table of controllers.
 pub struct Declaration {
     /// As in `--controllers`.
     pub name: &'static str,
-    /// The service account that it acts as.
-    pub account: &'static str,
+    pub account: Account,
     /// Registers with the informers what makes it look at which key.
-    pub make: fn(&mut Setup) -> Arc<dyn Reconcile>,
+    pub make: fn(&mut Setup) -> Controller,
+}
+
+type Task = Box<dyn FnOnce(Stop) -> BoxFuture<'static, Result<()>> + Send>;
+
+/// A controller that is made and does not run yet.
+pub struct Controller {
+    worker: Box<dyn Fn(&'static str) -> Task + Send>,
+    beside: Option<Task>,
+}
+
+impl Controller {
+    /// One whose workers take keys from `queue`.
+    pub fn new<K: Clone + Eq + Hash + Display + Send + Sync + 'static>(
+        queue: WorkQueue<K>,
+        reconcile: Arc<impl Reconcile<K>>,
+    ) -> Controller {
+        let worker = move |name| -> Task {
+            let (queue, reconcile) = (queue.clone(), reconcile.clone());
+            Box::new(move |stop| work(name, reconcile, queue, stop).boxed())
+        };
+        Controller { worker: Box::new(worker), beside: None }
+    }
+
+    /// Something to do beside, until it is told to stop.
+    pub fn beside(self, task: impl FnOnce(Stop) -> BoxFuture<'static, Result<()>> + Send + 'static) -> Controller {
+        Controller { beside: Some(Box::new(task)), ..self }
+    }
 }
 
 /// Runs the enabled controllers until they are told to stop. `Err` names what could not go on.
@@ -86,10 +108,9 @@ pub async fn run(connect: Arc<dyn Connect>, config: Config, stop: Stop) -> Resul
     for controller in controllers::ALL.iter().filter(|c| enabled.contains(c.name)) {
         let recorder = events.recorder(controller.account);
         let context = Context { clients: clients.clone(), account: controller.account, now, recorder };
-        let queue = WorkQueue::new();
         let (reader, root_ca) = (reader.clone(), root_ca.clone());
-        let mut setup = Setup { informers, queue: queue.clone(), context, reader, root_ca };
-        made.push((controller.name, (controller.make)(&mut setup), queue));
+        let mut setup = Setup { informers, context, reader, root_ca };
+        made.push((controller.name, (controller.make)(&mut setup)));
         informers = setup.informers;
     }
 
@@ -106,24 +127,19 @@ pub async fn run(connect: Arc<dyn Connect>, config: Config, stop: Stop) -> Resul
         // Cancelled at shutdown.
         () = synced => {}
     }
-    for (name, controller, queue) in made {
-        let beside = controller.clone().run_beside(supervisor.stop(Phase::Workers));
-        if let Some(beside) = beside {
-            supervisor.spawn(Phase::Workers, name, |_| beside);
-        }
-        for _ in 0..workers.get() {
-            let (controller, queue) = (controller.clone(), queue.clone());
-            supervisor.spawn(Phase::Workers, name, |stop| work(name, controller, queue, stop));
+    for (name, Controller { worker, beside }) in made {
+        for task in beside.into_iter().chain((0..workers.get()).map(|_| worker(name))) {
+            supervisor.spawn(Phase::Workers, name, task);
         }
     }
     supervisor.run(stop.stopped(), GRACE).await.map_err(Error::internal)
 }
 
 /// Takes keys and reconciles them until it is told to stop.
-async fn work(
+async fn work<K: Clone + Eq + Hash + Display>(
     name: &'static str,
-    controller: Arc<dyn Reconcile>,
-    queue: WorkQueue<ObjectRef>,
+    controller: Arc<impl Reconcile<K>>,
+    queue: WorkQueue<K>,
     stop: Stop,
 ) -> Result<()> {
     loop {
@@ -144,7 +160,7 @@ async fn work(
                 key.succeed();
             }
             Ok(Err(error)) => {
-                log(name, &key, &error);
+                log(name, &*key, &error);
                 key.fail();
             }
             Err(_) => {
@@ -156,7 +172,7 @@ async fn work(
 }
 
 /// A conflict is everyday: something else was written meanwhile, and the next look sees it.
-fn log(name: &str, key: &ObjectRef, error: &Error) {
+fn log(name: &str, key: &impl Display, error: &Error) {
     if error.is_conflict() {
         tracing::debug!(controller = name, object = %key, %error, "looking again");
     } else {

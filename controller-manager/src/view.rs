@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 /// A kind that is cached, and where it is found.
 pub trait View: DeserializeOwned + Send + Sync + 'static {
     const RESOURCE: Resource;
-    /// The operators' own kinds belong to no tenant.
-    const CLUSTER_SCOPED: bool = false;
+    /// Looked for in `system` alone: the operators' own kinds, and what nodes write there.
+    const ONLY_SYSTEM: bool = false;
     /// A field selector, where not all objects are wanted.
     const FIELDS: &'static str = "";
 }
@@ -326,4 +326,40 @@ pub struct DeploymentStatus {
 
 impl View for Deployment {
     const RESOURCE: Resource = client::DEPLOYMENTS;
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Namespace {
+    pub metadata: Meta,
+}
+
+impl View for Namespace {
+    const RESOURCE: Resource = client::NAMESPACES;
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Tenant {
+    pub metadata: Meta,
+    pub spec: TenantSpec,
+    pub status: TenantStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TenantSpec {
+    #[serde(deserialize_with = "or_default")]
+    pub finalizers: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TenantStatus {
+    pub phase: String,
+}
+
+impl View for Tenant {
+    const RESOURCE: Resource = client::TENANTS;
+    const ONLY_SYSTEM: bool = true;
 }

@@ -10,9 +10,9 @@ mod tests;
 use self::plan::{Notice, Observed, Plan, Update};
 use self::sets::REVISION;
 use super::owner::{Claim, Owner, Recheck};
-use crate::context::Context;
+use crate::context::{Account, Context};
 use crate::recorder::{Event, Involved, Severity};
-use crate::runner::{Declaration, Reconcile, Setup};
+use crate::runner::{Controller, Declaration, Reconcile, Setup};
 use crate::view::{Deployment, DeploymentStatus, Pod, ReplicaSet};
 use api::{Error, Result};
 use client::{Cache, Change, DEPLOYMENTS, DeleteParams, Index, ObjectRef, REPLICA_SETS, WorkQueue};
@@ -24,28 +24,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub const DECLARATION: Declaration =
-    Declaration { name: "deployment-controller", account: "deployment-controller", make };
+    Declaration { name: "deployment-controller", account: Account::Service("deployment-controller"), make };
 
-struct Controller {
+struct Deployments {
     context: Context,
     deployments: Cache<Deployment>,
     sets: Index<ReplicaSet>,
     pods: Index<Pod>,
 }
 
-fn make(setup: &mut Setup) -> Arc<dyn Reconcile> {
+fn make(setup: &mut Setup) -> Controller {
+    let queue = WorkQueue::new();
     let deployments = setup.informers.of::<Deployment>();
     let cache = deployments.cache();
-    let queue = setup.queue.clone();
-    deployments.on_change(move |change| queue.add(change.key.clone()));
+    let changed = queue.clone();
+    deployments.on_change(move |change| changed.add(change.key.clone()));
     let sets = setup.informers.by_controller::<ReplicaSet>();
-    let (queue, known) = (setup.queue.clone(), cache.clone());
-    setup.informers.of::<ReplicaSet>().on_change(move |change| set_changed(change, &known, &queue));
+    let (changed, known) = (queue.clone(), cache.clone());
+    setup.informers.of::<ReplicaSet>().on_change(move |change| set_changed(change, &known, &changed));
     let pods = setup.informers.by_controller::<Pod>();
     let set_cache = setup.informers.of::<ReplicaSet>().cache();
-    let (queue, known) = (setup.queue.clone(), cache.clone());
-    setup.informers.of::<Pod>().on_change(move |change| pod_changed(change, &set_cache, &known, &queue));
-    Arc::new(Controller { context: setup.context.clone(), deployments: cache, sets, pods })
+    let (changed, known) = (queue.clone(), cache.clone());
+    setup.informers.of::<Pod>().on_change(move |change| pod_changed(change, &set_cache, &known, &changed));
+    let context = setup.context.clone();
+    Controller::new(queue, Arc::new(Deployments { context, deployments: cache, sets, pods }))
 }
 
 /// The deployment that controls a replica set, if it is there.
@@ -90,13 +92,13 @@ fn pod_changed(
     }
 }
 
-impl Reconcile for Controller {
+impl Reconcile for Deployments {
     fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
         self.sync(key).boxed()
     }
 }
 
-impl Controller {
+impl Deployments {
     async fn sync(&self, key: &ObjectRef) -> Result<Option<Duration>> {
         let Some(deployment) = self.deployments.get(key) else { return Ok(None) };
         if deployment.spec.selector.is_empty() {
@@ -207,7 +209,7 @@ impl Controller {
             let collisions = deployment.status.collision_count.unwrap_or(0) + 1;
             let status = DeploymentStatus { collision_count: Some(collisions), ..deployment.status.clone() };
             self.write_status(key, deployment, None, &status).await?;
-        } else if !error.causes().iter().any(|c| c.reason == "NamespaceTerminating") {
+        } else if !super::is_namespace_gone(&error) {
             let message = format!("Failed to create new replica set {name:?}: {error}");
             let status = status::create_failed(deployment, message.clone(), self.context.now());
             self.record(deployment, Notice { severity: Severity::Warning, reason: "ReplicaSetCreateError", message });

@@ -8,10 +8,10 @@ mod tests;
 use self::expectations::Expectations;
 use self::plan::{Failure, Plan};
 use super::owner::{Claim, Owner, Recheck};
-use crate::context::Context;
+use crate::context::{Account, Context};
 use crate::informers::orphans_of;
 use crate::recorder::{Event, Involved, Severity};
-use crate::runner::{Declaration, Reconcile, Setup};
+use crate::runner::{Controller, Declaration, Reconcile, Setup};
 use crate::view::{Pod, ReplicaSet};
 use api::{Error, Result};
 use client::{Cache, Change, DeleteParams, Index, ObjectRef, PODS, REPLICA_SETS, WorkQueue};
@@ -22,31 +22,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub const DECLARATION: Declaration =
-    Declaration { name: "replicaset-controller", account: "replicaset-controller", make };
+    Declaration { name: "replicaset-controller", account: Account::Service("replicaset-controller"), make };
 
-struct Controller {
+struct ReplicaSets {
     context: Context,
     sets: Cache<ReplicaSet>,
     pods: Index<Pod>,
     expectations: Arc<Expectations>,
 }
 
-fn make(setup: &mut Setup) -> Arc<dyn Reconcile> {
+fn make(setup: &mut Setup) -> Controller {
+    let queue = WorkQueue::new();
     let expectations = Arc::new(Expectations::default());
     let sets = setup.informers.of::<ReplicaSet>();
     let cache = sets.cache();
-    let (queue, expected) = (setup.queue.clone(), expectations.clone());
+    let (changed, expected) = (queue.clone(), expectations.clone());
     sets.on_change(move |change| {
         let gone = change.old.as_ref().filter(|o| change.new.as_ref().is_none_or(|n| n.metadata.uid != o.metadata.uid));
         if let Some(old) = gone {
             expected.forget(&old.metadata.uid);
         }
-        queue.add(change.key.clone());
+        changed.add(change.key.clone());
     });
     let index = setup.informers.by_controller::<Pod>();
-    let (queue, expected, known) = (setup.queue.clone(), expectations.clone(), cache.clone());
-    setup.informers.of::<Pod>().on_change(move |change| pod_changed(change, &known, &expected, &queue));
-    Arc::new(Controller { context: setup.context.clone(), sets: cache, pods: index, expectations })
+    let (changed, expected, known) = (queue.clone(), expectations.clone(), cache.clone());
+    setup.informers.of::<Pod>().on_change(move |change| pod_changed(change, &known, &expected, &changed));
+    let context = setup.context.clone();
+    Controller::new(queue, Arc::new(ReplicaSets { context, sets: cache, pods: index, expectations }))
 }
 
 /// Notes what was expected, and queues the sets that a change of a pod concerns.
@@ -95,13 +97,13 @@ fn pod_changed(
     }
 }
 
-impl Reconcile for Controller {
+impl Reconcile for ReplicaSets {
     fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
         self.sync(key).boxed()
     }
 }
 
-impl Controller {
+impl ReplicaSets {
     async fn sync(&self, key: &ObjectRef) -> Result<Option<Duration>> {
         let Some(set) = self.sets.get(key) else { return Ok(None) };
         let unmet = self.expectations.unmet(&set.metadata.uid);
@@ -208,7 +210,7 @@ impl Controller {
             }
             if let Some(error) = failed {
                 self.expectations.saw_creations(uid, left);
-                if error.causes().iter().any(|c| c.reason == "NamespaceTerminating") {
+                if super::is_namespace_gone(&error) {
                     return Ok(());
                 }
                 self.record(set, Severity::Warning, "FailedCreate", format!("Error creating: {error}"));

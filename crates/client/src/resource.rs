@@ -85,6 +85,14 @@ impl<N: Names + ?Sized> Names for &N {
     }
 }
 
+/// Whether a kind is the operators' own: of no tenant. Discovery tells of them in the tenant `system` alone.
+pub fn is_operators(resource: &dyn Names) -> bool {
+    matches!(
+        (resource.group(), resource.plural()),
+        ("", "componentstatuses" | "nodes" | "tenants") | ("storage.k8s.io", "csidrivers" | "csinodes")
+    )
+}
+
 impl DiscoveredResource {
     /// Whether its objects can be listed, watched and deleted: whether they are kept at all.
     pub fn can(&self, verb: &str) -> bool {

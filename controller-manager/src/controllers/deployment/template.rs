@@ -17,7 +17,7 @@ fn same_members(a: &Value, b: &Value, path: &[&str]) -> bool {
     match (a, b) {
         (Value::Object(x), Value::Object(y)) => {
             let counts =
-                |key: &str, value: &Value| !value.is_null() && !(path == ["metadata", "labels"] && key == HASH_LABEL);
+                |key: &str, value: &Value| !value.is_null() && (path != ["metadata", "labels"] || key != HASH_LABEL);
             let within = |x: &serde_json::Map<String, Value>, y: &serde_json::Map<String, Value>| {
                 x.iter().filter(|(k, v)| counts(k, v)).all(|(k, v)| {
                     let path = if path.len() < 2 { [path, &[k.as_str()]].concat() } else { vec![""; 3] };

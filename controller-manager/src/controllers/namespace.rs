@@ -1,0 +1,117 @@
+//! Empties a namespace that is being deleted, and lets it go.
+//!
+//! Pods go first, and nothing else before the last of them is gone: what protects a running pod (a network policy, for
+//! one) must not go before it.
+
+mod conditions;
+
+use self::conditions::Outcome;
+use super::content::{self, Remaining};
+use crate::context::{Account, Context};
+use crate::runner::{Controller, Declaration, Reconcile, Setup};
+use crate::view::{Namespace, Pod};
+use api::{Result, TenantName};
+use client::{Cache, DiscoveredResource, NAMESPACES, ObjectRef, WorkQueue};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const DECLARATION: Declaration =
+    Declaration { name: "namespace-controller", account: Account::Service("namespace-controller"), make };
+
+/// The finalizer that this controller takes away.
+const FINALIZER: &str = "kubernetes";
+
+/// When to look again at what waits for others: for agents to end pods, for finalizers of other controllers.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+
+struct Namespaces {
+    context: Context,
+    namespaces: Cache<Namespace>,
+}
+
+fn make(setup: &mut Setup) -> Controller {
+    let queue: WorkQueue<ObjectRef> = WorkQueue::new();
+    let namespaces = setup.informers.of::<Namespace>();
+    let cache = namespaces.cache();
+    let changed = queue.clone();
+    namespaces.on_change(move |change| {
+        if change.new.as_ref().is_some_and(|n| n.metadata.is_deleting()) {
+            changed.add(change.key.clone());
+        }
+    });
+    let (changed, known) = (queue.clone(), cache.clone());
+    setup.informers.of::<Pod>().on_change(move |change| {
+        let Some(tenant) = change.key.tenant.as_ref().filter(|_| change.new.is_none()) else { return };
+        let key = ObjectRef::new(tenant, "", &change.key.namespace);
+        if known.get(&key).is_some_and(|n| n.metadata.is_deleting()) {
+            changed.add(key);
+        }
+    });
+    let context = setup.context.clone();
+    Controller::new(queue, Arc::new(Namespaces { context, namespaces: cache }))
+}
+
+impl Reconcile for Namespaces {
+    fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
+        self.sync(key).boxed()
+    }
+}
+
+impl Namespaces {
+    async fn sync(&self, key: &ObjectRef) -> Result<Option<Duration>> {
+        let seen = self.namespaces.get(key).filter(|n| n.metadata.is_deleting());
+        let (Some(seen), Some(tenant)) = (seen, &key.tenant) else { return Ok(None) };
+        let live = match self.context.client(key).get(NAMESPACES, "", &key.name).await {
+            Err(error) if error.is_not_found() => return Ok(None),
+            other => other?,
+        };
+        let finalizers = live["spec"]["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let same = live["metadata"]["uid"] == *seen.metadata.uid && !live["metadata"]["deletionTimestamp"].is_null();
+        if !same || !finalizers.iter().any(|f| f == FINALIZER) {
+            return Ok(None);
+        }
+        let outcome = self.empty(tenant, &key.name).await;
+        let mut live = self.note(key, live, &outcome).await?;
+        match outcome {
+            Outcome::Swept(remaining) if remaining.is_nothing() => {}
+            Outcome::Swept(_) | Outcome::Undiscovered(_) => return Ok(Some(LOOK_AGAIN)),
+        }
+        if let Some(finalizers) = live["spec"]["finalizers"].as_array_mut() {
+            finalizers.retain(|f| f != FINALIZER);
+        }
+        match self.context.client(key).update_sub(NAMESPACES, "", "finalize", &live).await {
+            Err(error) if !error.is_not_found() => Err(error),
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    async fn empty(&self, tenant: &TenantName, namespace: &str) -> Outcome {
+        let client = self.context.clients.of(tenant, self.context.account);
+        let resources = match client.discover().await {
+            Ok(resources) => resources,
+            Err(error) => return Outcome::Undiscovered(error.to_string()),
+        };
+        let is_pods = |r: &&DiscoveredResource| r.group.is_empty() && *r.plural == *"pods";
+        let namespaced = || resources.iter().filter(|r| r.namespaced);
+        let pods: Remaining = content::sweep(&client, namespaced().filter(is_pods), namespace).await;
+        if !pods.is_nothing() {
+            return Outcome::Swept(pods);
+        }
+        Outcome::Swept(content::sweep(&client, namespaced().filter(|r| !is_pods(r)), namespace).await)
+    }
+
+    /// Writes the conditions where they changed, and returns the namespace as it is then.
+    async fn note(&self, key: &ObjectRef, mut live: Value, outcome: &Outcome) -> Result<Value> {
+        let old = live["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let new = conditions::updated(&old, outcome, self.context.now());
+        if old == new {
+            return Ok(live);
+        }
+        live["status"]["phase"] = json!("Terminating");
+        live["status"]["conditions"] = json!(new);
+        self.context.client(key).update_status(NAMESPACES, "", &live).await
+    }
+}

@@ -26,6 +26,8 @@ mod snapshot;
 mod spread;
 mod symbol;
 mod taint;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 mod workloads;
 

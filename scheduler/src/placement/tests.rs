@@ -1,0 +1,222 @@
+//! What the recorded verdicts do not show: that tenants are apart, that the fast way and the plain way agree, and that
+//! questions of what would be leave no trace.
+
+use super::filter::Evaluation;
+use super::*;
+use api::TenantName;
+use serde_json::{Value, json};
+
+fn key(tenant: &str, name: &str) -> PodKey {
+    PodKey::new(&TenantName::new(tenant).expect("a tenant's name"), "default", name)
+}
+
+fn pod(spec: Value, labels: Value) -> Arc<Pod> {
+    let object = json!({"metadata": {"uid": "u", "labels": labels}, "spec": spec});
+    Arc::new(serde_json::from_value(object).expect("a pod"))
+}
+
+fn asks(cpu: &str) -> Value {
+    json!([{"name": "c", "resources": {"requests": {"cpu": cpu}}}])
+}
+
+fn with_nodes(names: &[&str]) -> Placement {
+    let mut placement = Placement::default();
+    for name in names {
+        let node = json!({
+            "metadata": {"labels": {"kubernetes.io/hostname": name}},
+            "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"}},
+        });
+        placement.snapshot.set_node(name, Arc::new(serde_json::from_value(node).expect("a node")));
+    }
+    placement
+}
+
+fn apart() -> Value {
+    let term = json!({"labelSelector": {}, "namespaceSelector": {}, "topologyKey": "kubernetes.io/hostname"});
+    json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}})
+}
+
+#[track_caller]
+fn node_of(decision: Decision) -> String {
+    match decision {
+        Decision::Node(node) => node.to_string(),
+        Decision::Unschedulable(why) => panic!("{}", why.message),
+    }
+}
+
+#[track_caller]
+fn refusal_of(decision: Decision) -> Unschedulable {
+    match decision {
+        Decision::Unschedulable(why) => why,
+        Decision::Node(node) => panic!("it went to {node}"),
+    }
+}
+
+#[test]
+fn pods_of_another_tenant_neither_repel_nor_are_repelled() {
+    let mut placement = with_nodes(&["n1"]);
+    let lonely = pod(json!({"containers": asks("1m"), "affinity": apart()}), json!({"a": "b"}));
+    placement.snapshot.place(&key("red", "lonely"), lonely.clone(), "n1");
+    assert_eq!(node_of(placement.decide(&key("blue", "lonely"), &lonely, &mut Rng::new(1))), "n1");
+    let why = refusal_of(placement.decide(&key("red", "another"), &lonely, &mut Rng::new(1)));
+    assert!(why.message.contains("1 node(s) didn't match pod anti-affinity rules"), "{}", why.message);
+}
+
+#[test]
+fn preemption_stays_within_the_tenant() {
+    let mut placement = with_nodes(&["n1"]);
+    let low = pod(json!({"containers": asks("2"), "priority": -10}), json!({}));
+    let high = pod(json!({"containers": asks("1"), "priority": 10}), json!({}));
+    placement.snapshot.place(&key("red", "low"), low, "n1");
+    let other = refusal_of(placement.decide(&key("blue", "high"), &high, &mut Rng::new(1)));
+    assert!(other.preemption.is_none());
+    assert!(other.message.ends_with("0/1 nodes are available: 1 No preemption victims found for incoming pod."));
+    let own = refusal_of(placement.decide(&key("red", "high"), &high, &mut Rng::new(1)));
+    assert_eq!(own.preemption.expect("a way").victims[0].0, key("red", "low"));
+}
+
+#[test]
+fn what_no_node_offers_is_counted_once_a_node_does() {
+    let mut placement = with_nodes(&["n1"]);
+    let asking = pod(json!({"containers": [{"name": "c", "resources": {"limits": {"a.example/x": "1"}}}]}), json!({}));
+    placement.snapshot.place(&key("red", "early"), asking.clone(), "n1");
+    let offer = json!({"status": {"allocatable": {"pods": "10", "a.example/x": "1"}}});
+    placement.snapshot.set_node("n1", Arc::new(serde_json::from_value(offer).expect("a node")));
+    let why = refusal_of(placement.decide(&key("red", "late"), &asking, &mut Rng::new(1)));
+    assert!(why.message.starts_with("0/1 nodes are available: 1 Insufficient a.example/x."), "{}", why.message);
+    placement.snapshot.unplace(&key("red", "early"));
+    assert_eq!(node_of(placement.decide(&key("red", "late"), &asking, &mut Rng::new(1))), "n1");
+}
+
+#[test]
+fn requests_beyond_all_measure_neither_overflow_nor_stay() {
+    let mut placement = with_nodes(&["n1"]);
+    let huge = pod(
+        json!({"containers": [
+            {"name": "a", "resources": {"requests": {"cpu": "9e18", "memory": "9223372036854775807"}}},
+            {"name": "b", "resources": {"requests": {"cpu": "9e18", "memory": "9223372036854775807"}}},
+        ]}),
+        json!({}),
+    );
+    for name in ["a", "b", "c"] {
+        placement.snapshot.place(&key("red", name), huge.clone(), "n1");
+    }
+    refusal_of(placement.decide(&key("red", "x"), &huge, &mut Rng::new(1)));
+    for name in ["a", "b", "c"] {
+        placement.snapshot.unplace(&key("red", name));
+    }
+    let small = pod(json!({"containers": asks("2")}), json!({}));
+    assert_eq!(node_of(placement.decide(&key("red", "x"), &small, &mut Rng::new(1))), "n1");
+}
+
+/// A random cluster of few values, so that everything meets everything.
+struct Random(Rng);
+
+impl Random {
+    fn one_of<T: Clone>(&mut self, values: &[T]) -> T {
+        values[self.0.below(values.len())].clone()
+    }
+
+    fn sometimes(&mut self, value: Value) -> Value {
+        if self.0.below(3) == 0 { value } else { Value::Null }
+    }
+
+    fn node(&mut self) -> Arc<Node> {
+        let labels = json!({"zone": self.one_of(&["a", "b", "c"]), "disk": self.one_of(&["ssd", "hdd"])});
+        let effect = self.one_of(&["NoSchedule", "NoExecute", "PreferNoSchedule"]);
+        let taints = self.sometimes(json!([{"key": "t", "effect": effect}]));
+        let offered = json!({"cpu": self.one_of(&["1", "2", "4"]), "memory": "4Gi", "pods": self.one_of(&["2", "9"])});
+        let unschedulable = self.sometimes(json!(true));
+        let node = json!({
+            "metadata": {"labels": labels}, "spec": {"taints": taints, "unschedulable": unschedulable},
+            "status": {"allocatable": offered},
+        });
+        Arc::new(serde_json::from_value(node).expect("a node"))
+    }
+
+    fn pod(&mut self) -> Arc<Pod> {
+        let labels = json!({"app": self.one_of(&["x", "y"])});
+        let selector = json!({"matchLabels": {"app": self.one_of(&["x", "y"])}});
+        let topology = self.one_of(&["zone", "disk"]);
+        let term = json!([{"labelSelector": selector, "topologyKey": topology}]);
+        let required = |term: Value| json!({"requiredDuringSchedulingIgnoredDuringExecution": term});
+        let affinity = json!({
+            "podAffinity": self.sometimes(required(term.clone())),
+            "podAntiAffinity": self.sometimes(required(term)),
+        });
+        let when = self.one_of(&["DoNotSchedule", "ScheduleAnyway"]);
+        let spread = json!([{
+            "labelSelector": selector, "topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": when,
+            "nodeTaintsPolicy": self.one_of(&["Honor", "Ignore"]),
+        }]);
+        let ports = self.sometimes(json!([{"hostPort": 80}]));
+        let cpu = self.one_of(&["100m", "500m", "1500m"]);
+        let spec = json!({
+            "containers": [{"name": "c", "ports": ports, "resources": {"requests": {"cpu": cpu}}}],
+            "affinity": affinity, "topologySpreadConstraints": self.sometimes(spread),
+            "nodeSelector": self.sometimes(json!({"disk": "ssd"})),
+            "tolerations": self.sometimes(json!([{"operator": "Exists"}])),
+            "priority": self.one_of(&[0, 10, 20]),
+        });
+        pod(spec, labels)
+    }
+}
+
+/// All verdicts, and all that the snapshot would say of a node.
+fn verdicts(placement: &mut Placement, key: &PodKey, pod: &Pod) -> Vec<Verdict> {
+    let standings = placement.standings(pod, None);
+    Evaluation::new(&placement.snapshot, key, pod, standings).check_all(&placement.snapshot)
+}
+
+#[test]
+fn the_kept_picture_agrees_with_one_that_is_made_anew() {
+    for seed in 0..60 {
+        let mut random = Random(Rng::new(seed));
+        let mut placement = Placement::default();
+        let mut nodes: BTreeMap<String, Arc<Node>> = BTreeMap::new();
+        let mut placed: BTreeMap<PodKey, (Arc<Pod>, String)> = BTreeMap::new();
+        for step in 0..60 {
+            let name = format!("n{}", random.0.below(6));
+            match random.0.below(6) {
+                0 => {
+                    placement.snapshot.remove_node(&name);
+                    nodes.remove(&name);
+                }
+                1 | 2 => {
+                    let node = random.node();
+                    placement.snapshot.set_node(&name, node.clone());
+                    nodes.insert(name, node);
+                }
+                3 => {
+                    if let Some((gone, _)) = placed.pop_first() {
+                        placement.snapshot.unplace(&gone);
+                    }
+                }
+                _ => {
+                    let (key, pod) = (key("red", &format!("p{step}")), random.pod());
+                    placement.snapshot.place(&key, pod.clone(), &name);
+                    placed.insert(key, (pod, name));
+                }
+            }
+            let (asking, pod) = (key("red", "asking"), random.pod());
+            let kept = verdicts(&mut placement, &asking, &pod);
+            if let Decision::Unschedulable(_) = placement.decide(&asking, &pod, &mut random.0) {
+                assert_eq!(verdicts(&mut placement, &asking, &pod), kept, "seed {seed}: preemption left a trace");
+            }
+            let mut anew = Placement::default();
+            for (name, node) in &nodes {
+                anew.snapshot.set_node(name, node.clone());
+            }
+            for (key, (pod, node)) in &placed {
+                anew.snapshot.place(key, pod.clone(), node);
+            }
+            let standings = anew.standings(&pod, None);
+            let evaluation = Evaluation::new(&anew.snapshot, &asking, &pod, standings);
+            for name in nodes.keys() {
+                let of = |snapshot: &Snapshot| snapshot.find(name).expect("it is there");
+                let plain = evaluation.check(&anew.snapshot, of(&anew.snapshot));
+                assert_eq!(kept[of(&placement.snapshot).index()], plain, "seed {seed}, step {step}, node {name}");
+            }
+        }
+    }
+}

@@ -52,10 +52,6 @@ impl PodDirs {
     pub fn termination_log(&self, container: &str, restart_count: u32) -> PathBuf {
         self.root.join("containers").join(container).join(format!("{restart_count}.termination"))
     }
-
-    pub fn container_logs(&self, container: &str) -> PathBuf {
-        self.logs.join(container)
-    }
 }
 
 /// A container's log, relative to its pod's logs.

@@ -4,6 +4,7 @@
 //! Invariant: it reaches the API only as the node's own identity, through `client`.
 //! Invariant: a restart of the agent neither stops nor restarts a container; what runs is adopted by its labels.
 
+mod agent;
 mod backoff;
 mod cluster;
 mod config;
@@ -11,26 +12,42 @@ mod container;
 mod cri;
 mod dirs;
 mod env;
+mod events;
 mod expand;
+mod handler;
+mod image;
 mod labels;
+mod logs;
+mod machine;
 mod memory;
+mod node;
 mod observed;
 mod plan;
 mod pod;
 mod resources;
 mod sandbox;
+mod server;
 mod sources;
 mod status;
+mod volumes;
+mod worker;
 
+pub use agent::NodeAgent;
 pub use config::{Config, RuntimeEndpoint, RuntimeEndpoints, Workload};
+pub use server::NodeServer;
 
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Why a node agent could not start or had to end. One sentence that names the thing and the mend.
 #[derive(Debug)]
 pub struct Error {
     message: String,
+}
+
+impl Error {
+    fn new(message: String) -> Error {
+        Error { message }
+    }
 }
 
 impl std::fmt::Display for Error {
@@ -41,43 +58,7 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The agent of one node.
-pub struct NodeAgent {
-    config: Config,
-    connect: Arc<dyn client::Connect>,
-}
-
-impl NodeAgent {
-    /// Prepares an agent; nothing happens until [`NodeAgent::run`].
-    pub fn new(config: Config, connect: Arc<dyn client::Connect>) -> NodeAgent {
-        NodeAgent { config, connect }
-    }
-
-    /// What answers the API server about this node's pods.
-    pub fn server(&self) -> NodeServer {
-        NodeServer {}
-    }
-
-    /// Runs until `stop`. Pods keep running when it ends.
-    pub async fn run(self, stop: runtime::Stop) -> Result<(), Error> {
-        let _ = (self.config, self.connect);
-        stop.stopped().await;
-        Ok(())
-    }
-}
-
 /// Runs a node agent until `stop`.
 pub async fn run(connect: Arc<dyn client::Connect>, config: Config, stop: runtime::Stop) -> Result<(), Error> {
     NodeAgent::new(config, connect).run(stop).await
-}
-
-/// Answers the API server about this node's pods: logs, exec, attach, port-forward. Cheap to clone.
-#[derive(Clone)]
-pub struct NodeServer {}
-
-impl NodeServer {
-    /// Serves one HTTP/1.1 connection until it ends. Only the API server may be at its other end.
-    pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        drop(stream);
-    }
 }

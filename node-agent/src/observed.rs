@@ -99,8 +99,8 @@ impl Observed {
                 Err(error) => return Err(error),
             }
         }
-        observed.sandboxes.sort_by(|a, b| b.attempt.cmp(&a.attempt));
-        observed.containers.sort_by(|a, b| b.restart_count.cmp(&a.restart_count));
+        observed.sandboxes.sort_by_key(|s| std::cmp::Reverse(s.attempt));
+        observed.containers.sort_by_key(|c| std::cmp::Reverse(c.restart_count));
         Ok(observed)
     }
 

@@ -407,12 +407,13 @@ impl<'a> Planner<'a> {
     fn start(&mut self, container: &Container, sandbox: &str) -> Turn {
         let View { pod, observed, memory, now, .. } = *self.view;
         let name = &container.name;
+        if memory.is_in_flight(&Key::Image(name.clone())) || memory.is_in_flight(&Key::Start(name.clone())) {
+            return Turn::Taken;
+        }
         let latest = observed.latest(name);
         if let Some(created) = latest.filter(|c| c.state == State::Created) {
             // An agent died between making and starting it.
-            if !memory.is_in_flight(&Key::Start(name.clone())) {
-                self.act(Action::RemoveContainer { id: created.id.clone() });
-            }
+            self.act(Action::RemoveContainer { id: created.id.clone() });
             return Turn::Taken;
         }
         if let (Some(exited), Some(crashes)) = (latest.filter(|c| c.exit().is_some()), memory.crashes.get(name))

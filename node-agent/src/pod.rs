@@ -4,7 +4,6 @@
 //! is a failed pod, not a node that stops listing.
 
 use api::{Quantity, TenantName, Timestamp};
-use client::ObjectRef;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -20,10 +19,6 @@ pub struct PodRef {
 }
 
 impl PodRef {
-    pub fn key(&self) -> ObjectRef {
-        ObjectRef::new(&self.tenant, &self.namespace, &self.name)
-    }
-
     /// As upstream's messages name a pod.
     pub fn words(&self) -> String {
         format!("{}_{}({})", self.name, self.namespace, self.uid)
@@ -423,7 +418,7 @@ pub struct Handler {
     pub exec: Option<ExecAction>,
     pub http_get: Option<HttpGet>,
     pub tcp_socket: Option<TcpSocket>,
-    pub grpc: Option<Value>,
+    pub grpc: Option<GrpcAction>,
     pub sleep: Option<SleepAction>,
 }
 
@@ -431,6 +426,13 @@ pub struct Handler {
 #[serde(default)]
 pub struct ExecAction {
     pub command: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct GrpcAction {
+    pub port: i64,
+    pub service: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -250,6 +250,9 @@ fn describe_unseen(view: &View<'_>, goal: &Goal, container: &Container, known: &
 fn waits(view: &View<'_>, container: &Container, exited: Option<(&Instance, &Exit)>) -> Option<Value> {
     let View { pod, memory, now, .. } = *view;
     let name = &container.name;
+    if memory.is_in_flight(&Key::Start(name.clone())) {
+        return None;
+    }
     if let Some((_, exit)) = exited
         && let Some((due, delay)) = memory.crashes.get(name).map(|c| c.due(exit.finished))
         && due > now

@@ -75,3 +75,35 @@ pub fn decide(identity: &Identity, requested: &Requested, what: &Attributes) -> 
         Requested::All => Err(rbac::denial_in_all_tenants(identity, what)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(name: &str) -> TenantName {
+        TenantName::new(name).expect("a tenant")
+    }
+
+    #[test]
+    fn only_identities_of_system_leave_their_tenant() {
+        let own = |name: &str| Some(Decision { target: Target::Tenant(tenant(name)), access: Access::Own });
+        let granted = |target: Target| Some(Decision { target, access: Access::Granted });
+        let named = |name: &str| Requested::Named(tenant(name));
+        for (who, requested, expected) in [
+            ("acme", Requested::Own, own("acme")),
+            ("acme", named("acme"), own("acme")),
+            ("acme", named("umbrella"), None),
+            ("acme", named("system"), None),
+            ("acme", named("acme1"), None),
+            ("acme", Requested::All, None),
+            ("system", Requested::Own, own("system")),
+            ("system", named("system"), own("system")),
+            ("system", named("acme"), granted(Target::Tenant(tenant("acme")))),
+            ("system", Requested::All, granted(Target::All)),
+        ] {
+            let identity = Identity::new(tenant(who), "root", &[rbac::MASTERS]);
+            let decision = decide(&identity, &requested, &Attributes::default());
+            assert_eq!(decision.ok(), expected, "{who} to {requested:?}");
+        }
+    }
+}

@@ -39,9 +39,6 @@ impl TokenFile {
                 return Err(format!("line {line}: the user is empty"));
             }
             let (groups, tenant) = match more {
-                [.., empty, last] if empty.is_empty() && last.is_empty() => {
-                    return Err(format!("line {line}: the two last columns are empty, where the tenant is expected"));
-                }
                 [groups, .., empty, last] if empty.is_empty() => (groups.as_str(), last),
                 [empty, last] if empty.is_empty() => ("", last),
                 _ => {

@@ -2,7 +2,8 @@ use super::*;
 use api::selector::FieldSelector;
 use serde_json::json;
 
-/// Node `n1` runs pod `default/web` of tenant `acme`, which refers to one object of each kind, all called `x`.
+/// Node `n1` runs pod `default/web` of tenant `acme`, which refers to one object of each kind, all called `x`. Its empty
+/// references are no names.
 struct OnePod;
 
 impl NodeGraph for OnePod {
@@ -16,7 +17,7 @@ impl NodeGraph for OnePod {
 
     fn references(&self, node: &str, tenant: &TenantName, namespace: &str, kind: Reference, name: &str) -> bool {
         let expected = if kind == Reference::PersistentVolume { "" } else { "default" };
-        self.serves(node, tenant) && namespace == expected && name == "x"
+        self.serves(node, tenant) && namespace == expected && matches!(name, "x" | "")
     }
 }
 

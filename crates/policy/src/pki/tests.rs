@@ -108,6 +108,11 @@ fn clients_and_servers_cannot_stand_in_for_each_other() {
     let (_dir, pki) = new_pki();
     let (chain, _) = pki.server_chain_and_key();
     assert!(!client_is_trusted(&pki, &chain[0], now()));
+    let own = pki.client_certificate(&tenant("acme"), "bob", &[], HOUR, now()).expect("a certificate");
+    let own = CertificateDer::from_pem_slice(own.cert_pem.as_bytes()).expect("PEM");
+    let (_, parsed) = parse_x509_certificate(&own).expect("a certificate");
+    let usage = parsed.extended_key_usage().expect("readable").expect("a usage").value;
+    assert!(usage.client_auth && !usage.server_auth && !usage.any && !parsed.is_ca());
     let (_other_dir, other) = new_pki();
     let credential = other.client_certificate(&tenant("acme"), "bob", &[], HOUR, now()).expect("a certificate");
     let der = CertificateDer::from_pem_slice(credential.cert_pem.as_bytes()).expect("PEM");
@@ -151,6 +156,11 @@ fn a_servers_certificate_of_another_authority_or_key_is_replaced() {
         let pair = KeyPair::try_from(&key).expect("a key");
         assert_eq!(cert.public_key().raw, pair.subject_public_key_info(), "{broken}");
     }
+    for name in ["ca.crt", "ca.key"] {
+        fs::copy(other_dir.path().join("pki").join(name), dir.path().join("pki").join(name)).expect("a copy");
+    }
+    let pki = open(&dir, &["localhost", "127.0.0.1"], now()).expect("the other authority");
+    assert!(server_is_trusted(&pki, "localhost", now()), "for the same key, of another authority");
     fs::write(dir.path().join("pki/server.crt"), "garbage").expect("a file");
     let pki = open(&dir, &["localhost", "127.0.0.1"], now()).expect("the same authority");
     assert!(server_is_trusted(&pki, "localhost", now()));
@@ -178,6 +188,7 @@ fn an_authority_is_never_replaced() {
         }
         let error = open(&dir, &["localhost"], now()).err().expect(name).to_string();
         assert!(error.contains("pki/"), "{name}: {error}");
+        assert_eq!(fs::read_to_string(&path).ok(), text, "{name} is left for somebody to repair");
     }
     let (dir, _) = new_pki();
     assert!(open(&dir, &["localhost"], now().plus(CA_LIFETIME)).is_err(), "it is expired");

@@ -44,7 +44,7 @@ impl TenantRules {
         let mut stored = Objects::read(roles, cluster_roles, role_bindings, cluster_role_bindings);
         stored.remove_equal(defaults);
         let all = stored.over(defaults);
-        if stored.changes(defaults) {
+        if stored.replaces(defaults) {
             return TenantRules { defaults: Arc::default(), own: Arc::new(Compiled::build(&all, &all.bindings)) };
         }
         TenantRules { defaults: compiled.clone(), own: Arc::new(Compiled::build(&all, &stored.bindings)) }
@@ -198,12 +198,11 @@ impl Objects {
         self.bindings.retain(|name, binding| defaults.bindings.get(name) != Some(binding));
     }
 
-    /// Whether these, laid over the defaults, change what a default binding grants.
-    fn changes(&self, defaults: &Objects) -> bool {
-        let replaces = self.roles.keys().any(|name| defaults.roles.contains_key(name))
-            || self.bindings.keys().any(|name| defaults.bindings.contains_key(name));
-        let aggregated = || defaults.roles.values().filter(|role| role.selectors.is_some());
-        replaces || self.roles.values().any(|role| aggregated().any(|default| default.selects(role)))
+    /// Whether one of these has the name of a default one. Nothing else changes what a default binding grants: none of
+    /// them binds an aggregated role.
+    fn replaces(&self, defaults: &Objects) -> bool {
+        self.roles.keys().any(|name| defaults.roles.contains_key(name))
+            || self.bindings.keys().any(|name| defaults.bindings.contains_key(name))
     }
 
     /// The defaults, with these in place of those of the same name.

@@ -187,6 +187,10 @@ fn a_token_that_this_key_did_not_sign_is_not_ours() {
         let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::ES256) };
         jsonwebtoken::encode(&header, &claims_of(&token), &another.signing).expect("a token")
     };
+    let under_another_id = {
+        let header = Header { kid: Some("another".to_owned()), ..Header::new(Algorithm::ES256) };
+        jsonwebtoken::encode(&header, &claims_of(&token), &key.signing).expect("a token")
+    };
     let path_as_id = part(&json!({"alg": "ES256", "kid": "../../sa.key"}));
     for (name, bad) in [
         ("another tenant", format!("{header}.{}.{signature}", part(&other_claims))),
@@ -195,6 +199,7 @@ fn a_token_that_this_key_did_not_sign_is_not_ours() {
         ("HS256 with the public key", symmetric),
         ("another key", another.issue(&spec(&tenant("acme")), now())),
         ("another key under our id", with_our_id),
+        ("our key under another id", under_another_id),
         ("a path for a key", format!("{path_as_id}.{claims}.{signature}")),
         ("a longer signature", format!("{token}x")),
         ("no signature", format!("{header}.{claims}.")),

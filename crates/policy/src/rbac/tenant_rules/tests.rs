@@ -112,6 +112,8 @@ fn bindings_that_refer_to_nothing_grant_nothing() {
     let stored = Stored::default()
         .role("a", "r", on("pods", &["get"]))
         .role("", "rootless", json!([all()]))
+        .cluster_role("c", json!({}), json!([all()]))
+        .bind("", "w", "Role/c", "User/eve")
         .bind("b", "x", "Role/r", "User/eve")
         .bind("", "x", "Role/r", "User/eve")
         .bind("", "y", "ClusterRole/rootless", "User/eve")
@@ -216,6 +218,15 @@ fn tenants_that_change_no_default_share_them() {
     let admin = Identity::new(TenantName::new("acme").expect("a tenant"), "x", &["system:monitoring"]);
     let metrics = Attributes { verb: "get", path: Some("/metrics"), ..Attributes::default() };
     assert!(stores_all.allows(&admin, &metrics) && changes.allows(&admin, &metrics));
+}
+
+#[test]
+fn no_default_binding_binds_an_aggregated_role() {
+    let Defaults { objects, .. } = &*DEFAULTS;
+    for binding in objects.bindings.values() {
+        let aggregated = |name: &String| objects.roles[&(String::new(), name.clone())].selectors.is_some();
+        assert!(!matches!(&binding.role, RoleRef::ClusterRole(name) if aggregated(name)), "{binding}");
+    }
 }
 
 #[test]

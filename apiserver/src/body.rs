@@ -17,6 +17,7 @@ pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 pub enum Format {
     Json,
     Yaml,
+    Protobuf,
 }
 
 impl Format {
@@ -26,7 +27,8 @@ impl Format {
         match content_type.split(';').next().unwrap_or_default().trim() {
             "" | "application/json" => Ok(Format::Json),
             "application/yaml" => Ok(Format::Yaml),
-            _ => Err(unsupported("application/json, application/yaml")),
+            "application/vnd.kubernetes.protobuf" => Ok(Format::Protobuf),
+            _ => Err(unsupported("application/json, application/yaml, application/vnd.kubernetes.protobuf")),
         }
     }
 }
@@ -54,6 +56,7 @@ pub fn parse(bytes: &[u8], format: Format, validation: FieldValidation) -> Resul
     match format {
         Format::Json => schema::decode_json(bytes, validation),
         Format::Yaml => schema::decode_yaml(bytes, validation),
+        Format::Protobuf => schema::protobuf::decode(schema::builtin(), bytes).map(Document::from),
     }
 }
 

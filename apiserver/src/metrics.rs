@@ -1,6 +1,7 @@
-//! What the server counts of itself.
+//! What the API servers of a process count.
 
 use prometheus::{HistogramVec, IntCounterVec, IntGauge};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Bounds of the answer times, in seconds.
@@ -15,8 +16,13 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the counters with the process.
-    pub fn new() -> Metrics {
+    /// The counters of this process; registered on first use.
+    pub fn of_process() -> &'static Metrics {
+        static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
+        &METRICS
+    }
+
+    fn register() -> Metrics {
         use runtime::metrics::{counter_vec, gauge, histogram_vec};
         Metrics {
             requests: counter_vec(

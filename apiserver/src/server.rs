@@ -37,7 +37,7 @@ pub struct Server {
     pub token_file: TokenFile,
     pub rules: RuleCache,
     pub dial: Arc<dyn Dial>,
-    pub metrics: Metrics,
+    pub metrics: &'static Metrics,
     pub stop: Stop,
     /// Connections and streams.
     pub tasks: Tasks,
@@ -56,7 +56,7 @@ impl Server {
             token_file: config.token_file,
             rules: RuleCache::default(),
             dial: config.dial,
-            metrics: Metrics::new(),
+            metrics: Metrics::of_process(),
             stop: config.stop,
             tasks: Tasks::new(),
             ready: AtomicBool::new(false),

@@ -242,3 +242,77 @@ fn backoff(attempts: u32) -> Duration {
     let doublings = attempts.saturating_sub(1).min(8);
     BACKOFF_LONGEST.min(BACKOFF_FIRST * 2u32.pow(doublings))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(tenant: &str, name: &str) -> PodKey {
+        PodKey::new(&TenantName::new(tenant).expect("a tenant's name"), "default", name)
+    }
+
+    fn pod(priority: i32) -> Arc<Pod> {
+        Arc::new(Pod { priority, ..Pod::default() })
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_unix_secs(1_000_000 + secs)
+    }
+
+    fn popped(queue: &mut Queue, secs: i64) -> Vec<String> {
+        std::iter::from_fn(|| queue.pop(at(secs))).map(|(key, _)| key.name.to_string()).collect()
+    }
+
+    #[test]
+    fn tenants_take_turns_and_priority_counts_within_one() {
+        let mut queue = Queue::default();
+        for (name, priority) in [("a1", 0), ("a2", 1_000_000), ("a3", 0)] {
+            queue.add(&key("a", name), pod(priority));
+        }
+        queue.add(&key("b", "b1"), pod(0));
+        queue.add(&key("b", "b2"), pod(-5));
+        assert_eq!(popped(&mut queue, 0), ["a2", "b1", "a1", "b2", "a3"]);
+    }
+
+    #[test]
+    fn a_woken_pod_backs_off_only_while_others_are_active() {
+        let mut queue = Queue::default();
+        let woken = key("a", "woken");
+        queue.add(&woken, pod(100));
+        assert_eq!(popped(&mut queue, 0), ["woken"]);
+        queue.unschedulable(&woken, BTreeSet::new());
+        assert_eq!(popped(&mut queue, 0), [""; 0]);
+        queue.wake(&woken, at(0));
+        queue.add(&key("a", "fresh"), pod(0));
+        assert_eq!(popped(&mut queue, 0), ["fresh", "woken"]);
+        queue.unschedulable(&woken, BTreeSet::new());
+        queue.wake(&woken, at(60));
+        queue.add(&key("a", "later"), pod(0));
+        assert_eq!(popped(&mut queue, 60), ["woken", "later"]);
+    }
+
+    #[test]
+    fn a_pod_whose_binding_failed_keeps_to_its_time() {
+        let mut queue = Queue::default();
+        let failed = key("a", "failed");
+        queue.add(&failed, pod(0));
+        for waits in [1, 2, 4, 8, 10, 10] {
+            let now = queue.next_time().map_or(0, |next| next.unix_secs() - at(0).unix_secs());
+            assert_eq!(popped(&mut queue, now), ["failed"]);
+            queue.failed(&failed, at(now));
+            assert_eq!(popped(&mut queue, now + waits - 1), [""; 0]);
+            assert_eq!(queue.next_time(), Some(at(now + waits)));
+        }
+    }
+
+    #[test]
+    fn a_pod_that_nothing_woke_is_tried_again_in_the_end() {
+        let mut queue = Queue::default();
+        let forgotten = key("a", "forgotten");
+        queue.add(&forgotten, pod(0));
+        assert_eq!(popped(&mut queue, 0), ["forgotten"]);
+        queue.unschedulable(&forgotten, BTreeSet::new());
+        assert_eq!(popped(&mut queue, 299), [""; 0]);
+        assert_eq!(popped(&mut queue, 300), ["forgotten"]);
+    }
+}

@@ -191,7 +191,7 @@ async fn a_binding_that_fails_gives_its_room_back_and_is_tried_again() {
 async fn pods_of_other_schedulers_and_pods_with_gates_are_left_alone() {
     let server = Server::default();
     server.put("nodes", node("n1", "4"));
-    let mut other = pod("acme", "other", "1");
+    let mut other = pod("acme", "a-first-one", "1");
     other["spec"]["schedulerName"] = json!("another");
     let mut gated = pod("acme", "gated", "1");
     gated["spec"]["schedulingGates"] = json!([{"name": "example.com/wait"}]);

@@ -22,6 +22,24 @@ pub fn authorize(server: &Server, identity: &Identity, what: &Attributes, decisi
     policy::authorize(identity, what, decision, &own, &system)
 }
 
+/// What a node's agent writes is checked again as an object: only its own Node, Lease and tokens of its own pods.
+pub fn admit_node(server: &Server, identity: &Identity, what: &Attributes, new: &Value, old: Option<&Value>) -> Result<()> {
+    let Some(node) = policy::node::node_name(identity) else { return Ok(()) };
+    policy::node::admits(node, what, new, old, &StoredPods(server)).map_err(|why| {
+        Error::forbidden(what.group, what.resource, new["metadata"]["name"].as_str().unwrap_or_default(), &why)
+    })
+}
+
+/// Why a request is allowed, as the reason of an access review says it; `None` when it is not.
+pub fn review(server: &Server, identity: &Identity, what: &Attributes, decision: &Decision) -> Result<Value> {
+    let own = server.rules.of(server, &identity.tenant)?;
+    let system = server.rules.of(server, &TenantName::system())?;
+    if policy::node::is_node(identity) && authorize(server, identity, what, decision).is_ok() {
+        return Ok(serde_json::json!({"allowed": true}));
+    }
+    Ok(policy::review::status(policy::authz::grounds(identity, what, decision, &own, &system).as_ref()))
+}
+
 /// The compiled rules of each tenant, compiled again when its roles or bindings have changed.
 #[derive(Default)]
 pub struct RuleCache(DashMap<TenantName, Compiled>);

@@ -63,6 +63,7 @@ pub async fn dispatch(server: &Server, routed: Routed<'_>, request: Request<Body
             registry::watch(call, &options, accepted, answer.include).await
         }
         "create" if !path.name.is_empty() => Err(method_not_allowed()),
+        "update" | "patch" if path.name.is_empty() => Err(method_not_allowed()),
         "create" => create(answer, query, request).await,
         "update" => update(answer, &path.name, Part::Object, query, request).await,
         "patch" => patch(answer, &path.name, Part::Object, query, request).await,

@@ -66,7 +66,6 @@ pub struct ListOptions {
     /// `None` when not given; 0 stands for "any".
     pub resource_version: Option<Revision>,
     pub version_match: Option<VersionMatch>,
-    pub watch: bool,
     pub timeout: Option<Duration>,
     pub bookmarks: bool,
     pub send_initial_events: Option<bool>,
@@ -97,7 +96,6 @@ impl ListOptions {
                 "NotOlderThan" => Some(VersionMatch::NotOlderThan),
                 _ => None,
             },
-            watch,
             timeout: query.number::<u64>("timeoutSeconds")?.filter(|&secs| secs > 0).map(Duration::from_secs),
             bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events: query.get("sendInitialEvents").map(is_true),

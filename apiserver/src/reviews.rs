@@ -6,6 +6,7 @@ use crate::registry::Call;
 use crate::server::Server;
 use api::{Error, Identity, Kind, Result, TenantName};
 use policy::authn::{Bound, TokenSpec};
+use policy::rbac::Attributes;
 use policy::tenancy::{Requested, decide};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -26,7 +27,11 @@ pub fn review(call: Call<'_>, mut value: Value) -> Option<Result<Value>> {
         ("authorization.k8s.io", "SelfSubjectAccessReview") => {
             access(call, call.identity, &value["spec"]).map(|status| value["status"] = status)
         }
-        ("authorization.k8s.io", "SubjectAccessReview" | "LocalSubjectAccessReview") => {
+        ("authorization.k8s.io", "LocalSubjectAccessReview") => policy::review::check_local(&value["spec"], call.namespace)
+            .and_then(|()| subject(call, &value["spec"]))
+            .and_then(|who| access(call, &who, &value["spec"]))
+            .map(|status| value["status"] = status),
+        ("authorization.k8s.io", "SubjectAccessReview") => {
             subject(call, &value["spec"]).and_then(|who| access(call, &who, &value["spec"])).map(|status| value["status"] = status)
         }
         ("authorization.k8s.io", "SelfSubjectRulesReview") => rules(call, &value["spec"]).map(|status| value["status"] = status),
@@ -76,11 +81,10 @@ fn access(call: Call<'_>, who: &Identity, spec: &Value) -> Result<Value> {
         Some(tenant) => Requested::Named(tenant.clone()),
         None => Requested::All,
     };
-    let verdict = decide(who, &requested, &what).and_then(|decision| authz::authorize(server, who, &what, &decision));
-    Ok(match verdict {
-        Ok(()) => json!({"allowed": true, "reason": ""}),
-        Err(_) => json!({"allowed": false}),
-    })
+    match decide(who, &requested, &what) {
+        Ok(decision) => authz::review(server, who, &what, &decision),
+        Err(_) => Ok(json!({"allowed": false})),
+    }
 }
 
 fn rules(call: Call<'_>, spec: &Value) -> Result<Value> {
@@ -132,6 +136,17 @@ fn token_review(call: Call<'_>, spec: &Value) -> Value {
 pub fn issue_token(call: Call<'_>, name: &str, request: &Value) -> Result<Value> {
     let tenant = call.target.tenant().ok_or_else(|| Error::bad_request("a token needs one tenant"))?;
     let account = call.current(name)?;
+    let what = Attributes {
+        verb: "create",
+        tenant: Some(tenant),
+        version: "v1",
+        resource: "serviceaccounts",
+        subresource: "token",
+        namespace: call.namespace,
+        name,
+        ..Attributes::default()
+    };
+    authz::admit_node(call.server, call.identity, &what, request, None)?;
     let spec = &request["spec"];
     let asked = spec["expirationSeconds"].as_u64().map_or(TOKEN_LIFETIME_DEFAULT, Duration::from_secs);
     if asked < TOKEN_LIFETIME_MIN || asked > TOKEN_LIFETIME_MAX {

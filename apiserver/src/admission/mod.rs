@@ -4,6 +4,7 @@ mod rbac;
 
 use crate::registry::Call;
 use api::{Cause, Error, Object, ResourceId, Result, SYSTEM_TENANT, Space};
+use policy::rbac::Attributes;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ pub fn mutate(call: Call<'_>, new: &mut Value, old: Option<&Value>) -> Result<()
 /// Refuses what no write may do. `new` is `None` for a delete, `old` for a create.
 pub fn validate(call: Call<'_>, new: Option<&Value>, old: Option<&Value>) -> Result<()> {
     if let Some(new) = new {
+        node(call, new, old)?;
         return rbac::validate(call, new, old);
     }
     let name = old.and_then(|old| old["metadata"]["name"].as_str()).unwrap_or_default();
@@ -37,6 +39,21 @@ pub fn validate(call: Call<'_>, new: Option<&Value>, old: Option<&Value>) -> Res
         return Err(Error::forbidden("", "namespaces", name, "this namespace may not be deleted"));
     }
     Ok(())
+}
+
+/// What a node's agent may write.
+fn node(call: Call<'_>, new: &Value, old: Option<&Value>) -> Result<()> {
+    let what = Attributes {
+        verb: if old.is_some() { "update" } else { "create" },
+        tenant: call.target.tenant(),
+        group: &call.kind.group,
+        version: &call.kind.version,
+        resource: &call.kind.plural,
+        namespace: call.namespace,
+        cluster_scoped: call.kind.scope == api::Scope::Cluster,
+        ..Attributes::default()
+    };
+    crate::authz::admit_node(call.server, call.identity, &what, new, old)
 }
 
 fn is(call: Call<'_>, group: &str, plural: &str) -> bool {

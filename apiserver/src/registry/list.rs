@@ -239,10 +239,10 @@ fn stream(call: Call<'_>, page: Page) -> Response<Body> {
         page.metadata()
     );
     let total: usize = page.objects.iter().map(|o| o.bytes.len() + 1).sum();
-    let mut chunks = Chunks { head: Some(head), objects: page.objects.into_iter(), first: true, done: false };
+    let chunks = Chunks { head: Some(head), objects: page.objects.into_iter(), first: true, done: false };
     if total <= CHUNK_BYTES {
         let mut body = BytesMut::with_capacity(total + 256);
-        while let Some(chunk) = chunks.next() {
+        for chunk in chunks {
             body.put(chunk);
         }
         return respond::bytes(200, Encoding::Json.content_type(), body.freeze());

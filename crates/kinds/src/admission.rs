@@ -1,13 +1,109 @@
 //! What upstream's default admission plugins make of a pod, as pure functions.
 
-use serde_json::Value;
+use crate::value::{default, is_empty, is_true, list, list_mut, remove, set, text};
+use api::{Error, Result};
+use serde_json::{Value, json};
 
-/// The service account's name, its image pull secrets and the volume with its token, mounted in every container.
+const TOKEN_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const TOKEN_SECONDS: i64 = 3607;
+const EVICTION_SECONDS: i64 = 300;
+
+/// The service account's name, its image pull secrets, and the volume with its token mounted in every container.
 /// `random_suffix` are five characters for the volume's name.
-pub fn pod_service_account(_pod: &mut Value, _service_account: &Value, _random_suffix: &str) {}
+pub fn pod_service_account(pod: &mut Value, service_account: &Value, random_suffix: &str) {
+    let spec = &mut pod["spec"];
+    let name = text(&service_account["metadata"]["name"]).to_owned();
+    set(spec, "serviceAccountName", name.as_str());
+    set(spec, "serviceAccount", name.as_str());
+    let automount = [&spec["automountServiceAccountToken"], &service_account["automountServiceAccountToken"]];
+    if automount.into_iter().find(|v| v.is_boolean()).is_none_or(is_true) {
+        mount_token(spec, random_suffix);
+    }
+    if is_empty(&spec["imagePullSecrets"]) && !is_empty(&service_account["imagePullSecrets"]) {
+        set(spec, "imagePullSecrets", service_account["imagePullSecrets"].clone());
+    }
+}
 
-/// Tolerations of nodes that are not ready or not reachable, for 300 seconds.
-pub fn pod_default_tolerations(_pod: &mut Value) {}
+/// Adds the token's volume, unless every container has something mounted in its place.
+fn mount_token(spec: &mut Value, random_suffix: &str) {
+    let own = list(&spec["volumes"]).iter().find(|v| text(&v["name"]).starts_with("kube-api-access-"));
+    let volume = own.map_or_else(|| format!("kube-api-access-{random_suffix}"), |v| text(&v["name"]).to_owned());
+    let (has_volume, mut mounted) = (own.is_some(), false);
+    for field in ["containers", "initContainers"] {
+        for container in list_mut(spec, field) {
+            if list(&container["volumeMounts"]).iter().any(|m| m["mountPath"] == TOKEN_MOUNT) {
+                continue;
+            }
+            mounted = true;
+            let mount = json!({"name": volume, "readOnly": true, "mountPath": TOKEN_MOUNT});
+            push(container, "volumeMounts", mount);
+        }
+    }
+    if mounted && !has_volume {
+        push(spec, "volumes", token_volume(&volume));
+    }
+}
 
-/// Priority and preemption policy of the pod's priority class, or 0 without one.
-pub fn pod_priority(_pod: &mut Value, _priority_class: Option<&Value>) {}
+fn token_volume(name: &str) -> Value {
+    let namespace = json!({"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}});
+    let roots = json!({"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]});
+    json!({"name": name, "projected": {"defaultMode": 420, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+        {"configMap": roots},
+        {"downwardAPI": {"items": [namespace]}},
+    ]}})
+}
+
+fn push(value: &mut Value, field: &str, item: Value) {
+    default(value, field, Value::Array(Vec::new()));
+    if let Some(items) = value.get_mut(field).and_then(Value::as_array_mut) {
+        items.push(item);
+    }
+}
+
+/// Tolerations of nodes that are not ready or not reachable, for 300 seconds, unless the pod has its own.
+pub fn pod_default_tolerations(pod: &mut Value) {
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let tolerates =
+            |t: &Value| (is_empty(&t["key"]) || t["key"] == key) && matches!(text(&t["effect"]), "" | "NoExecute");
+        let tolerated = list(&pod["spec"]["tolerations"]).iter().any(tolerates);
+        if !tolerated {
+            let toleration =
+                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": EVICTION_SECONDS});
+            push(&mut pod["spec"], "tolerations", toleration);
+        }
+    }
+}
+
+/// Priority and preemption policy of the pod's priority class, or of none. Refuses a pod that says otherwise.
+pub fn pod_priority(pod: &mut Value, priority_class: Option<&Value>) -> Result<()> {
+    let name = text(&pod["metadata"]["name"]).to_owned();
+    let class = priority_class.unwrap_or(&Value::Null);
+    let priority = class["value"].as_i64().unwrap_or(0);
+    let policy = match text(&class["preemptionPolicy"]) {
+        "" => "PreemptLowerPriority",
+        policy => policy,
+    };
+    let spec = &mut pod["spec"];
+    let refuse = |what: String, computed: &dyn std::fmt::Display| {
+        let why = format!(
+            "the {what} must not be provided in pod spec; priority admission controller computed {computed} from the given \
+             PriorityClass name"
+        );
+        Err(Error::forbidden("", "pods", &name, &why))
+    };
+    if let Some(given) = spec["priority"].as_i64().filter(|given| *given != priority) {
+        return refuse(format!("integer value of priority ({given})"), &priority);
+    }
+    if let Some(given) = spec["preemptionPolicy"].as_str().filter(|given| *given != policy) {
+        return refuse(format!("string value of PreemptionPolicy ({given})"), &policy);
+    }
+    if let Some(class) = priority_class {
+        set(spec, "priorityClassName", text(&class["metadata"]["name"]));
+    } else {
+        remove(spec, "priorityClassName");
+    }
+    set(spec, "priority", priority);
+    set(spec, "preemptionPolicy", policy);
+    Ok(())
+}

@@ -122,7 +122,12 @@ impl Causes {
 
     /// A reference to something that is not there.
     pub fn not_found(&mut self, at: &Path, value: impl Serialize) {
-        self.add("FieldValueNotFound", at, format!("Not found: {}", shown(value)));
+        self.not_found_because(at, value, "");
+    }
+
+    /// A reference to something that is not there, with what could be.
+    pub fn not_found_because(&mut self, at: &Path, value: impl Serialize, why: &str) {
+        self.add("FieldValueNotFound", at, with(&format!("Not found: {}", shown(value)), why));
     }
 
     /// A text of more than `max` bytes.

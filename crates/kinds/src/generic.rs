@@ -38,10 +38,7 @@ pub fn prepare_update(kind: &Kind, new: &mut Value, old: &Value) {
         keep(new, old, "status");
     }
     (strategy.prepare_update)(new, old);
-    if strategy.generation.is_some_and(|changed| changed(new, old)) {
-        let generation = int(&old["metadata"]["generation"]).unwrap_or(0);
-        set(&mut new["metadata"], "generation", generation.saturating_add(1));
-    }
+    count_generation(strategy, new, old);
 }
 
 /// Leaves of an update through the status subresource what it may change.
@@ -65,13 +62,17 @@ pub fn prepare_subresource_update(kind: &Kind, subresource: &str, new: &mut Valu
     let Some(change) = change(kind, subresource) else { return false };
     keep_system_metadata(new, old);
     (change.prepare)(new, old);
+    count_generation(strategy(kind), new, old);
     true
 }
 
 /// What is wrong with a new object.
 pub fn validate_create(kind: &Kind, value: &Value) -> Vec<Cause> {
     let strategy = strategy(kind);
-    Causes::of(|causes| as_new(kind, strategy, value, causes))
+    Causes::of(|causes| {
+        as_new(kind, strategy, value, causes);
+        causes.extend((strategy.validate_create)(value));
+    })
 }
 
 /// What is wrong with an update.
@@ -132,11 +133,10 @@ pub fn object_meta_causes(meta: &Value, namespaced: bool, rule: NameRule) -> Vec
     })
 }
 
-/// What an update may not change in metadata.
+/// What is wrong with the change of an object's metadata.
 pub fn object_meta_update_causes(new: &Value, old: &Value) -> Vec<Cause> {
     Causes::of(|causes| {
         let at = METADATA;
-        let (new, old) = (&new["metadata"], &old["metadata"]);
         if !old["deletionTimestamp"].is_null() {
             let added: Vec<&str> =
                 list(&new["finalizers"]).iter().filter(|f| !list(&old["finalizers"]).contains(f)).map(text).collect();
@@ -201,6 +201,13 @@ pub(crate) fn spec_changed(new: &Value, old: &Value) -> bool {
     new["spec"] != old["spec"]
 }
 
+fn count_generation(strategy: &Strategy, new: &mut Value, old: &Value) {
+    if strategy.generation.is_some_and(|changed| changed(new, old)) {
+        let generation = int(&old["metadata"]["generation"]).unwrap_or(0);
+        set(&mut new["metadata"], "generation", generation.saturating_add(1));
+    }
+}
+
 fn change(kind: &Kind, subresource: &str) -> Option<&'static Change> {
     strategy(kind).subresources.iter().find(|(name, _)| *name == subresource).map(|(_, change)| change)
 }
@@ -233,8 +240,8 @@ fn as_new(kind: &Kind, strategy: &Strategy, value: &Value, causes: &mut Causes) 
 /// What upstream checks of every update, and once more in the strategy's own check of metadata.
 fn common_update(kind: &Kind, strategy: &Strategy, new: &Value, old: &Value, causes: &mut Causes) {
     causes.extend(object_meta_causes(&new["metadata"], kind.namespaced(), NameRule::PathSegment));
-    causes.extend(object_meta_update_causes(new, old));
-    causes.extend(object_meta_update_causes(new, old));
+    causes.extend(object_meta_update_causes(&new["metadata"], &old["metadata"]));
+    causes.extend(object_meta_update_causes(&new["metadata"], &old["metadata"]));
     known_finalizers(strategy, new, causes);
 }
 
@@ -388,9 +395,9 @@ mod tests {
 
     #[test]
     fn no_finalizer_comes_to_an_object_that_goes() {
-        let object = |finalizers: Value| json!({"metadata": {"name": "a", "resourceVersion": "1", "deletionTimestamp": "d", "finalizers": finalizers}});
-        let causes = object_meta_update_causes(&object(json!(["a/b", "a/c"])), &object(json!(["a/b"])));
+        let meta = |finalizers: Value| json!({"name": "a", "resourceVersion": "1", "deletionTimestamp": "d", "finalizers": finalizers});
+        let causes = object_meta_update_causes(&meta(json!(["a/b", "a/c"])), &meta(json!(["a/b"])));
         check(&causes, &["Forbidden metadata.finalizers"]);
-        assert!(object_meta_update_causes(&object(json!([])), &object(json!(["a/b"]))).is_empty());
+        assert!(object_meta_update_causes(&meta(json!([])), &meta(json!(["a/b"]))).is_empty());
     }
 }

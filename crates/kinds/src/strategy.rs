@@ -3,6 +3,7 @@
 //! The order of a write: conform, declarative defaults, `defaults`, `generic::prepare_…` (which calls the strategy's own
 //! `prepare_…`), admission, and `generic::validate_…` (which calls the strategy's own `validate…`).
 
+use crate::pods::PODS;
 use crate::table::{self, Column};
 use api::{Cause, Kind, Timestamp};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 pub struct Strategy {
     /// Defaults that take code, after the declarative ones; on create, and on the results of updates and patches.
     pub defaults: fn(&mut Value),
-    /// After the generic rule.
+    /// After the generic rule. The caller has set uid and creation time.
     pub prepare_create: fn(&mut Value),
     /// After the generic rule.
     pub prepare_update: fn(new: &mut Value, old: &Value),
@@ -19,6 +20,8 @@ pub struct Strategy {
     pub prepare_status: fn(new: &mut Value, old: &Value),
     /// What is wrong with an object, apart from its metadata.
     pub validate: fn(&Value) -> Vec<Cause>,
+    /// What only a new object may not have.
+    pub validate_create: fn(&Value) -> Vec<Cause>,
     /// What is wrong with a change, beyond what `validate` finds in its result.
     pub validate_update: fn(new: &Value, old: &Value) -> Vec<Cause>,
     /// What is wrong with a status, or its change.
@@ -27,11 +30,15 @@ pub struct Strategy {
     pub update_revalidates: bool,
     /// Whether finalizers without a domain must be among those that Kubernetes knows.
     pub known_finalizers: bool,
+    /// What is allowed but likely a mistake, for the `Warning` headers of a create (no `old`) or an update.
+    pub warnings: fn(new: &Value, old: Option<&Value>) -> Vec<String>,
     /// Subresources other than status and scale that change the object.
     pub subresources: &'static [(&'static str, Change)],
     pub columns: &'static [Column],
     /// The cells of an object, as many as there are columns.
     pub row: fn(&Value, now: Timestamp) -> Vec<Value>,
+    /// A condition of the row itself, for objects that are done.
+    pub row_condition: fn(&Value) -> Option<Value>,
     /// The rule for `metadata.name`.
     pub name_rule: NameRule,
     /// Whether an update counts as a new `metadata.generation`; `None` for kinds that do not count.
@@ -89,13 +96,16 @@ impl Strategy {
         prepare_update: |_, _| {},
         prepare_status: |_, _| {},
         validate: |_| Vec::new(),
+        validate_create: |_| Vec::new(),
         validate_update: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),
         update_revalidates: true,
         known_finalizers: true,
+        warnings: |_, _| Vec::new(),
         subresources: &[],
         columns: table::DEFAULT_COLUMNS,
         row: table::default_row,
+        row_condition: |_| None,
         name_rule: NameRule::DnsSubdomain,
         generation: None,
         new_status: Some(|| json!({})),
@@ -110,6 +120,7 @@ impl Strategy {
 /// The strategy of a kind; [`Strategy::PLAIN`] for custom resources and for kinds without needs.
 pub fn strategy(kind: &Kind) -> &'static Strategy {
     match (kind.group.as_str(), kind.kind.as_str()) {
+        ("", "Pod") => &PODS,
         _ => &Strategy::PLAIN,
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn list_mut<'a>(value: &'a mut Value, field: &str) -> impl Iterator<I
 }
 
 /// The members of an object, none for anything else.
-pub(crate) fn members(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
+pub(crate) fn members(value: &Value) -> impl Iterator<Item = (&str, &Value)> + Clone {
     value.as_object().into_iter().flatten().map(|(k, v)| (k.as_str(), v))
 }
 

@@ -1,5 +1,6 @@
 //! The table of controllers. A new one is a module and a row.
 
+mod certificate_signing;
 mod content;
 mod deployment;
 mod each_namespace;
@@ -16,6 +17,7 @@ use api::Error;
 
 /// Every controller, by its name in `--controllers`.
 pub const ALL: &[Declaration] = &[
+    certificate_signing::DECLARATION,
     deployment::DECLARATION,
     garbage::DECLARATION,
     namespace::DECLARATION,

@@ -12,5 +12,5 @@ mod runner;
 mod set;
 mod view;
 
-pub use runner::{Config, run};
+pub use runner::{Config, Sign, run};
 pub use set::ControllerSet;

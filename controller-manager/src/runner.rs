@@ -23,6 +23,9 @@ const READER: &str = "system:kube-controller-manager";
 /// How long reconciles that have begun may take to end at shutdown.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Signs a client's request (PEM) made in a tenant, for a lifetime from now on. The error says why it is refused.
+pub type Sign = dyn Fn(&TenantName, &str, Duration, Timestamp) -> Result<String, String> + Send + Sync;
+
 /// How the controllers run.
 #[derive(Clone)]
 pub struct Config {
@@ -31,6 +34,7 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// The certificate of the authority that signs the API servers', PEM.
     pub root_ca: String,
+    pub sign: Arc<Sign>,
     pub now: fn() -> Timestamp,
 }
 
@@ -39,8 +43,8 @@ const WORKERS: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
 
 impl Config {
     /// The enabled controllers, by the wall clock.
-    pub fn new(enabled: ControllerSet, root_ca: String) -> Config {
-        Config { enabled, workers: WORKERS, root_ca, now: Timestamp::now }
+    pub fn new(enabled: ControllerSet, root_ca: String, sign: Arc<Sign>) -> Config {
+        Config { enabled, workers: WORKERS, root_ca, sign, now: Timestamp::now }
     }
 }
 
@@ -51,6 +55,7 @@ pub struct Setup {
     /// Lists and watches everything, in any tenant.
     pub reader: Client,
     pub root_ca: Arc<str>,
+    pub sign: Arc<Sign>,
 }
 
 /// What a controller does with one key of its queue.
@@ -98,7 +103,7 @@ impl Controller {
 
 /// Runs the enabled controllers until they are told to stop. `Err` names what could not go on.
 pub async fn run(connect: Arc<dyn Connect>, config: Config, stop: Stop) -> Result<()> {
-    let Config { enabled, workers, root_ca, now } = config;
+    let Config { enabled, workers, root_ca, sign, now } = config;
     let reader = connect.connect(Identity::new(TenantName::system(), READER, &[]));
     let clients = Clients::new(connect);
     let events = Writer::new(clients.clone(), now);
@@ -108,8 +113,8 @@ pub async fn run(connect: Arc<dyn Connect>, config: Config, stop: Stop) -> Resul
     for controller in controllers::ALL.iter().filter(|c| enabled.contains(c.name)) {
         let recorder = events.recorder(controller.account);
         let context = Context { clients: clients.clone(), account: controller.account, now, recorder };
-        let (reader, root_ca) = (reader.clone(), root_ca.clone());
-        let mut setup = Setup { informers, context, reader, root_ca };
+        let (reader, root_ca, sign) = (reader.clone(), root_ca.clone(), sign.clone());
+        let mut setup = Setup { informers, context, reader, root_ca, sign };
         made.push((controller.name, (controller.make)(&mut setup)));
         informers = setup.informers;
     }

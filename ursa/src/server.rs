@@ -5,7 +5,7 @@ use crate::in_process::{InProcess, LocalNode};
 use api::{TenantName, Timestamp};
 use apiserver::{Config, Server};
 use client::Connect;
-use controller_manager::ControllerSet;
+use controller_manager::{ControllerSet, Sign};
 use node_agent::{NodeAgent, RuntimeEndpoints};
 use policy::authn::TokenFile;
 use policy::pki::Pki;
@@ -115,7 +115,11 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
     supervisor.spawn(Phase::Listeners, "api server", |stop| apiserver::serve(server.clone(), listener, tls, stop));
     let connect: Arc<dyn Connect> = Arc::new(InProcess(server.clone()));
     let root_ca_pem = pki.ca_pem().to_owned();
-    let controllers = controller_manager::Config::new(checked.controllers, root_ca_pem);
+    let authority = pki.clone();
+    let sign: Arc<Sign> = Arc::new(move |tenant, request, lifetime, now| {
+        authority.sign_client(tenant, request, lifetime, now).map_err(|e| e.to_string())
+    });
+    let controllers = controller_manager::Config::new(checked.controllers, root_ca_pem, sign);
     supervisor.spawn(Phase::Workers, "controllers", |stop| controller_manager::run(connect.clone(), controllers, stop));
     if args.scheduler {
         let config = scheduler::Config::default();

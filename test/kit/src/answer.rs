@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 /// No program that a test runs to its end needs longer.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// How a program ended, and what it wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl fmt::Display for Answer {
 /// Runs a program to its end, with `stdin` as its whole input.
 ///
 /// # Panics
-/// When it cannot be started, or runs for more than two minutes; it is killed then.
+/// When it cannot be started, or runs for more than three minutes; it is killed then.
 pub async fn run(program: impl AsRef<OsStr>, args: &[&str], env: &[(&str, &OsStr)], stdin: &str) -> Answer {
     let shown = format!("{} {}", program.as_ref().display(), args.join(" "));
     let mut command = Command::new(program);

@@ -39,7 +39,7 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[tokio::test]
 async fn a_wrong_flag_is_named() {
     refused_server(&["--node-agents=false"], &["--node-agents"]).await;
-    refused_server(&["--secure-port", "seventy"], &["seventy", "--secure-port"]).await;
+    refused_server(&["--shutdown-grace", "seventy"], &["seventy", "--shutdown-grace"]).await;
     refused_server(&["--node-agent=false", "--controllers=deployment,no-such"], &["no-such"]).await;
     refused_server(&["--node-agent=false", "--token-auth-file=/no/such.csv"], &["/no/such.csv"]).await;
     assert_refused(&ursa(&["serve"]).await, &["serve"]);
@@ -62,7 +62,11 @@ async fn an_occupied_port_is_named() {
 async fn a_runtime_that_is_not_there_is_named() {
     let missing = "containerd,container,unix:///no/such.sock";
     refused_server(&["--container-runtime-endpoint", missing], &["/no/such.sock"]).await;
-    refused_server(&["--container-runtime-endpoint", "unix:///no/such.sock"], &["name,container"]).await;
+    refused_server(
+        &["--container-runtime-endpoint", "a,zone,unix:///a.sock"],
+        &["--container-runtime-endpoint", "zone"],
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -170,7 +170,8 @@ remove_pods() {
 container_cgroups() {
     local container
     for container in $(ctr containers list --quiet); do
-        ctr containers info --spec "$container" | sed -n 's/.*"cgroupsPath": "\(.*\)".*/\1/p'
+        # One that is being removed at this moment has no more to tell.
+        ctr containers info --spec "$container" 2>/dev/null | sed -n 's/.*"cgroupsPath": "\(.*\)".*/\1/p' || true
     done
 }
 
@@ -206,9 +207,10 @@ unmount_all() {
     awk '{print $5}' /proc/self/mountinfo | sort -r | while read -r point; do
         point=$(printf '%b' "$point")
         if [[ $point == "$dir"/* ]]; then
-            umount "$point" 2>/dev/null || umount --lazy "$point"
+            umount "$point" 2>/dev/null || umount --lazy "$point" || true # gone along with another
         fi
     done
+    ! grep -qF " $dir/" /proc/self/mountinfo || die "mounts are left below $dir; see /proc/self/mountinfo"
 }
 
 stop() {

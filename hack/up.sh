@@ -48,7 +48,7 @@ server() {
     local pid
     if pid=$(daemon_pid "$dir/run" ursa); then
         if [ "$(readlink "/proc/$pid/exe")" = "$ursa" ]; then
-            grep -q ":$port\$" "$admin" && return
+            grep -q ":$port\"\?\$" "$admin" && return
             die "Ursa runs on another port already ($(sed -n 's/ *server: //p' "$admin")): stop it with hack/down.sh --data-dir $dir"
         fi
         stop_daemon "$dir/run" ursa 30

@@ -11,6 +11,7 @@ mod key;
 mod kind;
 mod object;
 mod quantity;
+mod scan;
 pub mod selector;
 mod time;
 

@@ -3,6 +3,7 @@
 //! Invariant: `bytes` is the object as a client receives it, `metadata.resourceVersion` included. GET, LIST and WATCH
 //! send these bytes. [`Object::at_revision`] is the only way to change the version, by splicing its digits.
 
+use crate::scan::scan;
 use crate::{Error, ObjectKey, Result, Space, TenantName};
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
@@ -71,10 +72,10 @@ impl Object {
 
     /// Takes stored bytes back as an object, after a restart.
     pub fn decode(key: ObjectKey, revision: Revision, bytes: Bytes, fields: &[&'static str]) -> Result<Object> {
-        let value: Value = serde_json::from_slice(&bytes).map_err(Error::internal)?;
+        let (header, version) = scan(&bytes, fields).map_err(Error::internal)?;
         let revision_at = find_revision(&bytes).ok_or_else(|| Error::internal("a stored object has no version"))?;
-        let object = Object { key, revision, header: Arc::new(Header::of(&value, fields)), bytes, revision_at };
-        if value["metadata"]["resourceVersion"].as_str() != Some(revision.to_string().as_str()) {
+        let object = Object { key, revision, header: Arc::new(header), bytes, revision_at };
+        if version != revision.to_string() {
             return Err(Error::internal(format!(
                 "stored object {} is not at revision {revision}",
                 object.key.durable()
@@ -119,14 +120,9 @@ impl Object {
 }
 
 impl Header {
-    fn of(value: &Value, fields: &[&'static str]) -> Header {
+    pub(crate) fn of(value: &Value, fields: &[&'static str]) -> Header {
         let metadata = &value["metadata"];
         let labels = metadata["labels"].as_object();
-        let text = |v: &Value| match v {
-            Value::String(s) => s.clone(),
-            Value::Null => String::new(),
-            other => other.to_string(),
-        };
         let indexed = fields.iter().filter_map(|&path| {
             let found = text(path.split('.').fold(value, |v, segment| &v[segment]));
             (!found.is_empty()).then(|| (path, found.into_boxed_str()))
@@ -137,6 +133,15 @@ impl Header {
             fields: indexed.collect(),
             deleting: !metadata["deletionTimestamp"].is_null(),
         }
+    }
+}
+
+/// A value as selectors compare it.
+pub(crate) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
     }
 }
 

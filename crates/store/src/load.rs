@@ -57,7 +57,7 @@ pub(crate) fn load(engine: &mut dyn Engine, dir: &Path, fields: FieldsOf) -> Res
         return Err(damaged(format!("revisions {} to {synced} were written and are missing", last + 1)));
     }
     let mut state = State::default();
-    for object in decode_all(&found.objects, fields).map_err(damaged)? {
+    for object in decode_all(found.objects, fields).map_err(damaged)? {
         state.put(Arc::new(object));
     }
     state.revision = if found.open { last + UNSYNCED_REVISIONS_MAX } else { last };
@@ -94,28 +94,49 @@ impl Found {
 }
 
 /// Parses headers on all cores.
-fn decode_all(stored: &[Stored], fields: FieldsOf) -> Result<Vec<Object>, String> {
+fn decode_all(mut stored: Vec<Stored>, fields: FieldsOf) -> Result<Vec<Object>, String> {
+    let count = stored.len();
     let threads = thread::available_parallelism().map_or(1, usize::from);
-    let share = stored.len().div_ceil(threads).max(1);
+    let share = count.div_ceil(threads).max(1);
     thread::scope(|scope| {
-        let parts: Vec<_> = stored
-            .chunks(share)
-            .map(|part| scope.spawn(move || part.iter().map(|stored| decode(stored, fields)).collect()))
-            .collect();
-        let mut objects = Vec::with_capacity(stored.len());
+        let mut parts = Vec::new();
+        while !stored.is_empty() {
+            let part = stored.split_off(stored.len().saturating_sub(share));
+            parts.push(scope.spawn(move || decode_part(part, fields)));
+        }
+        let mut objects = Vec::with_capacity(count);
         for part in parts {
-            let part: Result<Vec<Object>, String> = part.join().expect("decoding does not panic");
-            objects.append(&mut part?);
+            objects.append(&mut part.join().expect("decoding does not panic")?);
         }
         Ok(objects)
     })
 }
 
-fn decode(stored: &Stored, fields: FieldsOf) -> Result<Object, String> {
-    let key = ObjectKey::parse_durable(&stored.key).ok_or_else(|| format!("key {:?} names no object", stored.key))?;
-    let fields = fields(&key.resource);
-    Object::decode(key, stored.revision, stored.body.clone(), fields)
-        .map_err(|error| format!("record {} holds no object ({})", stored.key, source_of(&error)))
+fn decode_part(stored: Vec<Stored>, fields: FieldsOf) -> Result<Vec<Object>, String> {
+    let mut objects: Vec<Object> = Vec::with_capacity(stored.len());
+    for Stored { key: durable, revision, body } in stored {
+        let mut key = ObjectKey::parse_durable(&durable).ok_or_else(|| format!("key {durable:?} names no object"))?;
+        if let Some(neighbour) = objects.last() {
+            share(&mut key, &neighbour.key);
+        }
+        let fields = fields(&key.resource);
+        let object = Object::decode(key, revision, body, fields);
+        objects.push(object.map_err(|error| format!("record {durable} holds no object ({})", source_of(&error)))?);
+    }
+    Ok(objects)
+}
+
+/// Lets a key use the memory of its neighbour for what they have in common.
+fn share(key: &mut ObjectKey, neighbour: &ObjectKey) {
+    if key.resource == neighbour.resource {
+        key.resource = neighbour.resource.clone();
+    }
+    if key.space == neighbour.space {
+        key.space = neighbour.space.clone();
+    }
+    if key.namespace == neighbour.namespace {
+        key.namespace = neighbour.namespace.clone();
+    }
 }
 
 /// The reason that an API error keeps to itself.

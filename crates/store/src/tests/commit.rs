@@ -108,7 +108,8 @@ async fn a_full_queue_refuses_at_once() {
         let writes = ["a/n/1", "a/n/2", "a/n/3"].map(|path| commit(&store, put(path, Expect::Absent, json!({}))));
         let [one, two, three] = writes;
         let refused = async {
-            check(three.await, "too many writes are waiting for the disk");
+            let refused = tokio::time::timeout(DEADLINE, three).await.expect("an answer at once");
+            check(refused, "too many writes are waiting for the disk");
             disk.release();
         };
         let (one, two, ()) = futures::join!(one, two, refused);

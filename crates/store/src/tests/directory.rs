@@ -116,9 +116,9 @@ async fn a_last_batch_with_a_hole_was_never_acknowledged_and_is_dropped() {
     // A second copy of the first batch with objects, whose middle has not reached the disk.
     let start = bytes.windows(4).position(|window| window == b"FJL\x03").expect("a batch") + 4;
     let end = start + bytes[start..].windows(4).position(|window| window == b"FJL\x03").expect("a batch") + 4;
-    let middle = bytes.len() + 40..bytes.len() + (end - start) - 20;
     bytes.extend_from_within(start..end);
-    bytes[middle].fill(0);
+    let hole = bytes.windows(50).rposition(|window| window == [b'x'; 50]).expect("the data of an object");
+    bytes[hole..hole + 50].fill(0);
     fs::write(&journal, &bytes).expect("a torn journal");
     let store = open_dir(dir.path()).expect("the store again");
     assert_eq!(store.stats().objects, 10);

@@ -130,13 +130,14 @@ async fn a_slow_watcher_reads_on_from_history_and_skips_nothing() {
     let limits = Limits { watch_queue_events_max: 4, ..Limits::default() };
     let store = open(&Disk::new(), limits).expect("a store");
     let mut watch = store.watch(all(), Selector::default(), 1).expect("a watch");
-    let expected: Vec<String> = (0..2000).map(|i| format!("ADDED a/n/{i}@{}", i + 2)).collect();
-    for part in 0..4 {
-        let writes = (0..500).map(|i| commit(&store, put(&format!("a/n/{}", part * 500 + i), Expect::Any, json!({}))));
+    let expected: Vec<String> = (0..2400).map(|i| format!("ADDED a/n/{i}@{}", i + 2)).collect();
+    for part in 0..2 {
+        let writes =
+            (0..1200).map(|i| commit(&store, put(&format!("a/n/{}", part * 1200 + i), Expect::Any, json!({}))));
         assert!(futures::future::join_all(writes).await.iter().all(Result::is_ok));
         // After the overflow it is live again for each part.
         let seen = ready(&mut watch);
-        assert_eq!(seen, expected[part * 500..(part + 1) * 500]);
+        assert_eq!(seen, expected[part * 1200..(part + 1) * 1200]);
         assert_eq!(watch.progress(), store.revision());
     }
 }

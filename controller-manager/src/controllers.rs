@@ -3,13 +3,17 @@
 mod certificate_signing;
 mod content;
 mod deployment;
+mod disruption;
 mod each_namespace;
 mod garbage;
 mod namespace;
+mod node;
 mod owner;
+mod pod_garbage;
 mod replica_set;
 mod root_ca;
 mod service_account;
+mod taint_eviction;
 mod tenant;
 
 use crate::runner::Declaration;
@@ -21,9 +25,12 @@ pub const ALL: &[Declaration] = &[
     deployment::DECLARATION,
     garbage::DECLARATION,
     namespace::DECLARATION,
+    node::DECLARATION,
+    pod_garbage::DECLARATION,
     replica_set::DECLARATION,
     root_ca::DECLARATION,
     service_account::DECLARATION,
+    taint_eviction::DECLARATION,
     tenant::DECLARATION,
 ];
 

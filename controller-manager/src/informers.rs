@@ -1,6 +1,6 @@
 //! The caches that all controllers share: one per kind, over all tenants, started once if any controller wants it.
 
-use crate::view::{Controlled, View};
+use crate::view::{Controlled, Pod, View};
 use api::Result;
 use client::{Cache, Change, Client, Index, ListParams, ObjectRef, Reflector, reflect};
 use futures::FutureExt;
@@ -58,6 +58,7 @@ pub struct Informers {
     client: Client,
     known: HashMap<TypeId, Box<dyn AnyInformer>>,
     indexes: HashMap<TypeId, Box<dyn Any + Send>>,
+    pods_by_node: Option<Index<Pod>>,
 }
 
 /// Where [`Informers::by_controller`] has the objects of a namespace that nothing controls. No uid looks like this.
@@ -69,7 +70,7 @@ pub fn orphans_of(key: &ObjectRef) -> String {
 impl Informers {
     /// `client` acts as an identity that may list and watch everything.
     pub fn new(client: Client) -> Informers {
-        Informers { client, known: HashMap::new(), indexes: HashMap::new() }
+        Informers { client, known: HashMap::new(), indexes: HashMap::new(), pods_by_node: None }
     }
 
     /// The informer of a kind, made when it is first asked for.
@@ -93,6 +94,13 @@ impl Informers {
             }))
         });
         index.downcast_ref::<Index<T>>().expect("an index is stored under the type of its view").clone()
+    }
+
+    /// Pods by the name of the node that they are bound to; the others under the empty name.
+    pub fn pods_by_node(&mut self) -> Index<Pod> {
+        let cache = self.of::<Pod>().cache();
+        let index = || cache.index(|_, pod: &Pod| vec![pod.spec.node_name.clone()]);
+        self.pods_by_node.get_or_insert_with(index).clone()
     }
 
     /// Completes when every cache holds its first list.

@@ -176,9 +176,9 @@ async fn work<K: Clone + Eq + Hash + Display>(
     }
 }
 
-/// A conflict is everyday: something else was written meanwhile, and the next look sees it.
+/// That something else was written meanwhile is everyday: the next look sees it.
 fn log(name: &str, key: &impl Display, error: &Error) {
-    if error.is_conflict() {
+    if error.is_conflict() || error.is_not_found() || error.is_already_exists() {
         tracing::debug!(controller = name, object = %key, %error, "looking again");
     } else {
         let source = std::error::Error::source(error).map(ToString::to_string);

@@ -1,6 +1,7 @@
 //! The parts of objects that controllers reason about. Fields that are not here are not lost: writes are patches, or
 //! changes to the whole object as the server has it.
 
+use crate::recorder::Involved;
 use api::selector::LabelSelector;
 use api::{OwnerRef, TenantName, Timestamp};
 use client::{ObjectRef, Resource};
@@ -219,6 +220,12 @@ impl View for Pod {
 }
 
 impl Pod {
+    /// The pod, as events name it.
+    pub fn involved(&self) -> Involved {
+        let (api_version, kind) = ("v1".to_owned(), "Pod".to_owned());
+        Involved { key: self.metadata.key(), api_version, kind, uid: self.metadata.uid.clone() }
+    }
+
     /// Neither finished nor being deleted.
     pub fn is_active(&self) -> bool {
         !self.is_finished() && !self.metadata.is_deleting()
@@ -362,4 +369,67 @@ pub struct TenantStatus {
 impl View for Tenant {
     const RESOURCE: Resource = client::TENANTS;
     const ONLY_SYSTEM: bool = true;
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Node {
+    pub metadata: Meta,
+    pub spec: NodeSpec,
+    pub status: NodeStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeSpec {
+    pub unschedulable: bool,
+    #[serde(deserialize_with = "or_default")]
+    pub taints: Vec<Taint>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Taint {
+    pub key: String,
+    pub value: String,
+    pub effect: String,
+    pub time_added: Option<Time>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    #[serde(deserialize_with = "or_default")]
+    pub conditions: Vec<Condition>,
+}
+
+impl View for Node {
+    const RESOURCE: Resource = client::NODES;
+    const ONLY_SYSTEM: bool = true;
+}
+
+impl Node {
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.status.conditions.iter().find(|c| c.kind == kind)
+    }
+}
+
+/// The lease that a node renews to say that it lives.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeLease {
+    pub metadata: Meta,
+    pub spec: LeaseSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LeaseSpec {
+    pub renew_time: Option<Time>,
+}
+
+impl View for NodeLease {
+    const RESOURCE: Resource = client::LEASES;
+    const ONLY_SYSTEM: bool = true;
+    const FIELDS: &'static str = "metadata.namespace=kube-node-lease";
 }

@@ -145,9 +145,15 @@ mod tests {
 
     #[test]
     fn only_what_is_approved_and_unsigned_waits() {
-        let conditions = |kinds: &[&str]| json!({"conditions": kinds.iter().map(|k| json!({"type": k})).collect::<Vec<_>>()});
+        let conditions =
+            |kinds: &[&str]| json!({"conditions": kinds.iter().map(|k| json!({"type": k})).collect::<Vec<_>>()});
         assert!(request(CLIENT_SIGNER, conditions(&["Approved"])).waits());
-        for status in [json!({}), conditions(&["Denied"]), conditions(&["Approved", "Denied"]), conditions(&["Approved", "Failed"])] {
+        for status in [
+            json!({}),
+            conditions(&["Denied"]),
+            conditions(&["Approved", "Denied"]),
+            conditions(&["Approved", "Failed"]),
+        ] {
             assert!(!request(CLIENT_SIGNER, status.clone()).waits(), "{status}");
         }
         let signed = json!({"certificate": "eA==", "conditions": [{"type": "Approved"}]});

@@ -8,7 +8,7 @@ use crate::Document;
 use crate::decode::Origin;
 use crate::definitions::{Absent, Definition, Definitions, Field, Schema};
 use crate::explain::{self, Explained};
-use crate::json::Tree;
+use crate::json::{self, Tree};
 use crate::scalars::{self, Canonical};
 use api::{Cause, Error};
 use serde_json::{Map, Value};
@@ -68,11 +68,12 @@ pub fn conform<'a>(
     let mut walk = Walk { defs, dropped: false };
     let conforms = walk.object_value(def, &mut value);
     let strict = mode != FieldValidation::Ignore;
-    let (tree, repeated, mut messages) = match origin {
-        Origin::Text { tree, duplicates } => (Some(tree), duplicates, Vec::new()),
+    let (text, repeated, mut messages) = match origin {
+        Origin::Text { text, duplicates } => (Some(text), duplicates, Vec::new()),
         Origin::Elsewhere(duplicates) => (None, false, duplicates),
     };
     if !conforms || (strict && (walk.dropped || repeated)) {
+        let tree = text.and_then(|text| json::parse(text).ok());
         let tree = tree.unwrap_or_else(|| Tree::from(before.as_ref().unwrap_or(&value)));
         let Explained { mismatch, mut unusual } = explain::explain(defs, def, &tree);
         if let Some(mismatch) = mismatch {
@@ -128,26 +129,32 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn object_value(&mut self, def: &Definition, value: &mut Value) -> bool {
         let Value::Object(map) = value else { return false };
-        let mut conforms = true;
-        map.retain(|name, value| match def.field(name) {
-            Some(field) => {
-                conforms = conforms && self.value(&field.schema, value);
-                !is_left_out(field, value)
-            }
-            None => {
+        // Few fields go, if any.
+        let mut going = Vec::new();
+        for (name, value) in map.iter_mut() {
+            let Some(field) = def.field(name) else {
                 self.dropped = true;
-                false
+                going.push(name.clone());
+                continue;
+            };
+            if !self.value(&field.schema, value) {
+                return false;
             }
-        });
-        for field in &def.fields {
-            if field.absent != Absent::Omitted
-                && map.get(&*field.name).is_none_or(Value::is_null)
+            if is_left_out(field, value) {
+                going.push(name.clone());
+            }
+        }
+        for name in going {
+            map.remove(&name);
+        }
+        for field in def.printed() {
+            if map.get(&*field.name).is_none_or(Value::is_null)
                 && let Some(value) = printed(self.defs, field)
             {
                 map.insert(field.name.to_string(), value);
             }
         }
-        conforms
+        true
     }
 
     /// Brings a value into its canonical form; false if it is of another type. `null` stays.

@@ -13,8 +13,8 @@ pub struct Document<'a> {
 
 /// Where a value comes from.
 pub(crate) enum Origin<'a> {
-    /// From JSON text, whose order of fields messages follow.
-    Text { tree: Tree<'a>, duplicates: bool },
+    /// From JSON, whose order of fields messages follow.
+    Text { text: &'a [u8], duplicates: bool },
     /// From elsewhere, with messages about duplicate fields there.
     Elsewhere(Vec<String>),
 }
@@ -28,9 +28,11 @@ impl Document<'_> {
     /// Messages about the fields that are given twice: `duplicate field "spec.replicas"`.
     pub fn duplicates(&self) -> Vec<String> {
         match &self.origin {
-            Origin::Text { tree, duplicates: true } => {
+            Origin::Text { text, duplicates: true } => {
                 let mut messages = Vec::new();
-                duplicates(tree, &mut String::new(), &mut messages);
+                if let Ok(tree) = json::parse(text) {
+                    duplicates(&tree, &mut String::new(), &mut messages);
+                }
                 messages
             }
             Origin::Text { .. } => Vec::new(),
@@ -47,13 +49,9 @@ impl From<Value> for Document<'_> {
 
 /// Parses JSON. Of several fields of one name the last one counts; the others are remembered unless they are ignored.
 pub fn decode_json(bytes: &[u8], mode: FieldValidation) -> api::Result<Document<'_>> {
-    let tree = json::parse(bytes).map_err(api::Error::bad_request)?;
-    let (value, duplicates) = tree.to_value().map_err(api::Error::bad_request)?;
-    let origin = match mode {
-        FieldValidation::Ignore => Origin::Elsewhere(Vec::new()),
-        FieldValidation::Warn | FieldValidation::Strict => Origin::Text { tree, duplicates },
-    };
-    Ok(Document { value, origin })
+    let (value, duplicates) = json::read(bytes).map_err(api::Error::bad_request)?;
+    let duplicates = duplicates && mode != FieldValidation::Ignore;
+    Ok(Document { value, origin: Origin::Text { text: bytes, duplicates } })
 }
 
 /// Parses the first document of a YAML stream.

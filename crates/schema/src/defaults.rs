@@ -1,7 +1,7 @@
 //! Declarative defaults, at every nested definition: a pod's are set in a deployment's template too.
 
 use crate::conform::printed;
-use crate::definitions::{Definition, Definitions, Field, Schema};
+use crate::definitions::{Definition, Definitions, Schema};
 use serde_json::Value;
 
 /// Sets the defaults that the schemas declare, and the empty values that Go always prints. Idempotent.
@@ -9,14 +9,18 @@ use serde_json::Value;
 /// Defaults that depend on other fields, or on what is given at all, are no business of schemas.
 pub fn apply_defaults(defs: &Definitions, def: &Definition, value: &mut Value) {
     let Value::Object(map) = value else { return };
-    for field in &def.fields {
-        match map.get_mut(&*field.name) {
-            Some(Value::Null) | None => {
-                if let Some(default) = declared(field).cloned().or_else(|| printed(defs, field)) {
-                    map.insert(field.name.to_string(), default);
-                }
-            }
-            Some(value) => within(defs, &field.schema, value),
+    for (name, value) in map.iter_mut() {
+        if matches!(value, Value::Object(_) | Value::Array(_))
+            && let Some(field) = def.field(name)
+        {
+            within(defs, &field.schema, value);
+        }
+    }
+    for field in def.filled() {
+        if map.get(&*field.name).is_none_or(Value::is_null)
+            && let Some(default) = field.declared_default().cloned().or_else(|| printed(defs, field))
+        {
+            map.insert(field.name.to_string(), default);
         }
     }
 }
@@ -31,9 +35,4 @@ fn within(defs: &Definitions, schema: &Schema, value: &mut Value) {
         (Schema::OrBool(other) | Schema::OrList(_, other), value @ Value::Object(_)) => within(defs, other, value),
         _ => {}
     }
-}
-
-/// The default of a field, unless it is the empty value that the field then leaves out.
-fn declared(field: &Field) -> Option<&Value> {
-    field.default.as_ref().filter(|default| field.pointer || !(**default == "" || **default == 0 || **default == false))
 }

@@ -26,6 +26,10 @@ pub struct Definition {
     name: Box<str>,
     /// Sorted by name.
     pub(crate) fields: Box<[Field]>,
+    /// Places of the fields that are printed also when they are absent.
+    printed: Box<[u16]>,
+    /// Places of the fields that are filled in by defaults, the printed ones among them.
+    filled: Box<[u16]>,
 }
 
 /// One field of an object.
@@ -37,6 +41,14 @@ pub(crate) struct Field {
     pub pointer: bool,
     pub default: Option<Value>,
     pub merge: Merge,
+}
+
+impl Field {
+    /// The default, unless it is the empty value that the field then leaves out.
+    pub fn declared_default(&self) -> Option<&Value> {
+        let is_empty = |default: &Value| *default == "" || *default == 0 || *default == false;
+        self.default.as_ref().filter(|default| self.pointer || !is_empty(default))
+    }
 }
 
 /// How Go prints a field that has no value.
@@ -143,6 +155,16 @@ impl Definition {
         &self.name
     }
 
+    /// The fields that are printed also when they are absent.
+    pub(crate) fn printed(&self) -> impl Iterator<Item = &Field> {
+        self.printed.iter().map(|at| &self.fields[usize::from(*at)])
+    }
+
+    /// The fields that are filled in by defaults, the printed ones among them.
+    pub(crate) fn filled(&self) -> impl Iterator<Item = &Field> {
+        self.filled.iter().map(|at| &self.fields[usize::from(*at)])
+    }
+
     pub(crate) fn field(&self, name: &str) -> Option<&Field> {
         let at = self.fields.binary_search_by(|field| (*field.name).cmp(name)).ok()?;
         self.fields.get(at)
@@ -170,7 +192,11 @@ impl Compiler<'_> {
             .map(|(field, schema)| self.field(field, schema, facts.fields.get(field.as_str()).unwrap_or(&no_facts)))
             .collect();
         fields.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Definition { name: name.into(), fields: fields.into() }
+        let places =
+            |wanted: fn(&Field) -> bool| (0..).zip(&fields).filter(|(_, f)| wanted(f)).map(|(at, _)| at).collect();
+        let printed = places(|field| field.absent != Absent::Omitted);
+        let filled = places(|field| field.absent != Absent::Omitted || field.declared_default().is_some());
+        Definition { name: name.into(), fields: fields.into(), printed, filled }
     }
 
     fn field(&self, name: &str, schema: &Value, facts: &FieldFacts) -> Field {

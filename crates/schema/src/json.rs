@@ -1,9 +1,14 @@
-//! JSON as Go's decoder takes it: duplicates and the order of fields are kept, and errors have Go's texts.
+//! JSON as Go's decoder takes it.
 //!
+//! [`read`] makes a value of a text, fast. [`parse`] keeps duplicates and the order of fields, for messages; what `read`
+//! refuses it judges, and errors have Go's texts.
 //! Invariant: nesting is bounded, so that neither parsing nor dropping a value overflows the stack.
 
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
 
 /// How deep arrays and objects may nest.
 pub(crate) const MAX_DEPTH: usize = 500;
@@ -83,6 +88,86 @@ fn number(text: &str) -> Result<Number, String> {
     }
     let float = text.parse().ok().and_then(Number::from_f64);
     float.ok_or_else(|| format!("json: cannot unmarshal number {text} into Go value of type float64"))
+}
+
+/// Reads a whole text: the value, with the last of several fields of a name, and whether there were several.
+pub(crate) fn read(text: &[u8]) -> Result<(Value, bool), String> {
+    let duplicates = Cell::new(false);
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = Reader { duplicates: &duplicates }.deserialize(&mut deserializer);
+    match value.and_then(|value| deserializer.end().map(|()| value)) {
+        Ok(value) => Ok((value, duplicates.get())),
+        Err(_) => parse(text)?.to_value(),
+    }
+}
+
+/// Makes values, and notes duplicate fields.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    duplicates: &'a Cell<bool>,
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        // `-0` is an integer to Go.
+        Ok(if value == 0.0 && value.is_sign_negative() { 0.into() } else { value.into() })
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::String(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(self)? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            if map.insert(name, fields.next_value_seed(self)?).is_some() {
+                self.duplicates.set(true);
+            }
+        }
+        Ok(Value::Object(map))
+    }
 }
 
 /// Parses a whole text.
@@ -333,8 +418,9 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Value) {
-        let (value, _) = parse(text.as_bytes()).expect(text).to_value().expect(text);
-        assert_eq!(value, expected, "{text}");
+        let slow = parse(text.as_bytes()).expect(text).to_value().expect(text);
+        assert_eq!(slow.0, expected, "{text}");
+        assert_eq!(read(text.as_bytes()).expect(text), slow, "{text}");
     }
 
     #[test]
@@ -348,6 +434,8 @@ mod tests {
         check(r#""\ud800\u0041""#, json!("\u{fffd}A"));
         check(r#""\ud800\n""#, json!("\u{fffd}\n"));
         check(r#"{"a":1,"a":2}"#, json!({"a": 2}));
+        check("[-0, 0, -1]", json!([0, 0, -1]));
+        assert_eq!(read(br#"{"b":{"a":1,"a":2}}"#), Ok((json!({"b": {"a": 2}}), true)));
         check("18446744073709551615", json!(u64::MAX));
     }
 
@@ -379,20 +467,20 @@ mod tests {
             ("\u{feff}{}", "invalid character 'ï' looking for beginning of value"),
         ];
         for (text, expected) in cases {
-            assert_eq!(parse(text.as_bytes()).expect_err(text), expected, "{text}");
+            assert_eq!(read(text.as_bytes()).expect_err(text), expected, "{text}");
         }
     }
 
     #[test]
     fn nesting_is_bounded() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(parse(nested(MAX_DEPTH).as_bytes()).is_ok());
-        assert_eq!(parse(nested(MAX_DEPTH + 1).as_bytes()), Err("exceeded max depth".to_owned()));
+        assert!(read(nested(MAX_DEPTH).as_bytes()).is_ok());
+        assert_eq!(read(nested(MAX_DEPTH + 1).as_bytes()), Err("exceeded max depth".to_owned()));
     }
 
     #[test]
     fn a_number_that_no_float_holds_is_refused() {
-        let error = parse(b"1e400").expect("a number").to_value().expect_err("too large");
+        let error = read(b"1e400").expect_err("too large");
         assert_eq!(error, "json: cannot unmarshal number 1e400 into Go value of type float64");
     }
 }

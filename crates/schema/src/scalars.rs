@@ -81,11 +81,22 @@ fn is_zone(text: &str) -> bool {
 
 /// A quantity, in its canonical form.
 pub(crate) fn quantity(text: &str) -> Canonical {
+    if is_small_quantity(text) {
+        return Ok(None);
+    }
     let Some(quantity) = Quantity::parse(text) else {
         return Err(quantity_error(text).to_owned());
     };
     let canonical = quantity.to_string();
     Ok((canonical != text).then_some(canonical))
+}
+
+/// Whether the text is one to three digits and a suffix, which has no other form: nearly every quantity is.
+fn is_small_quantity(text: &str) -> bool {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let suffix = &text[digits..];
+    let suffixes = ["", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "u", "n"];
+    (1..=3).contains(&digits) && !text.starts_with('0') && suffixes.contains(&suffix)
 }
 
 fn quantity_error(text: &str) -> &'static str {

@@ -130,7 +130,10 @@ fn correct_unions(definitions: &mut Map<String, Value>) {
         definition.remove("x-kubernetes-int-or-string");
         definition.extend(union.as_object().cloned().unwrap_or_default());
     };
-    replace("io.k8s.apimachinery.pkg.api.resource.Quantity", json!({"oneOf": [{"type": "string"}, {"type": "number"}]}));
+    replace(
+        "io.k8s.apimachinery.pkg.api.resource.Quantity",
+        json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
+    );
     replace(
         "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
         json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}),

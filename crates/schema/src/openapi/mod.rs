@@ -102,7 +102,8 @@ impl Published {
         self.v2_json.get_or_init(|| Hashed::of_json(&self.v2_document()))
     }
 
-    /// `/openapi/v2` as `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`.
+    /// `/openapi/v2` as `application/com.github.proto-openapi.spec.v2.v1.0+protobuf`, which clients ask for with an `@`
+    /// before `v1.0` as well; that cannot be a media type of an answer.
     pub fn v2_protobuf(&self) -> &Hashed {
         self.v2_protobuf.get_or_init(|| Hashed::new(protobuf::encode(&self.v2_document())))
     }

@@ -219,11 +219,13 @@ impl Resource<'_> {
             paths.push(Path { path, parameters: vec![&PRETTY], operations: vec![self.list(id)] });
         }
         let all = [Verb::List, Verb::Create, Verb::DeleteCollection];
-        let operations = all.into_iter().filter(|verb| kind.allows(*verb)).map(|verb| self.on_all(verb, place)).collect();
+        let operations =
+            all.into_iter().filter(|verb| kind.allows(*verb)).map(|verb| self.on_all(verb, place)).collect();
         paths.push(Path { path: parent.clone(), parameters: parameters.clone(), operations });
         parameters.insert(0, &NAME);
         let one = [Verb::Get, Verb::Update, Verb::Patch, Verb::Delete];
-        let operations = one.into_iter().filter(|verb| kind.allows(*verb)).map(|verb| self.on_one(verb, place)).collect();
+        let operations =
+            one.into_iter().filter(|verb| kind.allows(*verb)).map(|verb| self.on_one(verb, place)).collect();
         let path = format!("{parent}/{{name}}");
         for subresource in &kind.subresources {
             let operations = self.of_subresource(schemas, subresource, place);

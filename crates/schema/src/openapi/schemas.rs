@@ -82,7 +82,8 @@ fn add_facts(definition: &mut Value, facts: &DefinitionFacts) {
         definition["x-kubernetes-unions"] = unions.clone();
     }
     if !facts.kinds.is_empty() {
-        let kinds = facts.kinds.iter().map(|[group, version, kind]| json!({"group": group, "kind": kind, "version": version}));
+        let kinds =
+            facts.kinds.iter().map(|[group, version, kind]| json!({"group": group, "kind": kind, "version": version}));
         definition["x-kubernetes-group-version-kind"] = kinds.collect();
     }
 }

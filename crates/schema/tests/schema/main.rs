@@ -1,4 +1,6 @@
 //! The crate through its public door: tables of cases, and, where they are at hand, upstream's documents and answers.
 
+mod conform;
 mod openapi;
 mod recorded;
+mod strategic;

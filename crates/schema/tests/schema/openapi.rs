@@ -279,7 +279,8 @@ fn the_protobuf_form_holds_definitions_with_their_kinds() {
     assert_eq!(field(document, 1), [b"2.0"]);
     let definitions = field(document, 9);
     let definitions = field(definitions[0], 1);
-    let named = |name: &str| definitions.iter().find(|entry| field(entry, 1) == [name.as_bytes()]).map(|d| field(d, 2)[0]);
+    let named =
+        |name: &str| definitions.iter().find(|entry| field(entry, 1) == [name.as_bytes()]).map(|d| field(d, 2)[0]);
     let pod = named("io.k8s.api.core.v1.Pod").expect("a definition");
     assert!(field(pod, 4)[0].starts_with(b"Pod is a collection of containers"));
     let extension = field(pod, 31);

@@ -22,20 +22,25 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("errors/type-mismatch-deep", "text: the path in Go names an embedded struct"),
     ("flowschemas/create/dry-run", "default in code: precedence"),
     ("flowschemas/create/minimal", "default in code: precedence"),
+    ("flowschemas/status/put-keeps-spec", "default in code: precedence"),
     ("gc/owner-reference-duplicates", "registry: owners are unique"),
-    ("hpa/convert/update-v2-object-through-v1", "conversion"),
     ("hpa/convert/v1-annotation-behavior", "conversion"),
     ("hpa/convert/v1-annotation-broken", "conversion"),
+    ("job/create/pod-failure-policy", "default in code: the status of a condition"),
     ("lease/accepted/preferred-without-strategy", "feature gate"),
     ("lease/create/strategy", "feature gate"),
     ("lease/invalid/time-without-micros", "text: the recording masks the time"),
     ("names/cluster-scoped-with-namespace", "registry: no namespace"),
+    ("namespace/finalize-subresource", "registry: finalizers of namespaces"),
     ("patch/smp/containers/not-a-list", "text: of the second of upstream's converters"),
     ("patch/smp/deployment/type-mismatch", "text: of the second of upstream's converters"),
     ("pod/accepted/lifecycle-stop-signal-bad", "feature gate"),
     ("pod/create/grace-negative-becomes-one", "default in code"),
     ("pod/create/lifecycle-stop-signal", "feature gate"),
     ("pod/create/service-account-fields-differ", "conversion"),
+    ("pod/update/toleration-added", "admission: patches count on default tolerations"),
+    ("pod/update/toleration-removed", "admission: patches count on default tolerations"),
+    ("pod/update/toleration-seconds-changed", "admission: patches count on default tolerations"),
     ("pod/volume/projected-cluster-trust-bundle", "feature gate"),
     ("pvc/create/data-source-core-other-dropped", "strategy"),
     ("rolebinding/create/role-ref-group-defaulted", "default in code"),
@@ -150,6 +155,8 @@ fn definition_of(object: &Value) -> Option<&'static Definition> {
 fn complete(def: &Definition, document: Document, mode: FieldValidation) -> api::Result<Value> {
     let mut value = conform(builtin(), def, document, mode)?.value;
     apply_defaults(builtin(), def, &mut value);
+    let again = conform(builtin(), def, value.clone(), FieldValidation::Strict)?;
+    assert_eq!(again.value, value, "what conforms stays as it is");
     Ok(value)
 }
 

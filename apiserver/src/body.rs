@@ -36,7 +36,7 @@ impl Format {
 /// 415, naming what would be accepted.
 pub fn unsupported(accepted: &str) -> Error {
     let text = format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
-    Error::new(Reason::UnsupportedMediaType, text)
+    Error::new(Reason::UnsupportedMediaType, text).with_details()
 }
 
 /// Reads a body; 413 past the limit.

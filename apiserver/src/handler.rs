@@ -135,7 +135,7 @@ fn verb_of(method: &Method, path: &ResourcePath, query: &crate::options::Query) 
 }
 
 pub fn method_not_allowed() -> Error {
-    Error::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
+    Error::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource").with_details()
 }
 
 /// Health checks: answered to everyone, and telling nothing else.

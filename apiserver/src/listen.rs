@@ -23,9 +23,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// A connection that has not finished its TLS handshake or sent a request's head by then is closed.
+/// A connection that has not finished its TLS handshake by then is closed.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// So is one that is idle for so long, or does not get a request's head sent.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// HTTP/2 streams that one connection may have open: each may be a watch.
 const STREAMS_MAX: u32 = 1000;

@@ -53,6 +53,7 @@ fn not_acceptable() -> Error {
         Reason::NotAcceptable,
         "only the following media types are accepted: application/json, application/yaml",
     )
+    .with_details()
 }
 
 /// Whether an Accept header asks for aggregated discovery, `g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList`.
@@ -87,7 +88,7 @@ impl Range<'_> {
     /// `None` when this range cannot be served.
     fn accepted(&self) -> Option<Accepted> {
         let encoding = match self.media {
-            "application/json" | "*/*" | "application/*" => Encoding::Json,
+            "application/json" | "*/*" => Encoding::Json,
             "application/yaml" => Encoding::Yaml,
             _ => return None,
         };

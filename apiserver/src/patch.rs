@@ -39,7 +39,8 @@ impl Patch {
         let definitions = schema::builtin();
         let definition = definitions.of_kind(&kind.group, &kind.version, &kind.kind);
         let mut patched = match self {
-            Patch::Json(patch) => patch::json(target, patch)?,
+            // What cannot be applied is a generic error upstream, with empty details.
+            Patch::Json(patch) => patch::json(target, patch).map_err(Error::with_details)?,
             Patch::Merge(patch) => patch::merge(target, patch),
             Patch::Strategic(patch) => match definition {
                 Some(definition) => patch::strategic(definitions, definition, target, patch)?,

@@ -109,18 +109,15 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
         let step = next_step(call, &old, options);
         if options.dry_run {
             let shown = match step {
-                Step::Remove | Step::Stay => old,
-                Step::Mark(value) => value,
+                Step::Stay => old,
+                Step::Remove(value) | Step::Mark(value) => value,
             };
             return Ok(answer(call, name, &current, &shown, false, options));
         }
         let (change, removed) = match step {
             Step::Stay => return Ok(answer(call, name, &current, &old, false, options)),
-            Step::Remove => (Change::Delete, true),
-            Step::Mark(mut value) => {
-                let fields = kinds::Registry::selectable(&current.key.resource);
-                (Change::Put(Object::encode(current.key.clone(), &mut value, fields)?), false)
-            }
+            Step::Remove(value) => (Change::DeleteAs(encode(&current, value)?), true),
+            Step::Mark(value) => (Change::Put(encode(&current, value)?), false),
         };
         let key = current.key.clone();
         let write = Write { class: class_of(&key), key, expect: Expect::Revision(current.revision), change };
@@ -144,12 +141,7 @@ pub async fn delete_collection(call: Call<'_>, selection: &ListOptions, options:
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }
-        let mut value = call.view(&object)?;
-        if let Some(fields) = value.as_object_mut() {
-            fields.remove("kind");
-            fields.remove("apiVersion");
-        }
-        items.push(value);
+        items.push(list::item(call.view(&object)?));
     }
     Ok(json!({
         "kind": call.kind.list_kind(), "apiVersion": call.kind.api_version(),
@@ -162,7 +154,12 @@ enum Step {
     /// It is being deleted already and this delete changes nothing.
     Stay,
     Mark(Value),
-    Remove,
+    /// It goes now; this is its last state.
+    Remove(Value),
+}
+
+fn encode(current: &Object, mut value: Value) -> Result<Object> {
+    Object::encode(current.key.clone(), &mut value, kinds::Registry::selectable(&current.key.resource))
 }
 
 /// Decides the next step from the object and the options alone.
@@ -175,7 +172,10 @@ fn next_step(call: Call<'_>, old: &Value, options: &DeleteOptions) -> Step {
     let phased = matches!(kinds::strategy(call.kind).deletion, Deletion::Phased);
     let in_spec = phased && old["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
     if finalizers.is_empty() && !in_spec && grace_secs == 0 {
-        return Step::Remove;
+        if matches!(kinds::strategy(call.kind).deletion, Deletion::Graceful(_)) {
+            mark(&mut new, call, 0);
+        }
+        return Step::Remove(new);
     }
     if deleting {
         let left = old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);

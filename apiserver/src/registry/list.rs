@@ -89,10 +89,20 @@ pub async fn list(call: Call<'_>, options: &ListOptions, accepted: Accepted, inc
             "items": values.iter().map(partial).collect::<Vec<_>>(),
         }),
         Form::Object => json!({
-            "kind": call.kind.list_kind(), "apiVersion": call.kind.api_version(), "metadata": metadata, "items": values,
+            "kind": call.kind.list_kind(), "apiVersion": call.kind.api_version(), "metadata": metadata,
+            "items": values.into_iter().map(item).collect::<Vec<_>>(),
         }),
     };
     Ok(respond::value(200, &body, accepted.encoding))
+}
+
+/// An object as an item of a list of its kind: without its type.
+pub fn item(mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("kind");
+        fields.remove("apiVersion");
+    }
+    value
 }
 
 /// Every object that a selection covers, and the revision of the snapshot.
@@ -281,7 +291,8 @@ impl Iterator for Chunks {
             if !std::mem::take(&mut self.first) {
                 chunk.put_u8(b',');
             }
-            chunk.put_slice(&object.bytes);
+            chunk.put_u8(b'{');
+            chunk.put_slice(object.item_tail());
         }
         Some(chunk.freeze())
     }

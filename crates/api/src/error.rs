@@ -131,6 +131,8 @@ struct Parts {
     retry_after_secs: u32,
     continue_token: String,
     source: Option<Source>,
+    /// `details` is there even when it says nothing, as upstream's generic server errors have it.
+    details: bool,
 }
 
 impl Error {
@@ -147,6 +149,7 @@ impl Error {
             retry_after_secs: 0,
             continue_token: String::new(),
             source: None,
+            details: false,
         }))
     }
 
@@ -168,7 +171,7 @@ impl Error {
 
     /// 404 of a path that the server does not serve.
     pub fn no_such_path() -> Error {
-        Error::new(Reason::NotFound, "the server could not find the requested resource")
+        Error::new(Reason::NotFound, "the server could not find the requested resource").with_details()
     }
 
     /// 409 of a create over an existing object.
@@ -244,6 +247,12 @@ impl Error {
     /// With an expired list: a token that continues the list without its snapshot.
     pub fn with_continue(mut self, token: String) -> Error {
         self.0.continue_token = token;
+        self
+    }
+
+    /// Answers with `details` even if there are none.
+    pub fn with_details(mut self) -> Error {
+        self.0.details = true;
         self
     }
 
@@ -345,7 +354,7 @@ impl Error {
             "kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure",
             "message": self.0.message, "reason": self.0.reason.as_str(), "code": self.code(),
         });
-        if !details.is_empty() {
+        if self.0.details || !details.is_empty() {
             status["details"] = Value::Object(details);
         }
         status

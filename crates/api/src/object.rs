@@ -56,6 +56,8 @@ pub struct Object {
     pub bytes: Bytes,
     /// Where in `bytes` the digits of the revision start.
     revision_at: u32,
+    /// Where in `bytes` the fields after `apiVersion` and `kind` start, which come first.
+    body_at: u32,
 }
 
 impl Object {
@@ -65,16 +67,17 @@ impl Object {
         let header = Arc::new(Header::of(value, fields));
         let metadata = value["metadata"].as_object_mut().ok_or_else(|| Error::bad_request("metadata is missing"))?;
         metadata.insert("resourceVersion".to_owned(), Value::from(UNASSIGNED));
-        let bytes = serde_json::to_vec(value).map_err(Error::internal)?;
+        let (bytes, body_at) = encode_type_first(value)?;
         let revision_at = find_revision(&bytes).ok_or_else(|| Error::internal("an encoded object has no version"))?;
-        Ok(Object { key, revision: 0, header, bytes: bytes.into(), revision_at })
+        Ok(Object { key, revision: 0, header, bytes: bytes.into(), revision_at, body_at })
     }
 
     /// Takes stored bytes back as an object, after a restart.
     pub fn decode(key: ObjectKey, revision: Revision, bytes: Bytes, fields: &[&'static str]) -> Result<Object> {
         let (header, version) = scan(&bytes, fields).map_err(Error::internal)?;
         let revision_at = find_revision(&bytes).ok_or_else(|| Error::internal("a stored object has no version"))?;
-        let object = Object { key, revision, header: Arc::new(header), bytes, revision_at };
+        let body_at = find_body(&bytes);
+        let object = Object { key, revision, header: Arc::new(header), bytes, revision_at, body_at };
         if version != revision.to_string() {
             return Err(Error::internal(format!(
                 "stored object {} is not at revision {revision}",
@@ -94,6 +97,11 @@ impl Object {
         bytes.extend_from_slice(text.as_bytes());
         bytes.extend_from_slice(&self.bytes[start + digits..]);
         Object { revision, bytes: bytes.freeze(), ..self.clone() }
+    }
+
+    /// The object as an item of a list of its kind, without its type: `{` and then these bytes.
+    pub fn item_tail(&self) -> &[u8] {
+        &self.bytes[self.body_at as usize..]
     }
 
     /// Parses the JSON. A cost of microseconds per kilobyte: for writes and for code that reasons, not for reads.
@@ -143,6 +151,43 @@ pub(crate) fn text(value: &Value) -> String {
         Value::Null => String::new(),
         other => other.to_string(),
     }
+}
+
+/// Encodes an object with its type in front, so that items of lists can leave it out, as upstream does.
+/// Returns where the other fields start.
+fn encode_type_first(value: &Value) -> Result<(Vec<u8>, u32)> {
+    let fields = value.as_object().ok_or_else(|| Error::bad_request("an object is expected"))?;
+    let mut out = b"{".to_vec();
+    let mut body_at = 1;
+    let is_type = |name: &str| matches!(name, "apiVersion" | "kind");
+    let (types, others): (Vec<_>, Vec<_>) = fields.iter().partition(|(name, _)| is_type(name));
+    let types_count = types.len();
+    for (i, (name, value)) in types.into_iter().chain(others).enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        if i == types_count {
+            body_at = u32::try_from(out.len()).map_err(Error::internal)?;
+        }
+        serde_json::to_writer(&mut out, name).map_err(Error::internal)?;
+        out.push(b':');
+        serde_json::to_writer(&mut out, value).map_err(Error::internal)?;
+    }
+    out.push(b'}');
+    Ok((out, body_at))
+}
+
+/// Where the fields after the type start in bytes that [`encode_type_first`] wrote.
+fn find_body(bytes: &[u8]) -> u32 {
+    let mut at = 1;
+    while bytes[at..].starts_with(b"\"apiVersion\":\"") || bytes[at..].starts_with(b"\"kind\":\"") {
+        let end = string_end(bytes, at).and_then(|key| string_end(bytes, key + 2));
+        match end {
+            Some(end) if bytes.get(end + 1) == Some(&b',') => at = end + 2,
+            _ => break,
+        }
+    }
+    u32::try_from(at).unwrap_or(1)
 }
 
 /// Finds the digits of `metadata.resourceVersion` in encoded JSON: walks to the top-level `metadata`, then to its
@@ -208,6 +253,20 @@ mod tests {
         expected["metadata"]["resourceVersion"] = json!("1234");
         assert_eq!(spliced.to_value().expect("JSON"), expected);
         assert_eq!(spliced.at_revision(5).at_revision(1234).bytes, spliced.bytes);
+    }
+
+    #[test]
+    fn an_item_of_a_list_leaves_its_type_out() {
+        let value = json!({"apiVersion": "v1", "data": {"kind": "x"}, "kind": "Pod", "metadata": {"name": "a"}});
+        let stored = object(value).at_revision(77);
+        let item = |object: &Object| {
+            let text = [b"{", object.item_tail()].concat();
+            serde_json::from_slice::<Value>(&text).expect("JSON")
+        };
+        let expected = json!({"data": {"kind": "x"}, "metadata": {"name": "a", "resourceVersion": "77"}});
+        assert_eq!(item(&stored), expected);
+        let loaded = Object::decode(stored.key.clone(), 77, stored.bytes.clone(), &[]).expect("an object");
+        assert_eq!(item(&loaded), expected);
     }
 
     #[test]

@@ -105,14 +105,13 @@ impl Queue {
     }
 
     /// Makes a pod that no node could take wait for another try.
-    pub fn wake(&mut self, key: &PodKey, now: Timestamp) {
+    pub fn wake(&mut self, key: &PodKey) {
         let Some(waiting) = self.pods.get(key) else { return };
         if !matches!(waiting.stage, Stage::Unschedulable { .. }) {
             return;
         }
         let until = waiting.tried.plus(backoff(waiting.attempts));
-        let stage = if until <= now { Stage::Active } else { Stage::BackingOff { until, failed: false } };
-        self.restage(key, stage);
+        self.restage(key, Stage::BackingOff { until, failed: false });
     }
 
     /// The next pod to decide on. It stays with the queue until its outcome is told or it is removed.
@@ -282,11 +281,11 @@ mod tests {
         assert_eq!(popped(&mut queue, 0), ["woken"]);
         queue.unschedulable(&woken, BTreeSet::new());
         assert_eq!(popped(&mut queue, 0), [""; 0]);
-        queue.wake(&woken, at(0));
+        queue.wake(&woken);
         queue.add(&key("a", "fresh"), pod(0));
         assert_eq!(popped(&mut queue, 0), ["fresh", "woken"]);
         queue.unschedulable(&woken, BTreeSet::new());
-        queue.wake(&woken, at(60));
+        queue.wake(&woken);
         queue.add(&key("a", "later"), pod(0));
         assert_eq!(popped(&mut queue, 60), ["woken", "later"]);
     }

@@ -109,27 +109,27 @@ impl State {
     /// Takes note of what happened.
     pub fn apply(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         match event {
-            Event::Pod { key, pod: Some(pod) } => return self.pod_seen(&key, pod, now),
-            Event::Pod { key, pod: None } => self.pod_gone(&key, now),
+            Event::Pod { key, pod: Some(pod) } => return self.pod_seen(&key, pod),
+            Event::Pod { key, pod: None } => self.pod_gone(&key),
             Event::Node { name, node: Some(node) } => {
                 let old = self.placement.snapshot.node(&name).cloned();
                 self.placement.snapshot.set_node(&name, node.clone());
                 match &old {
                     Some(old) if *old == node => {}
-                    Some(old) => self.wake(&Happening::NodeChanged { name: &name, old, new: &node }, now),
-                    None => self.wake(&Happening::NodeAdded, now),
+                    Some(old) => self.wake(&Happening::NodeChanged { name: &name, old, new: &node }),
+                    None => self.wake(&Happening::NodeAdded),
                 }
             }
             Event::Node { name, node: None } => {
                 self.placement.snapshot.remove_node(&name);
-                self.wake(&Happening::NodeRemoved, now);
+                self.wake(&Happening::NodeRemoved);
             }
             Event::Namespace { tenant, name, labels } => {
                 match labels {
                     Some(labels) => self.placement.snapshot.set_namespace(&tenant, &name, labels),
                     None => self.placement.snapshot.remove_namespace(&tenant, &name),
                 }
-                self.wake(&Happening::NamespaceChanged, now);
+                self.wake(&Happening::NamespaceChanged);
             }
             Event::Service { tenant, namespace, name, selector } => {
                 self.placement.workloads.set_service(&tenant, &namespace, &name, selector);
@@ -154,10 +154,10 @@ impl State {
                 self.placement.snapshot.forget_nomination(&key);
                 self.placement.snapshot.place(&key, pod.clone(), &node);
                 self.assumed.insert(key.clone(), pod.uid.clone());
-                self.wake(&Happening::Placed { key: &key, pod: &pod }, now);
+                self.wake(&Happening::Placed { key: &key, pod: &pod });
                 vec![Action::Bind { key, pod, node }]
             }
-            Decision::Unschedulable(outcome) => self.refuse(key, pod, outcome, now),
+            Decision::Unschedulable(outcome) => self.refuse(key, pod, outcome),
         })
     }
 
@@ -166,19 +166,19 @@ impl State {
         self.queue.next_time()
     }
 
-    fn pod_seen(&mut self, key: &PodKey, pod: Arc<Pod>, now: Timestamp) -> Vec<Action> {
+    fn pod_seen(&mut self, key: &PodKey, pod: Arc<Pod>) -> Vec<Action> {
         if self.assumed.get(key).is_some_and(|uid| *uid != pod.uid)
             || self.queue.get(key).is_some_and(|p| p.uid != pod.uid)
         {
-            self.pod_gone(key, now);
+            self.pod_gone(key);
         }
         if pod.placed() {
             self.forget_waiting(key);
-            self.pod_placed(key, pod, now);
+            self.pod_placed(key, pod);
             return Vec::new();
         }
         if !pod.waits() || *pod.scheduler != *self.scheduler_name {
-            self.pod_gone(key, now);
+            self.pod_gone(key);
             return Vec::new();
         }
         if self.assumed.contains_key(key) {
@@ -186,25 +186,23 @@ impl State {
             self.queue.update(key, pod);
             return Vec::new();
         }
-        self.pod_waits(key, pod, now)
+        self.pod_waits(key, pod)
     }
 
-    fn pod_placed(&mut self, key: &PodKey, pod: Arc<Pod>, now: Timestamp) {
+    fn pod_placed(&mut self, key: &PodKey, pod: Arc<Pod>) {
         let old = self.placement.snapshot.placed(key).map(|(old, node)| (old.clone(), node.to_owned()));
         self.placement.snapshot.place(key, pod.clone(), &pod.node);
         match old {
-            None => self.wake(&Happening::Placed { key, pod: &pod }, now),
-            Some((old, node)) if *node == *pod.node => {
-                self.wake(&Happening::Changed { key, old: &old, new: &pod }, now)
-            }
+            None => self.wake(&Happening::Placed { key, pod: &pod }),
+            Some((old, node)) if *node == *pod.node => self.wake(&Happening::Changed { key, old: &old, new: &pod }),
             Some((old, _)) => {
-                self.wake(&Happening::Left { key, pod: &old }, now);
-                self.wake(&Happening::Placed { key, pod: &pod }, now);
+                self.wake(&Happening::Left { key, pod: &old });
+                self.wake(&Happening::Placed { key, pod: &pod });
             }
         }
     }
 
-    fn pod_waits(&mut self, key: &PodKey, mut pod: Arc<Pod>, now: Timestamp) -> Vec<Action> {
+    fn pod_waits(&mut self, key: &PodKey, mut pod: Arc<Pod>) -> Vec<Action> {
         let old = self.queue.get(key).cloned();
         match &old {
             None => {
@@ -222,7 +220,7 @@ impl State {
         }
         self.queue.add(key, pod.clone());
         if old.is_some_and(|old| asks_other(&old, &pod)) {
-            self.queue.wake(key, now);
+            self.queue.wake(key);
         }
         let told = pod.condition.as_ref().is_some_and(|c| &*c.reason == SCHEDULING_GATED);
         if pod.gated && !told {
@@ -232,10 +230,10 @@ impl State {
         Vec::new()
     }
 
-    fn pod_gone(&mut self, key: &PodKey, now: Timestamp) {
+    fn pod_gone(&mut self, key: &PodKey) {
         self.forget_waiting(key);
         if let Some((pod, _)) = self.placement.snapshot.unplace(key) {
-            self.wake(&Happening::Left { key, pod: &pod }, now);
+            self.wake(&Happening::Left { key, pod: &pod });
         }
     }
 
@@ -245,7 +243,7 @@ impl State {
         self.placement.snapshot.forget_nomination(key);
     }
 
-    fn refuse(&mut self, key: PodKey, mut pod: Arc<Pod>, outcome: Unschedulable, now: Timestamp) -> Vec<Action> {
+    fn refuse(&mut self, key: PodKey, mut pod: Arc<Pod>, outcome: Unschedulable) -> Vec<Action> {
         let Unschedulable { message, refused_by, preemption, clear_nomination } = outcome;
         let mut report = Report::default();
         let told = pod.condition.as_ref().is_some_and(|c| &*c.reason == UNSCHEDULABLE && *c.message == *message);
@@ -257,7 +255,7 @@ impl State {
             if *pod.nominated != *node {
                 report.nominated = Some(node.clone());
             }
-            actions = self.displace(&pod, &node, now);
+            actions = self.displace(&pod, &node);
             self.renominate(&key, &mut pod, &node);
             let (preemptor, pod) = (key.clone(), pod.clone());
             actions.push(Action::Evict { preemptor, pod, node, victims });
@@ -273,13 +271,13 @@ impl State {
     }
 
     /// Pods of lower priority lose their nomination to a node that a higher one needs, and look again.
-    fn displace(&mut self, pod: &Pod, node: &str, now: Timestamp) -> Vec<Action> {
+    fn displace(&mut self, pod: &Pod, node: &str) -> Vec<Action> {
         let lower = self.placement.snapshot.nominated_on(node).filter(|(_, other)| other.priority < pod.priority);
         let lower: Vec<(PodKey, Arc<Pod>)> = lower.map(|(key, pod)| (key.clone(), pod.clone())).collect();
         let mut actions = Vec::new();
         for (key, mut pod) in lower {
             self.renominate(&key, &mut pod, "");
-            self.queue.wake(&key, now);
+            self.queue.wake(&key);
             let report = Report { condition: None, nominated: Some("".into()) };
             actions.push(Action::Report { key, pod, report });
         }
@@ -303,7 +301,7 @@ impl State {
                 }
                 self.assumed.remove(&key);
                 if let Some((pod, _)) = self.placement.snapshot.unplace(&key) {
-                    self.wake(&Happening::Left { key: &key, pod: &pod }, now);
+                    self.wake(&Happening::Left { key: &key, pod: &pod });
                 }
                 self.queue.failed(&key, now);
                 let Some(pod) = self.queue.get(&key).cloned() else { return Vec::new() };
@@ -328,14 +326,14 @@ impl State {
         }
     }
 
-    fn wake(&mut self, happening: &Happening, now: Timestamp) {
+    fn wake(&mut self, happening: &Happening) {
         let snapshot = &self.placement.snapshot;
         let worth = |(key, pod, refused_by): &(&PodKey, &Arc<Pod>, &_)| {
             wake::worth_a_try(snapshot, happening, key, pod, refused_by)
         };
         let woken: Vec<PodKey> = self.queue.refused().filter(worth).map(|(key, _, _)| key.clone()).collect();
         for key in woken {
-            self.queue.wake(&key, now);
+            self.queue.wake(&key);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Which nodes a pod may get. The first obstacle in upstream's order is a node's verdict.
 
 use super::affinity::{self, Neighbours};
-use super::class::{Obstacles, Standings};
-use super::columns::{PODS_COLUMN, Room};
+use super::columns::Room;
+use super::fit::Fit;
 use super::snapshot::Snapshot;
 use super::spread::{self, Spread};
+use super::standing::{Obstacles, Standings};
+use super::topology::Topologies;
 use super::{NodeId, Pod, PodKey};
 use std::sync::Arc;
 
@@ -88,15 +90,29 @@ pub struct Evaluation<'a> {
     pub key: &'a PodKey,
     pub pod: &'a Pod,
     pub standings: Standings,
+    /// Of all nodes as they are, without what is supposed.
+    pub fits: Arc<Vec<Fit>>,
+    topologies: &'a mut Topologies,
     neighbours: Neighbours,
     spread: Spread<'a>,
 }
 
 impl<'a> Evaluation<'a> {
-    pub fn new(snapshot: &Snapshot, key: &'a PodKey, pod: &'a Pod, standings: Standings) -> Evaluation<'a> {
-        let neighbours = Neighbours::new(snapshot, key, pod);
-        let spread = Spread::new(snapshot, key, pod, &standings);
-        Evaluation { key, pod, standings, neighbours, spread }
+    pub fn new(
+        snapshot: &Snapshot,
+        topologies: &'a mut Topologies,
+        (key, pod): (&'a PodKey, &'a Pod),
+        standings: Standings,
+        fits: Arc<Vec<Fit>>,
+    ) -> Evaluation<'a> {
+        let neighbours = Neighbours::new(snapshot, topologies, key, pod);
+        let spread = Spread::new(snapshot, topologies, key, pod, &standings);
+        Evaluation { key, pod, standings, fits, topologies, neighbours, spread }
+    }
+
+    /// What scores need of it.
+    pub fn topologies(&mut self) -> &mut Topologies {
+        self.topologies
     }
 
     /// The verdict on one node.
@@ -108,15 +124,14 @@ impl<'a> Evaluation<'a> {
             return Verdict::Ports;
         }
         match snapshot.columns.room(node, &self.pod.requests) {
-            Room::Enough => self.check_neighbours(snapshot, node),
+            Room::Enough => self.check_neighbours(node),
             Room::NotNow => Verdict::Resources,
             Room::Never => Verdict::ResourcesEver,
         }
     }
 
-    /// The verdicts on all nodes. Says the same as [`Evaluation::check`] of each.
+    /// The verdicts on all nodes, while nothing is supposed. Says the same as [`Evaluation::check`] of each.
     pub fn check_all(&self, snapshot: &Snapshot) -> Vec<Verdict> {
-        let short = self.short_of_resources(snapshot);
         let asks_ports = !self.pod.ports.is_empty();
         let asks_neighbours = !self.spread.is_empty() || !self.neighbours.is_indifferent();
         let verdict = |node: NodeId| {
@@ -126,11 +141,11 @@ impl<'a> Evaluation<'a> {
             if asks_ports && snapshot.port_taken(node, &self.pod.ports) {
                 return Verdict::Ports;
             }
-            match short[node.index()] {
-                0 if asks_neighbours => self.check_neighbours(snapshot, node),
-                0 => Verdict::Feasible,
-                NOT_NOW => Verdict::Resources,
-                _ => Verdict::ResourcesEver,
+            match self.fits[node.index()].room {
+                Room::Enough if asks_neighbours => self.check_neighbours(node),
+                Room::Enough => Verdict::Feasible,
+                Room::NotNow => Verdict::Resources,
+                Room::Never => Verdict::ResourcesEver,
             }
         };
         snapshot.nodes().map(verdict).collect()
@@ -168,45 +183,23 @@ impl<'a> Evaluation<'a> {
         if group.tenant() != &self.key.tenant {
             return;
         }
-        self.neighbours.change(snapshot, self.key, self.pod, group, node, count);
+        self.neighbours.change(snapshot, self.topologies, (self.key, self.pod), group, (node, count));
         if group.namespace() == &*self.key.namespace && !group.deleting() {
-            self.spread.change(snapshot, &self.standings, group, node, count);
+            self.spread.change(&self.standings, group, (node, count));
         }
     }
 
-    fn check_neighbours(&self, snapshot: &Snapshot, node: NodeId) -> Verdict {
-        match self.spread.refuse(snapshot, node) {
+    fn check_neighbours(&self, node: NodeId) -> Verdict {
+        match self.spread.refuse(node) {
             Some(spread::Refusal::MissingLabel) => return Verdict::SpreadLabel,
             Some(spread::Refusal::Skew) => return Verdict::Spread,
             None => {}
         }
-        match self.neighbours.refuse(snapshot, node) {
+        match self.neighbours.refuse(node) {
             None => Verdict::Feasible,
             Some(affinity::Refusal::Affinity) => Verdict::Affinity,
             Some(affinity::Refusal::AntiAffinity) => Verdict::AntiAffinity,
             Some(affinity::Refusal::ExistingAntiAffinity) => Verdict::ExistingAntiAffinity,
         }
     }
-
-    /// Per node: 0 for room, else [`NOT_NOW`], and [`NEVER`] with it where the empty node would be too small.
-    fn short_of_resources(&self, snapshot: &Snapshot) -> Vec<u8> {
-        let columns = &snapshot.columns;
-        let slots = columns.offered(PODS_COLUMN).iter().zip(columns.taken(PODS_COLUMN));
-        let mut short: Vec<u8> = slots.map(|(offered, taken)| if taken >= offered { NOT_NOW } else { 0 }).collect();
-        for (name, amount) in &self.pod.requests.amounts {
-            let Some(resource) = columns.find(name) else {
-                short.fill(NOT_NOW | NEVER);
-                continue;
-            };
-            let column = columns.offered(resource).iter().zip(columns.taken(resource));
-            for (short, (&offered, &taken)) in short.iter_mut().zip(column) {
-                *short |= u8::from(*amount > offered.wrapping_sub(taken)) * NOT_NOW;
-                *short |= u8::from(*amount > offered) * NEVER;
-            }
-        }
-        short
-    }
 }
-
-const NOT_NOW: u8 = 1;
-const NEVER: u8 = 2;

@@ -23,7 +23,8 @@ pub struct GroupId(u32);
 /// Pods that nobody can tell apart, and where they are.
 pub struct Group {
     common: Common,
-    nodes: HashMap<NodeId, i64>,
+    /// Sorted by node.
+    nodes: Vec<(NodeId, i64)>,
 }
 
 impl Group {
@@ -49,7 +50,7 @@ impl Group {
 
     /// How many are on each node that has any.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, i64)> + Clone {
-        self.nodes.iter().map(|(&node, &count)| (node, count))
+        self.nodes.iter().copied()
     }
 }
 
@@ -78,17 +79,21 @@ impl Groups {
             None => self.create(common),
         };
         let group = self.groups[id.0 as usize].as_mut().expect("a group that is found by what it holds exists");
-        *group.nodes.entry(node).or_default() += 1;
+        match group.nodes.binary_search_by_key(&node, |&(n, _)| n) {
+            Ok(at) => group.nodes[at].1 += 1,
+            Err(at) => group.nodes.insert(at, (node, 1)),
+        }
         id
     }
 
     pub fn remove(&mut self, id: GroupId, node: NodeId) {
         let slot = &mut self.groups[id.0 as usize];
         let group = slot.as_mut().expect("a group exists while it has pods");
-        let count = group.nodes.get_mut(&node).expect("a pod leaves the node that it was on");
-        *count -= 1;
-        if *count == 0 {
-            group.nodes.remove(&node);
+        let found = group.nodes.binary_search_by_key(&node, |&(n, _)| n);
+        let at = found.expect("a pod leaves the node that it was on");
+        group.nodes[at].1 -= 1;
+        if group.nodes[at].1 == 0 {
+            group.nodes.remove(at);
         }
         if !group.nodes.is_empty() {
             return;
@@ -145,7 +150,7 @@ impl Groups {
             self.with_terms.entry(common.tenant.clone()).or_default().insert(id);
         }
         self.by_common.insert(common.clone(), id);
-        self.groups[id.0 as usize] = Some(Group { common, nodes: HashMap::new() });
+        self.groups[id.0 as usize] = Some(Group { common, nodes: Vec::new() });
         id
     }
 }

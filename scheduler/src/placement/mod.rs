@@ -12,10 +12,11 @@
 
 mod affinity;
 mod budget;
-mod class;
 mod columns;
 mod filter;
+mod fit;
 mod groups;
+mod kept;
 mod node;
 mod pod;
 mod preempt;
@@ -24,10 +25,12 @@ mod score;
 mod selector;
 mod snapshot;
 mod spread;
+mod standing;
 mod symbol;
 mod taint;
 #[cfg(test)]
 mod tests;
+mod topology;
 pub mod wire;
 mod workloads;
 
@@ -41,16 +44,23 @@ pub use selector::PodSelector;
 pub use snapshot::{NodeId, Snapshot};
 pub use workloads::Workloads;
 
-use class::{Classes, Obstacles, Standings};
 use columns::Room;
 use filter::Evaluation;
+use fit::Fit;
+use kept::Kept;
 use preempt::NoPreemption;
 use score::Wishes;
+use spread::SoftSpread;
+use standing::{Classes, Obstacles, Standings};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use topology::Topologies;
 
 /// The reason in the condition `DisruptionTarget` of a victim.
 pub const PREEMPTED_REASON: &str = "PreemptionByScheduler";
+
+/// The best that a node can score before weighting.
+const TOP_SCORE: i64 = 100;
 
 /// In a message, stands before what preemption has to say: no resource claims were found that could be freed.
 const BEFORE_PREEMPTION: &str = "no new claims to deallocate, preemption:";
@@ -102,6 +112,8 @@ pub struct Placement {
     pub budgets: Budgets,
     pub workloads: Workloads,
     classes: Classes,
+    fits: Kept<Arc<Requests>, Fit>,
+    topologies: Topologies,
 }
 
 impl Placement {
@@ -116,8 +128,10 @@ impl Placement {
             return Decision::Unschedulable(self.contradiction());
         }
         let standings = self.standings(pod, named.as_deref());
-        let snapshot = &mut self.snapshot;
-        let mut evaluation = Evaluation::new(snapshot, key, pod, standings);
+        let Placement { snapshot, budgets, workloads, fits, topologies, .. } = self;
+        let fit = |node| Fit::of(&snapshot.columns, &pod.requests, node);
+        let fits = fits.current(&pod.requests, snapshot.len(), &snapshot.usage, fit);
+        let mut evaluation = Evaluation::new(snapshot, topologies, (key, pod), standings, fits);
         if let Some(node) = snapshot.find(&pod.nominated).filter(|node| snapshot.present[node.index()])
             && preempt::check_with_nominated(snapshot, &mut evaluation, node).0 == Verdict::Feasible
         {
@@ -131,15 +145,14 @@ impl Placement {
             [] => None,
             [only] => Some(*only),
             several => {
-                let standings = &evaluation.standings;
-                let scores = scores(snapshot, &self.workloads, key, pod, standings, several);
+                let scores = scores(snapshot, workloads, &mut evaluation, several);
                 score::best(several, &scores, rng)
             }
         };
         match chosen {
             Some(node) => Decision::Node(snapshot.names[node.index()].clone()),
             None => {
-                let outcome = preempt::preempt(snapshot, &mut evaluation, &verdicts, &self.budgets, rng);
+                let outcome = preempt::preempt(snapshot, &mut evaluation, &verdicts, budgets, rng);
                 Decision::Unschedulable(unschedulable(snapshot, &evaluation, &verdicts, &promised, outcome))
             }
         }
@@ -219,18 +232,15 @@ fn check_promised(
     refused
 }
 
-fn scores(
-    snapshot: &Snapshot,
-    workloads: &Workloads,
-    key: &PodKey,
-    pod: &Pod,
-    standings: &Standings,
-    feasible: &[NodeId],
-) -> Vec<i64> {
-    let own_spread = !pod.spread.is_empty();
-    let defaults = if own_spread { Vec::new() } else { workloads.default_spread(key, pod) };
-    let spread = pod.spread.iter().chain(&defaults).filter(|c| !c.hard).collect();
-    score::scores(snapshot, &Wishes { key, pod, standings, spread, own_spread }, feasible)
+fn scores(snapshot: &Snapshot, workloads: &Workloads, evaluation: &mut Evaluation, feasible: &[NodeId]) -> Vec<i64> {
+    let (key, pod) = (evaluation.key, evaluation.pod);
+    let strict = !pod.spread.is_empty();
+    let defaults = if strict { Vec::new() } else { workloads.default_spread(key, pod) };
+    let constraints = pod.spread.iter().chain(&defaults).filter(|c| !c.hard).collect();
+    let (standings, fits) = (evaluation.standings.clone(), evaluation.fits.clone());
+    let spread = SoftSpread { constraints, strict };
+    let wishes = Wishes { key, pod, standings: &standings, fits: &fits, spread };
+    score::scores(snapshot, evaluation.topologies(), &wishes, feasible)
 }
 
 fn unschedulable(

@@ -62,7 +62,8 @@ pub struct Pod {
     pub preempted: bool,
     pub nominated: Box<str>,
     pub condition: Option<Scheduled>,
-    pub requests: Requests,
+    /// Equal for pods of the same template, which share one evaluation of resources.
+    pub requests: Arc<Requests>,
     /// What it asks of the node itself: equal for pods of the same template, which share one evaluation.
     pub node_needs: Arc<NodeNeeds>,
     pub ports: Box<[HostPort]>,
@@ -116,7 +117,7 @@ impl Pod {
 impl From<wire::Pod> for Pod {
     fn from(wire: wire::Pod) -> Pod {
         let wire::Pod { metadata, spec, status } = wire;
-        let requests = requests::of_pod(&spec, &status);
+        let requests = Arc::new(requests::of_pod(&spec, &status));
         let ports = host_ports(&spec);
         let labels = metadata.labels.unwrap_or_default();
         let affinity = spec.affinity.unwrap_or_default();

@@ -5,6 +5,7 @@
 
 use super::columns::Columns;
 use super::groups::{GroupId, Groups};
+use super::kept::Changes;
 use super::symbol::{Labels, Symbol, Symbols, value_of};
 use super::wire::Taint;
 use super::{HostPort, Node, Pod, PodKey};
@@ -19,6 +20,10 @@ pub struct NodeId(u32);
 impl NodeId {
     pub fn index(self) -> usize {
         self.0 as usize
+    }
+
+    pub(super) fn at(index: usize) -> NodeId {
+        NodeId(u32::try_from(index).expect("there are fewer than 2^32 nodes"))
     }
 }
 
@@ -51,39 +56,10 @@ pub struct Snapshot {
     nominated: BTreeMap<Box<str>, BTreeMap<PodKey, Arc<Pod>>>,
     pub(super) namespaces: HashMap<TenantName, HashMap<Arc<str>, BTreeMap<String, String>>>,
     present_count: usize,
+    /// Nodes whose labels, taints or marks changed.
     pub(super) changes: Changes,
-}
-
-/// Nodes whose labels, taints or marks changed, in order: what evaluations that are kept have to catch up with.
-#[derive(Default)]
-pub(super) struct Changes {
-    /// How many changes were forgotten before the first of `nodes`.
-    forgotten: u64,
-    nodes: Vec<NodeId>,
-}
-
-/// As many changes are kept as make catching up cheaper than starting over.
-const CHANGES_MAX: usize = 4096;
-
-impl Changes {
-    fn add(&mut self, node: NodeId) {
-        if self.nodes.len() == CHANGES_MAX {
-            self.forgotten += CHANGES_MAX as u64;
-            self.nodes.clear();
-        }
-        self.nodes.push(node);
-    }
-
-    /// How many there were.
-    pub fn count(&self) -> u64 {
-        self.forgotten + self.nodes.len() as u64
-    }
-
-    /// Those after the first `seen`; `None` if some of them are forgotten.
-    pub fn since(&self, seen: u64) -> Option<&[NodeId]> {
-        let skip = seen.checked_sub(self.forgotten)?;
-        self.nodes.get(usize::try_from(skip).ok()?..)
-    }
+    /// Nodes whose resources changed, offered or taken.
+    pub(super) usage: Changes,
 }
 
 impl Snapshot {
@@ -98,7 +74,7 @@ impl Snapshot {
     }
 
     pub(super) fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
-        (0..u32::try_from(self.names.len()).unwrap_or(u32::MAX)).map(NodeId)
+        (0..NodeId::at(self.names.len()).0).map(NodeId)
     }
 
     pub(super) fn find(&self, name: &str) -> Option<NodeId> {
@@ -130,6 +106,7 @@ impl Snapshot {
         }
         if !known || was.allocatable != node.allocatable {
             let new = self.columns.offer(id, &node.allocatable);
+            self.usage.add(id);
             for resource in new {
                 let name = self.columns.name(resource).to_owned();
                 for placed in self.pods.values() {
@@ -164,6 +141,7 @@ impl Snapshot {
         let was = std::mem::take(&mut self.offers[at]);
         self.drop_images(id, &was);
         self.columns.offer(id, &BTreeMap::new());
+        self.usage.add(id);
         self.present[at] = false;
         self.present_count -= 1;
         self.unschedulable[at] = false;
@@ -178,6 +156,7 @@ impl Snapshot {
         self.unplace(key);
         let id = self.id_of(node);
         self.columns.take(id, &pod.requests, 1);
+        self.usage.add(id);
         self.ports[id.index()].extend(pod.ports.iter().cloned());
         self.on[id.index()].push(key.clone());
         let group = self.groups.add(key, &pod, id);
@@ -188,6 +167,7 @@ impl Snapshot {
     pub fn unplace(&mut self, key: &PodKey) -> Option<(Arc<Pod>, Arc<str>)> {
         let Placed { pod, node, group } = self.pods.remove(key)?;
         self.columns.take(node, &pod.requests, -1);
+        self.usage.add(node);
         let ports = &mut self.ports[node.index()];
         for port in &pod.ports {
             if let Some(at) = ports.iter().position(|p| p == port) {
@@ -270,7 +250,7 @@ impl Snapshot {
     }
 
     fn grow(&mut self, name: Arc<str>) -> NodeId {
-        let id = NodeId(u32::try_from(self.names.len()).expect("there are fewer than 2^32 nodes"));
+        let id = NodeId::at(self.names.len());
         self.names.push(name);
         self.present.push(false);
         self.unschedulable.push(false);

@@ -4,11 +4,19 @@
 //! cannot make the table grow.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// A text of the table that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Symbol(u32);
+pub struct Symbol(NonZeroU32);
+
+impl Symbol {
+    /// Below the number of symbols.
+    pub fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// The table.
 #[derive(Default)]
@@ -23,8 +31,9 @@ impl Symbols {
             return symbol;
         }
         let text: Arc<str> = text.into();
-        let symbol = Symbol(u32::try_from(self.texts.len()).expect("nodes have fewer than 2^32 labels"));
         self.texts.push(text.clone());
+        let number = u32::try_from(self.texts.len()).ok().and_then(NonZeroU32::new);
+        let symbol = Symbol(number.expect("nodes have between 1 and 2^32 labels"));
         self.by_text.insert(text, symbol);
         symbol
     }
@@ -35,7 +44,11 @@ impl Symbols {
     }
 
     pub fn text(&self, symbol: Symbol) -> &str {
-        &self.texts[symbol.0 as usize]
+        &self.texts[symbol.index()]
+    }
+
+    pub fn len(&self) -> usize {
+        self.texts.len()
     }
 }
 

@@ -1,18 +1,13 @@
-//! Classes of pods that ask the same of a node itself. Each class keeps, for every node, whether the node's own labels,
-//! taints and marks admit its pods and how much they are wished for, and catches up with the nodes that changed.
-//!
-//! Invariant: what a class says of a node is what [`Resolved`] says of it now.
+//! How pods that ask the same of a node itself stand with each node: whether its labels, taints and marks admit them,
+//! and how much they are wished for.
 
 use super::NodeId;
+use super::kept::Kept;
 use super::selector::{NodeExpression, NodeOperator, NodeTerm};
 use super::snapshot::Snapshot;
 use super::symbol::{Symbol, Symbols, value_of};
 use super::{NodeNeeds, taint};
-use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Classes are kept for this many templates; beyond, the one that was not asked for longest starts over.
-const CLASSES_MAX: usize = 1024;
 
 /// Why a node's own labels, taints and marks keep a pod away. Several may hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +33,7 @@ impl Obstacles {
     }
 }
 
-/// What a class says of one node.
+/// What needs say of one node.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Standing {
     pub obstacles: Obstacles,
@@ -74,44 +69,16 @@ impl Standings {
     }
 }
 
-/// What is kept of a class.
-struct Class {
-    seen: u64,
-    used: u64,
-    standings: Standings,
-}
-
-/// The classes of the pods that were asked about lately.
+/// The standings of the pods that were asked about lately.
 #[derive(Default)]
-pub struct Classes {
-    classes: HashMap<Arc<NodeNeeds>, Class>,
-    clock: u64,
-}
+pub struct Classes(Kept<Arc<NodeNeeds>, Standing>);
 
 impl Classes {
     /// All nodes as pods with these needs see them now.
     pub fn standings(&mut self, snapshot: &Snapshot, needs: &Arc<NodeNeeds>) -> Standings {
-        self.clock += 1;
-        if !self.classes.contains_key(needs) && self.classes.len() >= CLASSES_MAX {
-            let oldest = self.classes.iter().min_by_key(|(_, class)| class.used).map(|(needs, _)| needs.clone());
-            oldest.map(|needs| self.classes.remove(&needs));
-        }
-        let fresh = || Class { seen: 0, used: 0, standings: Standings::default() };
-        let class = self.classes.entry(needs.clone()).or_insert_with(fresh);
-        class.used = self.clock;
         let resolved = Resolved::new(needs, &snapshot.symbols);
-        let nodes = Arc::make_mut(&mut class.standings.0);
-        match snapshot.changes.since(class.seen).filter(|_| !nodes.is_empty()) {
-            Some(changed) => {
-                nodes.resize(snapshot.len(), Standing::ABSENT);
-                for &node in changed {
-                    nodes[node.index()] = resolved.standing(snapshot, node);
-                }
-            }
-            None => *nodes = snapshot.nodes().map(|node| resolved.standing(snapshot, node)).collect(),
-        }
-        class.seen = snapshot.changes.count();
-        class.standings.clone()
+        let standing = |node| resolved.standing(snapshot, node);
+        Standings(self.0.current(needs, snapshot.len(), &snapshot.changes, standing))
     }
 }
 

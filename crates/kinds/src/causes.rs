@@ -93,6 +93,11 @@ impl Causes {
         self.add("FieldValueInvalid", at, with(&format!("Invalid value: {}", shown(value)), why));
     }
 
+    /// Something that does not meet a rule and is too large to be shown.
+    pub fn wrong(&mut self, at: &Path, why: &str) {
+        self.add("FieldValueInvalid", at, with("Invalid value", why));
+    }
+
     /// One cause for each problem of a value.
     pub fn each_invalid(&mut self, at: &Path, value: &str, problems: impl IntoIterator<Item = String>) {
         for problem in problems {

@@ -6,7 +6,7 @@
 use crate::causes::{Causes, Path};
 use crate::names::{self, by_rule};
 use crate::value::{int, is_empty, is_true, keep, list, members, remove, set, text};
-use crate::{Change, NameRule, Strategy, strategy};
+use crate::{Change, NameRule, Revalidation, Strategy, strategy};
 use api::{Cause, Kind};
 use serde_json::Value;
 
@@ -80,8 +80,13 @@ pub fn validate_update(kind: &Kind, new: &Value, old: &Value) -> Vec<Cause> {
     let strategy = strategy(kind);
     Causes::of(|causes| {
         common_update(kind, strategy, new, old, causes);
-        if strategy.update_revalidates {
-            as_new(kind, strategy, new, causes);
+        match strategy.update_revalidates {
+            Revalidation::Content => causes.extend((strategy.validate)(new)),
+            Revalidation::Everything => as_new(kind, strategy, new, causes),
+            Revalidation::Twice => {
+                as_new(kind, strategy, new, causes);
+                causes.extend((strategy.validate)(new));
+            }
         }
         causes.extend((strategy.validate_update)(new, old));
     })

@@ -3,7 +3,8 @@
 use crate::causes::{Causes, Path};
 use crate::generic::labels;
 use crate::names;
-use crate::value::{is_empty, list, text};
+use crate::value::{is_empty, list, members, text};
+use api::selector::LabelSelector;
 use serde_json::Value;
 
 /// A `metav1.LabelSelector`; nothing is wrong with an absent one.
@@ -39,6 +40,12 @@ pub(crate) fn label_selector(selector: &Value, at: &Path, causes: &mut Causes) {
 /// Whether a label selector has no term: it selects everything.
 pub(crate) fn selects_all(selector: &Value) -> bool {
     is_empty(&selector["matchLabels"]) && is_empty(&selector["matchExpressions"])
+}
+
+/// Whether a label selector that is in order selects labels.
+pub(crate) fn matches(selector: &Value, labels: &Value) -> bool {
+    let labels = members(labels).map(|(key, value)| (key.to_owned(), text(value).to_owned())).collect();
+    LabelSelector::from_value(selector).is_ok_and(|selector| selector.matches(&labels))
 }
 
 /// Terms that select nodes, of which one must hold.

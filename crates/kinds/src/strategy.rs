@@ -5,6 +5,7 @@
 
 use crate::pods::PODS;
 use crate::table::{self, Column};
+use crate::workloads;
 use api::{Cause, Kind, Timestamp};
 use serde_json::{Value, json};
 
@@ -26,8 +27,8 @@ pub struct Strategy {
     pub validate_update: fn(new: &Value, old: &Value) -> Vec<Cause>,
     /// What is wrong with a status, or its change.
     pub validate_status: fn(new: &Value, old: &Value) -> Vec<Cause>,
-    /// Whether an update's result is also checked as if it were new (metadata and `validate`).
-    pub update_revalidates: bool,
+    /// What of an update's result is checked as if it were new.
+    pub update_revalidates: Revalidation,
     /// Whether finalizers without a domain must be among those that Kubernetes knows.
     pub known_finalizers: bool,
     /// What is allowed but likely a mistake, for the `Warning` headers of a create (no `old`) or an update.
@@ -62,6 +63,17 @@ pub struct Change {
     /// Leaves of `new` only what this subresource may change.
     pub prepare: fn(new: &mut Value, old: &Value),
     pub validate: fn(new: &Value, old: &Value) -> Vec<Cause>,
+}
+
+/// What of an update's result is checked as if it were new. It tells how often a fault appears in the causes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revalidation {
+    /// What `validate` checks.
+    Content,
+    /// Metadata, and what `validate` checks.
+    Everything,
+    /// As `Everything`, and then as `Content`.
+    Twice,
 }
 
 /// How objects of a kind end.
@@ -99,7 +111,7 @@ impl Strategy {
         validate_create: |_| Vec::new(),
         validate_update: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),
-        update_revalidates: true,
+        update_revalidates: Revalidation::Everything,
         known_finalizers: true,
         warnings: |_, _| Vec::new(),
         subresources: &[],
@@ -121,6 +133,15 @@ impl Strategy {
 pub fn strategy(kind: &Kind) -> &'static Strategy {
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Pod") => &PODS,
+        ("", "PodTemplate") => &workloads::POD_TEMPLATES,
+        ("", "ReplicationController") => &workloads::REPLICATION_CONTROLLERS,
+        ("apps", "ControllerRevision") => &workloads::CONTROLLER_REVISIONS,
+        ("apps", "DaemonSet") => &workloads::DAEMON_SETS,
+        ("apps", "Deployment") => &workloads::DEPLOYMENTS,
+        ("apps", "ReplicaSet") => &workloads::REPLICA_SETS,
+        ("apps", "StatefulSet") => &workloads::STATEFUL_SETS,
+        ("batch", "CronJob") => &workloads::CRON_JOBS,
+        ("batch", "Job") => &workloads::JOBS,
         _ => &Strategy::PLAIN,
     }
 }

@@ -1,0 +1,171 @@
+//! Stateful sets.
+
+use super::{SPEC, STATUS, at_most, not_negative, replicated, selector, template_defaults, template_warnings};
+use crate::causes::{Causes, Path};
+use crate::generic::spec_changed;
+use crate::names;
+use crate::print::{self, CONTAINERS, IMAGES, number};
+use crate::storage::claim_spec;
+use crate::table::{AGE, Column, NAME, age, explained};
+use crate::value::{default, int, keep, list, list_mut, object, set, text};
+use crate::{NameRule, Revalidation, Strategy};
+use api::{Cause, Timestamp};
+use serde_json::{Value, json};
+
+/// What an update may change.
+const MUTABLE: [&str; 7] = [
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+];
+
+pub(crate) static STATEFUL_SETS: Strategy = Strategy {
+    defaults,
+    validate: |object| Causes::of(|causes| validate(&object["spec"], causes)),
+    validate_update,
+    validate_status,
+    update_revalidates: Revalidation::Content,
+    warnings,
+    name_rule: NameRule::DnsLabel,
+    generation: Some(spec_changed),
+    new_status: Some(|| json!({"replicas": 0, "availableReplicas": 0})),
+    columns: COLUMNS,
+    row,
+    ..Strategy::PLAIN
+};
+
+fn defaults(set_object: &mut Value) {
+    let Some(spec) = set_object.get_mut("spec").filter(|spec| spec.is_object()) else { return };
+    template_defaults(spec);
+    default(spec, "podManagementPolicy", "OrderedReady");
+    default(spec, "updateStrategy", json!({}));
+    let strategy = &mut spec["updateStrategy"];
+    default(strategy, "type", "RollingUpdate");
+    if strategy["type"] == "RollingUpdate" && object(strategy, "rollingUpdate").is_some() {
+        default(&mut strategy["rollingUpdate"], "partition", 0);
+        default(&mut strategy["rollingUpdate"], "maxUnavailable", 1);
+    }
+    if object(spec, "persistentVolumeClaimRetentionPolicy").is_some() {
+        for field in ["whenDeleted", "whenScaled"] {
+            default(&mut spec["persistentVolumeClaimRetentionPolicy"], field, "Retain");
+        }
+    }
+    default(spec, "replicas", 1);
+    default(spec, "revisionHistoryLimit", 10);
+    for claim in list_mut(spec, "volumeClaimTemplates") {
+        set(claim, "apiVersion", "v1");
+        set(claim, "kind", "PersistentVolumeClaim");
+        default(claim, "status", json!({}));
+        default(&mut claim["status"], "phase", "Pending");
+        if let Some(spec) = claim.get_mut("spec") {
+            crate::pods::defaults::claim_spec(spec);
+        }
+    }
+}
+
+fn validate(spec: &Value, causes: &mut Causes) {
+    if !matches!(text(&spec["podManagementPolicy"]), "OrderedReady" | "Parallel") {
+        let at = SPEC.child("podManagementPolicy");
+        causes.invalid(&at, &spec["podManagementPolicy"], "must be 'OrderedReady' or 'Parallel'");
+    }
+    update_strategy(&spec["updateStrategy"], &SPEC.child("updateStrategy"), causes);
+    let retention = SPEC.child("persistentVolumeClaimRetentionPolicy");
+    for field in ["whenDeleted", "whenScaled"] {
+        let policy = &spec["persistentVolumeClaimRetentionPolicy"][field];
+        causes.one_of(&retention.child(field), policy, &["Delete", "Retain"]);
+    }
+    not_negative(spec, &["replicas", "minReadySeconds"], &SPEC, causes);
+    not_negative(&spec["ordinals"], &["start"], &SPEC.child("ordinals"), causes);
+    let service = text(&spec["serviceName"]);
+    if !service.is_empty() {
+        causes.each_invalid(&SPEC.child("serviceName"), service, names::dns_label(service));
+    }
+    if selector(spec, "statefulset", causes) {
+        replicated(&spec["selector"], &spec["template"], "StatefulSet", &SPEC.child("template"), causes);
+    } else {
+        causes.invalid(&SPEC.child("selector"), &spec["selector"], "");
+    }
+    let claims = SPEC.child("volumeClaimTemplates");
+    for (i, claim) in list(&spec["volumeClaimTemplates"]).iter().enumerate() {
+        claim_spec(&claim["spec"], &claims.index(i).child("spec"), causes);
+    }
+}
+
+fn update_strategy(strategy: &Value, at: &Path, causes: &mut Causes) {
+    let rolling = at.child("rollingUpdate");
+    match text(&strategy["type"]) {
+        "" => causes.required(at, ""),
+        "OnDelete" if !strategy["rollingUpdate"].is_null() => {
+            causes.invalid(&rolling, &strategy["rollingUpdate"], "only allowed for updateStrategy 'RollingUpdate'");
+        }
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            not_negative(&strategy["rollingUpdate"], &["partition"], &rolling, causes);
+            let unavailable = &strategy["rollingUpdate"]["maxUnavailable"];
+            if !unavailable.is_null() {
+                let at = rolling.child("maxUnavailable");
+                super::int_or_percent(unavailable, &at, causes);
+                if super::count_or_percent(unavailable) == 0 {
+                    causes.invalid(&at, unavailable, "cannot be 0");
+                }
+                super::at_most_all(unavailable, &at, causes);
+            }
+        }
+        _ => causes.invalid(at, strategy, "must be 'RollingUpdate' or 'OnDelete'"),
+    }
+}
+
+fn validate_update(new: &Value, old: &Value) -> Vec<Cause> {
+    Causes::of(|causes| {
+        let mut rest = new["spec"].clone();
+        MUTABLE.iter().for_each(|field| keep(&mut rest, &old["spec"], field));
+        if rest != old["spec"] {
+            let (last, first) =
+                MUTABLE.split_last().map_or(("", ""), |(last, _)| (*last, "updates to statefulset spec"));
+            let others: Vec<String> = MUTABLE[..MUTABLE.len() - 1].iter().map(|field| format!("'{field}'")).collect();
+            let why = format!("{first} for fields other than {} and '{last}' are forbidden", others.join(", "));
+            causes.forbidden(&SPEC, &why);
+        }
+    })
+}
+
+fn validate_status(new: &Value, old: &Value) -> Vec<Cause> {
+    Causes::of(|causes| {
+        let (new, old) = (&new["status"], &old["status"]);
+        let parts = ["readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"];
+        not_negative(new, &["replicas"], &STATUS, causes);
+        not_negative(new, &parts, &STATUS, causes);
+        not_negative(new, &["observedGeneration", "collisionCount"], &STATUS, causes);
+        at_most(new, &parts, "replicas", "status.replicas", causes);
+        at_most(new, &["availableReplicas"], "readyReplicas", "status.readyReplicas", causes);
+        let (count, before) = (int(&new["collisionCount"]), int(&old["collisionCount"]));
+        if before.is_some() && count.unwrap_or(0) < before.unwrap_or(0) {
+            causes.invalid(&STATUS.child("collisionCount"), count, "cannot be decremented");
+        }
+    })
+}
+
+fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut warnings = template_warnings(new, old);
+    if int(&new["spec"]["revisionHistoryLimit"]).is_some_and(|limit| limit < 0) {
+        warnings.push(
+            "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+const COLUMNS: &[Column] =
+    &[NAME, explained("Ready", "Number of the pod with ready state"), AGE, CONTAINERS.wide(), IMAGES.wide()];
+
+fn row(object: &Value, now: Timestamp) -> Vec<Value> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let [names, images] = print::containers(&spec["template"]["spec"]);
+    let ready = format!("{}/{}", number(&status["readyReplicas"]), number(&spec["replicas"]));
+    vec![object["metadata"]["name"].clone(), json!(ready), age(object, now), names, images]
+}

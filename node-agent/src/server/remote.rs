@@ -277,8 +277,7 @@ impl Down<'_> {
             });
             self.tell(ERROR, lost.to_string().as_bytes()).await;
         }
-        // Best effort: the client may be gone.
-        let _ = self.to_client.close().await;
+        tunnel::hang_up(&mut self.to_client).await;
     }
 
     /// False when the client is gone.

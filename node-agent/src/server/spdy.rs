@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Header blocks of one connection are one zlib stream. Ours is written as stored blocks, which every inflater reads and
-//! which refer to no dictionary; the few headers that we send are not worth compressing. What the server says in headers
-//! is not needed, so that nothing is inflated. There is no flow control, as in every server of this protocol.
+//! which refer to no dictionary; the few headers that we send are not worth compressing. An empty block after each makes
+//! inflaters hand out what they have. What the server says in headers is not needed, so that nothing is inflated. There is
+//! no flow control, as in every server of this protocol.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use std::io;
@@ -111,11 +112,13 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             // The zlib stream begins: deflate, 32 KiB window, no dictionary.
             payload.put_slice(&[0x78, 0x01]);
         }
-        let length = u16::try_from(block.len()).map_err(io::Error::other)?;
-        payload.put_u8(0);
-        payload.put_u16_le(length);
-        payload.put_u16_le(!length);
-        payload.put_slice(&block);
+        for stored in [&block[..], &[]] {
+            let length = u16::try_from(stored.len()).map_err(io::Error::other)?;
+            payload.put_u8(0);
+            payload.put_u16_le(length);
+            payload.put_u16_le(!length);
+            payload.put_slice(stored);
+        }
         self.control(SYN_STREAM, &payload).await?;
         self.next_stream += 2;
         Ok(stream)
@@ -198,7 +201,7 @@ mod tests {
         assert_eq!(writer.open("streamtype", "stdin").await.expect("written"), 3);
         writer.send(3, &[b'x'; DATA_BYTES_MAX + 1]).await.expect("written");
         writer.finish(3).await.expect("written");
-        assert_eq!(&sent[..12], [0x80, 3, 0, 1, 0, 0, 0, 44, 0, 0, 0, 1]);
+        assert_eq!(&sent[..12], [0x80, 3, 0, 1, 0, 0, 0, 49, 0, 0, 0, 1]);
         // zlib header, then a stored block of 27 bytes: one pair.
         assert_eq!(&sent[18..29], [0x78, 1, 0, 27, 0, !27, 0xff, 0, 0, 0, 1]);
         let mut reader = Reader::new(sent.as_slice());

@@ -5,6 +5,7 @@ use super::{Body, UPGRADE_DEADLINE, full};
 use crate::cri::Runtime;
 use api::{Error, Result};
 use bytes::Bytes;
+use futures::stream::SplitSink;
 use futures::{SinkExt, StreamExt};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -14,9 +15,10 @@ use hyper_util::rt::TokioIo;
 use runtime::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 pub type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
@@ -141,6 +143,13 @@ fn value(text: &str) -> Result<HeaderValue> {
     HeaderValue::from_str(text).map_err(Error::internal)
 }
 
+/// Ends a WebSocket as meant: clients take an end without a code for an error.
+pub async fn hang_up(to_client: &mut SplitSink<WebSocket, Message>) {
+    let normal = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+    // Best effort: the client may be gone.
+    let _ = to_client.send(Message::Close(Some(normal))).await;
+}
+
 /// Takes SPDY out of a client's WebSocket messages and puts the runtime's in.
 async fn tunnel(client: WebSocket, connection: TokioIo<Upgraded>) {
     let (mut read, mut write) = tokio::io::split(connection);
@@ -165,8 +174,7 @@ async fn tunnel(client: WebSocket, connection: TokioIo<Upgraded>) {
                 return;
             }
         }
-        // Best effort: the client may be gone.
-        let _ = to_client.close().await;
+        hang_up(&mut to_client).await;
     };
     tokio::select! {
         biased;

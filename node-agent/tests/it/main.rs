@@ -1,0 +1,7 @@
+//! Pods on a real containerd, with an API of values in place of the server.
+
+mod cluster;
+mod front;
+mod node;
+mod pods;
+mod remote;

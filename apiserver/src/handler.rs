@@ -66,8 +66,9 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
         Route::Resource(resource) => {
             let query = crate::options::Query::parse(request.uri().query())?;
             let verb = verb_of(request.method(), resource, &query)?;
-            (label.verb, label.resource) = (verb, resource.resource.clone());
             let kind = server.kinds.find(&resource.group, &resource.version, &resource.resource);
+            // Only what exists is counted by name: a client cannot make new series.
+            (label.verb, label.resource) = (verb, kind.map_or("unknown", |kind| &kind.plural).to_owned());
             let named = name_attribute(resource, &query);
             let selected = query.get("fieldSelector").map(api::selector::FieldSelector::parse).transpose()?;
             let mut what = Attributes {

@@ -8,7 +8,7 @@ use crate::patch::Patch;
 use crate::path::ResourcePath;
 use crate::registry::{self, Call, DeleteOptions, Part, Written};
 use crate::reviews;
-use api::{Error, Reason, Result, Verb};
+use api::{Error, Reason, Result, TenantName, Verb};
 use axum::body::Body;
 use http::{Request, Response};
 use serde_json::{Value, json};
@@ -166,6 +166,7 @@ async fn finalize(answer: Answer<'_>, name: &str, query: &Query, request: Reques
     let mut sent = decoded.value;
     complete_name(call, name, &mut sent)?;
     let written = registry::update(call, name, Part::Other, &options, |current| {
+        nothing_left(call, name, current, &sent)?;
         let mut new = current.clone();
         new["metadata"]["resourceVersion"] = sent["metadata"]["resourceVersion"].clone();
         if !sent["metadata"]["uid"].is_null() {
@@ -183,6 +184,23 @@ async fn finalize(answer: Answer<'_>, name: &str, query: &Query, request: Reques
     })
     .await?;
     answer.written(written, &decoded.warnings)
+}
+
+/// A deleted tenant does not lose its last finalizer, and so its name, while anything of it is stored.
+fn nothing_left(call: Call<'_>, name: &str, current: &Value, sent: &Value) -> Result<()> {
+    let last = sent["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
+    let deleting = !current["metadata"]["deletionTimestamp"].is_null();
+    if call.kind.kind != "Tenant" || !last || !deleting {
+        return Ok(());
+    }
+    let tenant = TenantName::new(name)?;
+    match call.server.store.snapshot().tenant_keys(&tenant).next() {
+        None => Ok(()),
+        Some(object) => {
+            let why = format!("{} {:?} is still there", object.key.resource, object.key.name);
+            Err(Error::conflict("", "tenants", name, &why))
+        }
+    }
 }
 
 /// Binds a pod to a node, once.

@@ -5,7 +5,7 @@ use crate::negotiate::{Accepted, Encoding, Form};
 use crate::options::ListOptions;
 use api::{Error, Kind, Object, Result, Revision};
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http::{HeaderValue, Response, header};
 use kinds::IncludeObject;
@@ -18,6 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::{Delivery, EventKind, Watch, WatchEnded};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+/// What is there at the start of a watch is sent in pieces of about this size.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How often an idle watch that asked for bookmarks gets one.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
@@ -54,9 +57,9 @@ pub async fn watch(call: Call<'_>, options: &ListOptions, accepted: Accepted, in
             None
         }
     };
+    let mut present = Vec::new();
     if initial && watch.is_some() {
-        let present = snapshot.range(&scope, None).filter(|object| options.selector.matches(object));
-        pending.extend(present.map(|object| frames.event(EventKind::Added, object)));
+        present.extend(snapshot.range(&scope, None).filter(|object| options.selector.matches(object)).cloned());
         if options.send_initial_events == Some(true) && options.bookmarks {
             pending.push_back(frames.bookmark(after, true));
         }
@@ -65,6 +68,7 @@ pub async fn watch(call: Call<'_>, options: &ListOptions, accepted: Accepted, in
     let mut bookmarks = tokio::time::interval_at(Instant::now() + BOOKMARK_PERIOD, BOOKMARK_PERIOD);
     bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let state = State {
+        present: present.into_iter(),
         pending,
         watch,
         frames,
@@ -83,6 +87,8 @@ pub async fn watch(call: Call<'_>, options: &ListOptions, accepted: Accepted, in
 }
 
 struct State {
+    /// What was there at the start and is still to be sent.
+    present: std::vec::IntoIter<Arc<Object>>,
     pending: VecDeque<Bytes>,
     /// `None` once the stream is to end after what is pending.
     watch: Option<Watch>,
@@ -95,6 +101,9 @@ struct State {
 
 impl State {
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(chunk) = self.frames.chunk(&mut self.present) {
+            return Some(chunk);
+        }
         if let Some(frame) = self.pending.pop_front() {
             return Some(frame);
         }
@@ -142,6 +151,17 @@ impl Frames {
 
     fn delivery(&self, delivery: &Delivery) -> Bytes {
         if self.plain() { delivery.frame() } else { self.event(delivery.kind, &delivery.object) }
+    }
+
+    /// The next of the objects as ADDED events, several in one piece; `None` when all are sent.
+    fn chunk(&self, objects: &mut std::vec::IntoIter<Arc<Object>>) -> Option<Bytes> {
+        let mut chunk = BytesMut::new();
+        while chunk.len() < CHUNK_BYTES
+            && let Some(object) = objects.next()
+        {
+            chunk.extend_from_slice(&self.event(EventKind::Added, &object));
+        }
+        (!chunk.is_empty()).then(|| chunk.freeze())
     }
 
     fn event(&self, kind: EventKind, object: &Object) -> Bytes {

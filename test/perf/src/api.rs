@@ -68,7 +68,7 @@ async fn measure(args: &ApiArgs, kubeconfig: &Kubeconfig, pid: Option<u32>) -> R
     let listed = of(&namespaces[1], LISTED_OBJECT_BYTES);
     let watched = of(&namespaces[2], OBJECT_BYTES);
     for objects in [&written, &listed, &watched] {
-        load.until_accepted(&mut control, objects).await?;
+        load.until_accepted(&mut control, objects).await;
     }
     let (create, created) = load.create(&written, args.duration()).await?;
     let get = load.get(&written, created, args.duration()).await?;
@@ -98,16 +98,12 @@ struct Load<'a> {
 
 impl Load<'_> {
     /// Waits until a namespace takes objects, with one that is part of nothing.
-    async fn until_accepted(&self, control: &mut Connection, objects: &Objects) -> Result<(), Error> {
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
+    async fn until_accepted(&self, control: &mut Connection, objects: &Objects) {
+        kit::wait_for("the namespace to take objects", READY_WITHIN, async || {
             let request = self.target.request(Method::POST, &objects.collection(), objects.body("first", 0))?;
-            match control.fetch(request).await {
-                Ok(_) => return Ok(()),
-                Err(why) if Instant::now() > deadline => return Err(why),
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-            }
-        }
+            control.fetch(request).await
+        })
+        .await;
     }
 
     async fn create(&mut self, objects: &Objects, duration: Duration) -> Result<(Row, usize), Error> {

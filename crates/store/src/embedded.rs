@@ -11,6 +11,7 @@ use crate::open_error::OpenError;
 use api::Revision;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -130,7 +131,7 @@ impl Synced {
         file.map(Synced).map_err(|error| OpenError::unreadable(&path, &error))
     }
 
-    fn note(&self, revision: Revision) -> std::io::Result<()> {
+    fn note(&self, revision: Revision) -> io::Result<()> {
         let mut note = [0; 16];
         note[..8].copy_from_slice(&revision.to_le_bytes());
         note[8..].copy_from_slice(&(!revision).to_le_bytes());
@@ -157,14 +158,22 @@ fn no_panic<T>(dir: &Path, work: impl FnOnce() -> T) -> Result<T, OpenError> {
 fn refused(dir: &Path, error: fjall::Error) -> OpenError {
     match error {
         fjall::Error::Locked => OpenError::InUse { dir: dir.to_owned() },
-        fjall::Error::Io(error) => OpenError::unreadable(dir, &error),
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) if from_outside(&error) => {
+            OpenError::unreadable(dir, &error)
+        }
         other => OpenError::damaged(dir, format!("the engine cannot read its files ({})", reason(&other))),
     }
 }
 
+/// Whether an error is about the directory's surroundings rather than its content.
+fn from_outside(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+}
+
 fn reason(error: &fjall::Error) -> String {
     match error {
-        fjall::Error::Io(error) => error.to_string(),
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => error.to_string(),
         other => format!("{other:?}"),
     }
 }

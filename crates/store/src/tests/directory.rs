@@ -152,8 +152,11 @@ async fn a_flipped_bit_anywhere_in_the_journal_loses_nothing_silently() {
 
 #[tokio::test]
 async fn missing_files_of_the_engine_are_damage() {
-    let dir = filled(1).await;
-    fs::remove_file(journal(dir.path())).expect("removed");
-    let refused = refusal(dir.path());
-    assert!(refused.contains("is damaged: "), "{refused}");
+    for missing in ["0.jnl", "version", "keyspaces/0/tables/0", "keyspaces/1/current", "keyspaces/1"] {
+        let dir = filled(1).await;
+        let path = dir.path().join("engine").join(missing);
+        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.expect("removed");
+        let refused = refusal(dir.path());
+        assert!(refused.contains("is damaged: "), "{missing}: {refused}");
+    }
 }

@@ -23,6 +23,13 @@ enum Step {
     EndWatch(usize),
     SnapshotAt(u64),
     Restart,
+    Crash(Crash),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Crash {
+    Kill,
+    PowerLoss,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<usize>().prop_map(Step::EndWatch),
         2 => (0..12u64).prop_map(Step::SnapshotAt),
         1 => Just(Step::Restart),
+        1 => prop_oneof![Just(Crash::Kill), Just(Crash::PowerLoss)].prop_map(Step::Crash),
     ]
 }
 
@@ -97,6 +105,8 @@ struct World {
     opened_at: Revision,
     /// Each committed revision, the first being that of the opening.
     revisions: BTreeMap<Revision, Objects>,
+    /// The last revision that no loss of power may take.
+    durable: Revision,
     /// The revision of each event since the opening.
     events: Vec<Revision>,
     informers: Vec<Informer>,
@@ -111,7 +121,7 @@ impl World {
         let disk = Disk::new();
         let store = open(&disk, limits()).expect("a store");
         let (revisions, events, informers) = (BTreeMap::from([(1, Objects::new())]), Vec::new(), Vec::new());
-        World { disk, store, opened_at: 1, revisions, events, informers }
+        World { disk, store, opened_at: 1, revisions, durable: 1, events, informers }
     }
 
     fn current(&self) -> (Revision, &Objects) {
@@ -161,7 +171,19 @@ impl World {
             }
             Step::Read(..) | Step::EndWatch(_) => {}
             Step::SnapshotAt(ago) => self.snapshot_at(self.current().0.saturating_sub(ago)),
-            Step::Restart => self.restart().await,
+            Step::Restart => {
+                self.store.close().await;
+                let last = self.current().0;
+                assert_eq!(self.reopen(self.disk.clone(), last), last);
+            }
+            Step::Crash(Crash::Kill) => {
+                let last = self.current().0;
+                assert!(self.reopen(self.disk.after_kill(), last) > last);
+            }
+            Step::Crash(Crash::PowerLoss) => {
+                let last = self.current().0;
+                assert!(self.reopen(self.disk.after_power_loss(), self.durable) > last);
+            }
         }
         assert_eq!(self.store.stats().watchers, self.informers.len());
     }
@@ -198,12 +220,14 @@ impl World {
             writes.push(Write { key, expect, change, class });
         }
         let count = writes.len();
+        let durable = writes.iter().any(|write| write.class == Class::Durable);
         let outcome = self.store.commit(writes).await;
         assert_eq!(outcome.is_ok(), allowed, "{:?}", outcome.err());
         if let Ok(stored) = outcome {
             assert!(stored.iter().all(|object| object.revision == current + 1));
             self.events.extend(std::iter::repeat_n(current + 1, count));
             self.revisions.insert(current + 1, after);
+            self.durable = if durable { current + 1 } else { self.durable };
         }
         self.compare_current();
     }
@@ -271,13 +295,24 @@ impl World {
         }
     }
 
-    async fn restart(&mut self) {
+    /// Opens what is left on the disk, which must be the state at a revision not before `survives`.
+    fn reopen(&mut self, disk: Disk, survives: Revision) -> Revision {
         self.informers.clear();
-        self.store.close().await;
-        self.store = open(&self.disk, limits()).expect("the store again");
-        self.opened_at = self.current().0;
+        self.store = open(&disk, limits()).expect("the store again");
+        self.disk = disk;
+        let snapshot = self.store.snapshot();
+        let found = snapshot.range(&scope(0), None).map(|object| (object.key.durable(), object.bytes.clone()));
+        let found: BTreeMap<_, _> = found.collect();
+        let is_found = |objects: &&Objects| {
+            objects.len() == found.len() && objects.iter().all(|(key, object)| found.get(key) == Some(&object.bytes))
+        };
+        let objects = self.revisions.range(survives..).map(|(_, objects)| objects).find(is_found).cloned();
+        self.opened_at = self.store.revision();
+        self.durable = self.opened_at;
         self.events.clear();
+        self.revisions.insert(self.opened_at, objects.expect("the objects of a revision that survives"));
         self.compare_current();
+        self.opened_at
     }
 }
 
@@ -305,7 +340,7 @@ fn compare<'a>(expected: &Objects, found: impl Iterator<Item = &'a Arc<Object>>,
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_is_that_of_the_model(steps in vec(step(), 1..60)) {

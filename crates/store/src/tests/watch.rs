@@ -113,6 +113,19 @@ async fn each_interest_gets_its_own_events_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_watcher_of_a_node_sees_objects_come_and_go() {
+    let store = new_store();
+    let on = |node: &str| put("a/n/x", Expect::Any, json!({"spec": {"nodeName": node}}));
+    let mut watch = store.watch(all(), selector("", "spec.nodeName=n1"), 1).expect("a watch");
+    for node in ["", "n1", "n1", "n2", "n1"] {
+        commit(&store, on(node)).await.expect("a write");
+    }
+    commit(&store, delete("a/n/x", Expect::Any)).await.expect("deleted");
+    let expected = ["ADDED a/n/x@3", "MODIFIED a/n/x@4", "DELETED a/n/x@5", "ADDED a/n/x@6", "DELETED a/n/x@7"];
+    assert_eq!(ready(&mut watch), expected);
+}
+
+#[tokio::test]
 async fn a_watcher_of_one_cluster_object_gets_its_events() {
     let store = new_store();
     let nodes = ResourceId::new("", "nodes");

@@ -100,7 +100,6 @@ impl NodeAgent {
         let registration = node::Registration::new(node.clone(), self.runtimes, version);
         let workers =
             Workers { node, pods: self.pods, known: HashMap::new(), seen: BTreeMap::new(), tasks: Tasks::new() };
-        let tasks = Tasks::new();
         let (following, writing, beating) = (stop.clone(), stop.clone(), stop.clone());
         tokio::join!(
             async {
@@ -113,7 +112,6 @@ impl NodeAgent {
             registration.run(beating),
             workers.run(self.changes, stop),
         );
-        tasks.ended().await;
         Ok(())
     }
 }

@@ -105,11 +105,25 @@ pub fn patch(pod: &Pod, status: &Value) -> Value {
                 let list = replace.chain(ips.as_array().into_iter().flatten().cloned()).collect();
                 members.insert(member.to_owned(), list)
             }
+            (_, Some(conditions)) if member == "conditions" => {
+                members.insert(member.to_owned(), conditions.as_array().into_iter().flatten().map(whole).collect())
+            }
             (_, Some(value)) => members.insert(member.to_owned(), value.clone()),
             (None, None) => None,
         };
     }
     json!({"metadata": {"uid": pod.metadata.uid}, "status": members})
+}
+
+/// A condition that takes the place of a known one: merged by type, it would keep what it does not name.
+fn whole(condition: &Value) -> Value {
+    let mut condition = condition.clone();
+    for member in ["reason", "message"] {
+        if condition.get(member).is_none() {
+            condition[member] = Value::Null;
+        }
+    }
+    condition
 }
 
 /// A pod's own addresses, or the node's for pods in its network.

@@ -263,7 +263,7 @@ fn a_status_is_told_once_and_conditions_keep_their_times() {
 }
 
 #[test]
-fn a_patch_replaces_addresses_and_removes_what_is_no_more() {
+fn a_patch_replaces_addresses_and_conditions_and_removes_what_is_no_more() {
     let mut scene = Scene::of(two()).sandbox().container("a", running());
     scene.pod.status = json!({"podIPs": [{"ip": "10.0.0.9"}], "hostIPs": [{"ip": "192.0.2.7"}], "reason": "Old", "nominatedNodeName": "x"});
     let patch = patch(&scene.pod, &scene.status());
@@ -273,4 +273,6 @@ fn a_patch_replaces_addresses_and_removes_what_is_no_more() {
     assert_eq!(status["hostIPs"], json!([{"ip": "192.0.2.7"}]));
     assert_eq!(status.get("reason"), Some(&Value::Null));
     assert_eq!(status.get("nominatedNodeName"), None);
+    let ready = condition(status, "PodScheduled");
+    assert_eq!((ready.get("reason"), ready.get("message")), (Some(&Value::Null), Some(&Value::Null)));
 }

@@ -248,8 +248,12 @@ fn merge(known: &mut Value, patch: Value) {
 fn merge_by_type(list: &mut Vec<Value>, patch: Vec<Value>) {
     for item in patch {
         match list.iter_mut().find(|known| known["type"] == item["type"]) {
-            Some(known) => *known = item,
-            None => list.push(item),
+            Some(known) => merge(known, item),
+            None => {
+                let mut new = json!({});
+                merge(&mut new, item);
+                list.push(new);
+            }
         }
     }
 }

@@ -80,6 +80,8 @@ async fn a_pod_gets_everything_that_its_spec_says_and_leaves_nothing() {
     assert_eq!((&status["hostIP"], &status["podIPs"]), (&json!("192.0.2.7"), &json!([{"ip": ip}])));
     let conditions = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
     assert_eq!(conditions.map(|c| condition(&pod, c)), ["True"; 5]);
+    let told = pod["status"]["conditions"].as_array().expect("a list");
+    assert!(told.iter().all(|c| c.get("reason").is_none()), "reasons of old are gone: {told:#?}");
     let (init, main) = (status_of(&pod, "init"), status_of(&pod, "main"));
     assert_eq!((&init["state"]["terminated"]["reason"], &init["ready"]), (&json!("Completed"), &json!(true)));
     assert_eq!((&main["started"], &main["restartCount"]), (&json!(true), &json!(0)));

@@ -38,6 +38,8 @@ pub struct Strategy {
     pub columns: &'static [Column],
     /// The cells of an object, as many as there are columns.
     pub row: fn(&Value, now: Timestamp) -> Vec<Value>,
+    /// Annotations that tables leave out.
+    pub row_hides: &'static [&'static str],
     /// A condition of the row itself, for objects that are done.
     pub row_condition: fn(&Value) -> Option<Value>,
     /// The rule for `metadata.name`.
@@ -117,6 +119,7 @@ impl Strategy {
         subresources: &[],
         columns: table::DEFAULT_COLUMNS,
         row: table::default_row,
+        row_hides: &[],
         row_condition: |_| None,
         name_rule: NameRule::DnsSubdomain,
         generation: None,

@@ -1,6 +1,6 @@
 //! Objects as a `meta.k8s.io/v1` Table, the form that kubectl prints.
 
-use crate::value::text;
+use crate::value::{is_empty, remove, text};
 use crate::{registry, strategy};
 use api::{Kind, Timestamp};
 use serde_json::{Value, json};
@@ -94,7 +94,8 @@ pub fn table<'a>(
         let shown = match include_object {
             IncludeObject::None => Value::Null,
             IncludeObject::Metadata => {
-                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+                let metadata = without(&object["metadata"], strategy.row_hides);
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
             }
             IncludeObject::Object => object.clone(),
         };
@@ -107,6 +108,17 @@ pub fn table<'a>(
     let rows: Vec<Value> = objects.map(row).collect();
     let columns: Vec<Value> = strategy.columns.iter().map(definition).collect();
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "columnDefinitions": columns, "rows": rows})
+}
+
+fn without(metadata: &Value, annotations: &[&str]) -> Value {
+    let mut metadata = metadata.clone();
+    if let Some(present) = metadata.get_mut("annotations") {
+        annotations.iter().for_each(|annotation| remove(present, annotation));
+        if !annotations.is_empty() && is_empty(present) {
+            remove(&mut metadata, "annotations");
+        }
+    }
+    metadata
 }
 
 fn definition(column: &Column) -> Value {

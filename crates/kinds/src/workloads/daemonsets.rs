@@ -38,6 +38,7 @@ pub(crate) static DAEMON_SETS: Strategy = Strategy {
     ),
     columns: COLUMNS,
     row,
+    row_hides: &[TEMPLATE_GENERATION],
     ..Strategy::PLAIN
 };
 

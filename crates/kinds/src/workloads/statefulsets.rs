@@ -7,10 +7,13 @@ use crate::names;
 use crate::print::{self, CONTAINERS, IMAGES, number};
 use crate::storage::claim_spec;
 use crate::table::{AGE, Column, NAME, age, explained};
-use crate::value::{default, int, keep, list, list_mut, object, set, text};
+use crate::value::{default, int, is_empty, keep, list, list_mut, object, remove, set, text};
 use crate::{NameRule, Revalidation, Strategy};
 use api::{Cause, Timestamp};
 use serde_json::{Value, json};
+
+/// Off by default in Kubernetes 1.36: dropped as if never given.
+const OFF_BY_DEFAULT: &str = "maxUnavailable";
 
 /// What an update may change.
 const MUTABLE: [&str; 7] = [
@@ -38,16 +41,21 @@ pub(crate) static STATEFUL_SETS: Strategy = Strategy {
     ..Strategy::PLAIN
 };
 
-fn defaults(set_object: &mut Value) {
-    let Some(spec) = set_object.get_mut("spec").filter(|spec| spec.is_object()) else { return };
+fn defaults(stateful_set: &mut Value) {
+    let Some(spec) = stateful_set.get_mut("spec").filter(|spec| spec.is_object()) else { return };
     template_defaults(spec);
     default(spec, "podManagementPolicy", "OrderedReady");
     default(spec, "updateStrategy", json!({}));
     let strategy = &mut spec["updateStrategy"];
-    default(strategy, "type", "RollingUpdate");
-    if strategy["type"] == "RollingUpdate" && object(strategy, "rollingUpdate").is_some() {
+    if is_empty(&strategy["type"]) {
+        default(strategy, "type", "RollingUpdate");
+        default(strategy, "rollingUpdate", json!({}));
+    }
+    if strategy["type"] == "RollingUpdate" && !strategy["rollingUpdate"].is_null() {
         default(&mut strategy["rollingUpdate"], "partition", 0);
-        default(&mut strategy["rollingUpdate"], "maxUnavailable", 1);
+    }
+    if let Some(rolling) = strategy.get_mut("rollingUpdate") {
+        remove(rolling, OFF_BY_DEFAULT);
     }
     if object(spec, "persistentVolumeClaimRetentionPolicy").is_some() {
         for field in ["whenDeleted", "whenScaled"] {
@@ -105,15 +113,6 @@ fn update_strategy(strategy: &Value, at: &Path, causes: &mut Causes) {
         "OnDelete" => {}
         "RollingUpdate" => {
             not_negative(&strategy["rollingUpdate"], &["partition"], &rolling, causes);
-            let unavailable = &strategy["rollingUpdate"]["maxUnavailable"];
-            if !unavailable.is_null() {
-                let at = rolling.child("maxUnavailable");
-                super::int_or_percent(unavailable, &at, causes);
-                if super::count_or_percent(unavailable) == 0 {
-                    causes.invalid(&at, unavailable, "cannot be 0");
-                }
-                super::at_most_all(unavailable, &at, causes);
-            }
         }
         _ => causes.invalid(at, strategy, "must be 'RollingUpdate' or 'OnDelete'"),
     }

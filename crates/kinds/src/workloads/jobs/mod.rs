@@ -5,11 +5,11 @@ mod spec;
 mod status;
 
 use super::{SPEC, template_defaults, template_warnings};
+use crate::Strategy;
 use crate::causes::Causes;
 use crate::generic::spec_changed;
 use crate::selectors::{label_selector, matches};
 use crate::value::{default, is_empty, is_true, list_mut, object, text};
-use crate::{Revalidation, Strategy};
 use api::Cause;
 use serde_json::{Value, json};
 
@@ -19,9 +19,8 @@ pub(crate) static JOBS: Strategy = Strategy {
     defaults,
     prepare_create: generate_selector,
     validate,
-    validate_update: spec::validate_update,
+    validate_update,
     validate_status: status::validate,
-    update_revalidates: Revalidation::Twice,
     warnings: template_warnings,
     generation: Some(spec_changed),
     columns: print::COLUMNS,
@@ -63,7 +62,7 @@ pub(super) fn nested_defaults(spec: &mut Value) {
     }
 }
 
-/// A job finds its pods by its uid, unless it says how.
+/// A job finds its pods by its uid, unless it says how. Without labels of its own it has those of its pods.
 fn generate_selector(job: &mut Value) {
     if is_true(&job["spec"]["manualSelector"]) {
         return;
@@ -74,6 +73,7 @@ fn generate_selector(job: &mut Value) {
         return;
     }
     let meta = &mut spec["template"]["metadata"];
+    let given = meta["labels"].clone();
     if let Some(labels) = object(meta, "labels") {
         for (keys, value) in [(UID_LABELS, &uid), (NAME_LABELS, &name)] {
             for key in keys {
@@ -81,10 +81,15 @@ fn generate_selector(job: &mut Value) {
             }
         }
     }
+    let labels = meta["labels"].clone();
     if object(spec, "selector").is_some()
         && let Some(labels) = object(&mut spec["selector"], "matchLabels")
     {
         labels.entry(UID_LABELS[1]).or_insert(uid);
+    }
+    let own = &job["metadata"]["labels"];
+    if is_empty(own) || *own == given {
+        job["metadata"]["labels"] = labels;
     }
 }
 
@@ -92,15 +97,26 @@ fn validate(job: &Value) -> Vec<Cause> {
     Causes::of(|causes| {
         generated_selector(job, causes);
         indexed_name(job, causes);
-        let (spec, selector) = (&job["spec"], &job["spec"]["selector"]);
-        job_spec(spec, &SPEC, causes);
-        let at = SPEC.child("selector");
-        if selector.is_null() {
-            causes.required(&at, "");
-        }
-        label_selector(selector, &at, causes);
-        super::selects_template(selector, &spec["template"], &SPEC.child("template"), causes);
+        spec_and_selector(&job["spec"], causes);
     })
+}
+
+/// As upstream, what `validate` says of the spec is said once more of an update.
+fn validate_update(new: &Value, old: &Value) -> Vec<Cause> {
+    Causes::of(|causes| {
+        spec_and_selector(&new["spec"], causes);
+        spec::change(new, old, causes);
+    })
+}
+
+fn spec_and_selector(spec: &Value, causes: &mut Causes) {
+    let (selector, at) = (&spec["selector"], SPEC.child("selector"));
+    job_spec(spec, &SPEC, causes);
+    if selector.is_null() {
+        causes.required(&at, "");
+    }
+    label_selector(selector, &at, causes);
+    super::selects_template(selector, &spec["template"], &SPEC.child("template"), causes);
 }
 
 /// The labels and the selector that [`generate_selector`] makes are there, and no others.

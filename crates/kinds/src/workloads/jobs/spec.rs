@@ -5,7 +5,6 @@ use crate::causes::{Causes, Path};
 use crate::names;
 use crate::pods::spec as pods;
 use crate::value::{int, is_empty, is_true, keep, list, remove, text};
-use api::Cause;
 use serde_json::Value;
 
 const RULES_MAX: usize = 20;
@@ -254,26 +253,25 @@ pub(super) fn index_count(indexes: &str, completions: i64) -> Result<i64, String
     Ok(total)
 }
 
-pub(super) fn validate_update(new_job: &Value, old_job: &Value) -> Vec<Cause> {
-    Causes::of(|causes| {
-        let (new, old) = (&new_job["spec"], &old_job["spec"]);
-        completions(new, old, causes);
-        if new["selector"] != old["selector"] {
-            causes.immutable(&SPEC.child("selector"), &new["selector"]);
+/// What an update may not change.
+pub(super) fn change(new_job: &Value, old_job: &Value, causes: &mut Causes) {
+    let (new, old) = (&new_job["spec"], &old_job["spec"]);
+    completions(new, old, causes);
+    if new["selector"] != old["selector"] {
+        causes.immutable(&SPEC.child("selector"), &new["selector"]);
+    }
+    let mut template = new["template"].clone();
+    if is_true(&old["suspend"]) && old_job["status"]["startTime"].is_null() {
+        as_before_scheduling(&mut template, &old["template"]);
+    }
+    if template != old["template"] {
+        causes.immutable(&SPEC.child("template"), &new["template"]);
+    }
+    for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+        if new[field] != old[field] {
+            causes.immutable(&SPEC.child(field), &new[field]);
         }
-        let mut template = new["template"].clone();
-        if is_true(&old["suspend"]) && old_job["status"]["startTime"].is_null() {
-            as_before_scheduling(&mut template, &old["template"]);
-        }
-        if template != old["template"] {
-            causes.immutable(&SPEC.child("template"), &new["template"]);
-        }
-        for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
-            if new[field] != old[field] {
-                causes.immutable(&SPEC.child(field), &new[field]);
-            }
-        }
-    })
+    }
 }
 
 /// An indexed job changes its completions only together with its parallelism.

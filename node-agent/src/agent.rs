@@ -13,7 +13,7 @@ use crate::pod::{Pod, PodRef, Uid};
 use crate::sandbox::Resolver;
 use crate::status::Host;
 use crate::worker::Handle;
-use crate::{Error, NodeServer, labels, logs, node};
+use crate::{Error, NodeServer, labels, logs, node, volumes};
 use client::{Cache, Change, Client, Events, ListParams, PODS, Reflector};
 use futures::StreamExt;
 use k8s_cri::v1::{Container, ContainerState, PodSandbox};
@@ -31,6 +31,8 @@ use tokio::time::MissedTickBehavior;
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// How often the sizes of logs are looked at, in polls.
 const ROTATE_POLLS: u64 = 10;
+/// How often the disk is searched for what pods left, in polls.
+const SWEEP_POLLS: u64 = 600;
 
 /// What everything on the node shares.
 pub struct Node {
@@ -149,7 +151,7 @@ impl Workers {
     async fn run(mut self, mut changes: Events<Pod>, stop: Stop) {
         let mut poll = tokio::time::interval(POLL_EVERY);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut polls: u64 = 0;
+        let (mut polls, mut swept): (u64, Option<u64>) = (0, None);
         let mut is_down = false;
         loop {
             tokio::select! {
@@ -164,6 +166,10 @@ impl Workers {
                 // Cancel-safe.
                 _ = poll.tick() => {
                     let polled = self.poll(polls.is_multiple_of(ROTATE_POLLS), &stop).await;
+                    if polled.is_ok() && self.pods.is_synced() && swept.is_none_or(|at| polls - at >= SWEEP_POLLS) {
+                        swept = Some(polls);
+                        self.sweep().await;
+                    }
                     if let (Err(error), false) = (&polled, is_down) {
                         tracing::warn!(%error, "the container runtime does not answer");
                     } else if polled.is_ok() && is_down {
@@ -247,6 +253,18 @@ impl Workers {
         for reference in nobodys {
             tracing::info!(tenant = %reference.tenant, pod = %reference.words(), "removing a pod that the API does not know");
             self.want(reference, None, stop);
+        }
+    }
+
+    /// Removes what is left on disk of pods that neither the API nor the runtime knows: an agent died while it cleaned up.
+    async fn sweep(&self) {
+        for uid in self.node.dirs.uids() {
+            if self.known.contains_key(&uid) {
+                continue;
+            }
+            if let Err(error) = volumes::clean_up(&self.node.dirs.pod(&uid)).await {
+                tracing::warn!(%uid, error, "what a pod left cannot be removed");
+            }
         }
     }
 

@@ -1,8 +1,9 @@
-//! Where a pod's files are on the node. Pure: names paths, touches nothing.
+//! Where a pod's files are on the node.
 //!
 //! Invariant: every segment is a uid, a DNS label or a number, so that no name of a tenant's leads out of its directory.
 
 use crate::pod::Uid;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The agent's part of the data directory.
@@ -25,12 +26,19 @@ impl Dirs {
         Dirs { root: data_dir.join("node") }
     }
 
-    pub fn pods(&self) -> PathBuf {
-        self.root.join("pods")
+    pub fn pod(&self, uid: &Uid) -> PodDirs {
+        let [pods, logs] = self.both();
+        PodDirs { root: pods.join(uid.as_str()), logs: logs.join(uid.as_str()) }
     }
 
-    pub fn pod(&self, uid: &Uid) -> PodDirs {
-        PodDirs { root: self.pods().join(uid.as_str()), logs: self.root.join("logs").join(uid.as_str()) }
+    /// The pods that have files here.
+    pub fn uids(&self) -> BTreeSet<Uid> {
+        let entries = self.both().into_iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten();
+        entries.filter_map(|entry| Uid::new(entry.file_name().to_str()?)).collect()
+    }
+
+    fn both(&self) -> [PathBuf; 2] {
+        [self.root.join("pods"), self.root.join("logs")]
     }
 }
 

@@ -9,12 +9,17 @@ use runtime::Stop;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Events that wait to be written; more are dropped.
 const WAITING_MAX: usize = 1024;
 /// Events that are known again. Forgetting one makes a second event where a count would do.
 const KNOWN_MAX: usize = 4096;
+/// As upstream: after so many events about one thing at once, one more every five minutes.
+const BURST: u32 = 25;
+const REFILL_EVERY: Duration = Duration::from_secs(300);
+
 /// As upstream limits a message.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
@@ -31,6 +36,16 @@ enum Subject {
     /// A pod, and a part of it such as `spec.containers{web}`.
     Pod(PodRef, String),
     Node,
+}
+
+impl Subject {
+    /// The thing itself, without the part.
+    fn whole(&self) -> Subject {
+        match self {
+            Subject::Pod(pod, _) => Subject::Pod(pod.clone(), String::new()),
+            Subject::Node => Subject::Node,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +66,32 @@ pub struct Writer {
     cluster: Cluster,
     happened: mpsc::Receiver<(Happening, Timestamp)>,
     known: HashMap<Happening, Known>,
+    budgets: HashMap<Subject, Budget>,
+}
+
+/// How many more events one thing may have.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    left: u32,
+    refilled: Timestamp,
+}
+
+impl Budget {
+    fn new(now: Timestamp) -> Budget {
+        Budget { left: BURST, refilled: now }
+    }
+
+    /// Takes one, if there is one.
+    fn take(&mut self, now: Timestamp) -> bool {
+        let refills = u32::try_from(now.since(self.refilled).as_secs() / REFILL_EVERY.as_secs()).unwrap_or(BURST);
+        if refills > 0 {
+            self.left = self.left.saturating_add(refills).min(BURST);
+            self.refilled = now;
+        }
+        let is_left = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        is_left
+    }
 }
 
 struct Known {
@@ -61,7 +102,10 @@ struct Known {
 /// A recorder, and the writer behind it.
 pub fn recorder(node: &str, cluster: Cluster) -> (Recorder, Writer) {
     let (sender, happened) = mpsc::channel(WAITING_MAX);
-    (Recorder(sender), Writer { node: node.to_owned(), cluster, happened, known: HashMap::new() })
+    (
+        Recorder(sender),
+        Writer { node: node.to_owned(), cluster, happened, known: HashMap::new(), budgets: HashMap::new() },
+    )
 }
 
 impl Recorder {
@@ -107,8 +151,13 @@ impl Writer {
     }
 
     async fn write(&mut self, happening: Happening, at: Timestamp) -> api::Result<()> {
-        if self.known.len() >= KNOWN_MAX {
+        if self.known.len() >= KNOWN_MAX || self.budgets.len() >= KNOWN_MAX {
             self.known.clear();
+            self.budgets.clear();
+        }
+        let budget = self.budgets.entry(happening.subject.whole()).or_insert_with(|| Budget::new(at));
+        if !budget.take(at) {
+            return Ok(());
         }
         let system = TenantName::new(SYSTEM_TENANT)?;
         let (tenant, namespace) = match &happening.subject {
@@ -175,4 +224,17 @@ fn pod_reference(namespace: &str, name: &str, uid: &Uid, part: &str) -> Value {
         reference["fieldPath"] = json!(part);
     }
     reference
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thing_that_never_rests_gets_one_event_in_five_minutes() {
+        let start = Timestamp::from_unix_secs(1000);
+        let mut budget = Budget::new(start);
+        let told = (0..3000).filter(|secs| budget.take(start.plus(Duration::from_secs(*secs)))).count();
+        assert_eq!(told, 25 + 9);
+    }
 }

@@ -64,7 +64,8 @@ pub struct ProbeState {
     pub verdict: Option<bool>,
     successes: u32,
     failures: u32,
-    pub next: Timestamp,
+    /// When it is due again; `None` before its first run.
+    pub next: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -153,7 +154,7 @@ impl Memory {
         } else if state.failures >= default_to(probe.failure_threshold, 3) {
             state.verdict = Some(false);
         }
-        state.next = now.plus(Duration::from_secs(default_to(probe.period_seconds, 10).into()));
+        state.next = Some(now.plus(Duration::from_secs(default_to(probe.period_seconds, 10).into())));
     }
 
     pub fn verdict(&self, id: &str, kind: ProbeKind) -> Option<bool> {
@@ -169,6 +170,18 @@ impl Memory {
     pub fn is_ready(&self, container: &Container, id: &str) -> bool {
         let is_ready = container.readiness_probe.is_none() || self.verdict(id, ProbeKind::Readiness) == Some(true);
         self.has_started(container, id) && is_ready
+    }
+
+    /// The clock was set back to `now`: nothing may wait for a time that has become far.
+    pub fn rewind(&mut self, now: Timestamp) {
+        for failure in self.failures.values_mut() {
+            failure.at = failure.at.min(now);
+        }
+        for probe in self.probes.values_mut() {
+            probe.next = probe.next.map(|at| at.min(now));
+        }
+        self.volumes = self.volumes.map(|at| at.min(now));
+        self.stop_began = self.stop_began.map(|at| at.min(now));
     }
 
     /// Forgets what belongs to containers that are no more.

@@ -350,8 +350,8 @@ impl<'a> Planner<'a> {
             if started == (kind == ProbeKind::Startup) {
                 continue;
             }
-            let first = since.plus(Duration::from_secs(probe.initial_delay_seconds.into()));
-            let due = memory.probes.get(&(id.to_owned(), kind)).map_or(first, |p| p.next.max(first));
+            let first = since.min(now).plus(Duration::from_secs(probe.initial_delay_seconds.into()));
+            let due = memory.probes.get(&(id.to_owned(), kind)).and_then(|p| p.next).unwrap_or(first);
             if due <= now {
                 self.act(Action::Probe { container: container.name.clone(), id: id.to_owned(), kind });
             } else {

@@ -30,6 +30,9 @@ use tokio::sync::{Notify, watch};
 /// How long to wait before a runtime that did not answer is asked again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// A clock that goes back by less is only being adjusted.
+const CLOCK_JITTER: Duration = Duration::from_secs(1);
+
 /// What the agent tells a worker. Ends when dropped.
 pub struct Handle {
     desired: watch::Sender<Option<Arc<Pod>>>,
@@ -50,6 +53,8 @@ pub struct Worker {
     /// The runtime may have more to tell than `observed`.
     stale: bool,
     memory: Memory,
+    /// When the last plan was made.
+    planned: Timestamp,
     tokens: Tokens,
     /// What containers wrote before they ended, by id.
     last_words: HashMap<String, String>,
@@ -82,6 +87,7 @@ impl Handle {
             observed: Observed::default(),
             stale: true,
             memory: Memory::default(),
+            planned: Timestamp::default(),
             tokens: Tokens::default(),
             last_words: HashMap::new(),
             operations: FuturesUnordered::new(),
@@ -183,6 +189,11 @@ impl Worker {
     /// Plans, starts what the plan asks for, and reports. The phase, and when to look again.
     fn step(&mut self) -> (Phase, Option<Timestamp>) {
         let now = Timestamp::now();
+        if self.planned.since(now) > CLOCK_JITTER {
+            tracing::warn!(pod = %self.reference.words(), "the clock was set back");
+            self.memory.rewind(now);
+        }
+        self.planned = now;
         let status = status::status(&self.view(now, false), &self.node.host);
         let settled = !self.present || status::is_reported(self.known_status(), &status);
         let plan = plan::plan(&self.view(now, settled));

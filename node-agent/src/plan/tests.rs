@@ -418,3 +418,14 @@ fn a_restart_count_continues_where_the_api_knows_it() {
         json!({"containerStatuses": [{"name": "a", "containerID": "containerd://old", "restartCount": 4}]});
     assert_eq!(world.settle(), ["volumes", "sandbox 0", "start a 5"]);
 }
+
+#[test]
+fn a_clock_that_is_set_back_stops_no_probe() {
+    let probe = json!({"exec": {"command": ["true"]}, "periodSeconds": 5});
+    let mut world = World::of(json!({"containers": [{"name": "a", "livenessProbe": probe}]}));
+    world.settle();
+    world.now = Timestamp::from_unix_secs(1);
+    assert_eq!(world.settle(), Vec::<String>::new());
+    world.memory.rewind(world.now);
+    assert_eq!(world.settle(), ["volumes", "probe a Liveness"]);
+}

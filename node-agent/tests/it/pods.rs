@@ -127,6 +127,13 @@ async fn a_restart_of_the_agent_touches_no_container() {
     assert_eq!(containerd.tasks(), before);
 
     let status = cluster.pod("acme", "web")["status"].clone();
+    let leaves = containerd
+        .dir()
+        .join("node/pods")
+        .join(cluster.pod("acme", "leaves")["metadata"]["uid"].as_str().expect("a uid"));
+    let stray = containerd.dir().join("node/pods/some-pod-of-old/volumes/v");
+    std::fs::create_dir_all(&stray).expect("made");
+    assert!(leaves.exists());
     cluster.forget_pod("acme", "leaves");
     cluster.run_pod("acme", "new", json!({"containers": [shell("c", WAIT)]}));
     let node = Node::start(&cluster, &containerd);
@@ -135,6 +142,11 @@ async fn a_restart_of_the_agent_touches_no_container() {
     wait_for("a forgotten pod to be removed", SOON, async || {
         let tasks = containerd.tasks();
         if tasks.len() == 6 { Ok(()) } else { Err(format!("{tasks:?}")) }
+    })
+    .await;
+    wait_for("its files to be removed, and a stranger's", SOON, async || {
+        let left = [leaves.exists(), stray.exists()];
+        if left == [false; 2] { Ok(()) } else { Err(format!("{left:?}")) }
     })
     .await;
     let kept = containerd.tasks().iter().filter(|task| before.contains(task)).count();

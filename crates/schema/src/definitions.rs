@@ -116,11 +116,6 @@ impl Definitions {
         Some(self.at(id))
     }
 
-    /// Every definition, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = &Definition> {
-        self.all.iter()
-    }
-
     pub(crate) fn at(&self, id: DefinitionId) -> &Definition {
         &self.all[id.0 as usize]
     }

@@ -396,6 +396,27 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// How deep a value nests, and about how many bytes it takes.
+pub(crate) fn measure(value: &Value) -> (usize, usize) {
+    const NODE: usize = 32;
+    let (mut depth, mut size) = (0, NODE);
+    let mut add = |child: &Value| {
+        let (child_depth, child_size) = measure(child);
+        depth = depth.max(child_depth);
+        size += child_size;
+    };
+    match value {
+        Value::Array(items) => items.iter().for_each(&mut add),
+        Value::Object(map) => {
+            map.values().for_each(&mut add);
+            size += map.keys().map(String::len).sum::<usize>();
+        }
+        Value::String(text) => size += text.len(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+    (depth + 1, size)
+}
+
 /// A byte as Go quotes it in an error.
 fn quoted(byte: u8) -> String {
     match byte {

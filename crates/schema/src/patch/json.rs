@@ -1,7 +1,9 @@
 //! JSON patch (RFC 6902), with the ways of the library that upstream uses: a negative index counts from the end, a
 //! missing key can be copied and replaced as `null`, and what stands before the first `/` of a path does not count.
+//!
+//! Invariant: what a patch makes nests no deeper than what a body may, after every operation.
 
-use crate::json::{self, Tree};
+use crate::json::{self, MAX_DEPTH, Tree, measure};
 use api::{Error, Reason};
 use serde_json::Value;
 
@@ -10,6 +12,9 @@ const MAX_OPERATIONS: usize = 10_000;
 
 /// How many bytes the copy operations of one patch may add.
 const MAX_COPIED: usize = 3 << 20;
+
+/// How many bytes the operations of one patch may move.
+const MAX_MOVED: usize = 1 << 30;
 
 /// Applies a JSON patch: all of it, or nothing. 400 for what is no patch, 422 for one that cannot be applied.
 pub fn json(target: &Value, patch: &[u8]) -> api::Result<Value> {
@@ -22,7 +27,7 @@ pub fn json(target: &Value, patch: &[u8]) -> api::Result<Value> {
             format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", operations.len());
         return Err(Error::new(Reason::RequestEntityTooLarge, format!("Request entity too large: {why}")));
     }
-    let mut patched = Patched { document: target.clone(), copied: 0 };
+    let mut patched = Patched { document: target.clone(), copied: 0, moved: 0 };
     for operation in &operations {
         patched.apply(operation).map_err(inapplicable)?;
     }
@@ -80,28 +85,33 @@ struct Patched {
     document: Value,
     /// Bytes that were copied.
     copied: usize,
+    /// Bytes that were moved, also to make room.
+    moved: usize,
 }
 
 impl Patched {
     fn apply(&mut self, operation: &Value) -> Result<(), String> {
         let field = |name: &str| operation[name].as_str().ok_or_else(|| format!("an operation without {name:?}"));
-        let value = || operation["value"].clone();
         let path = field("path")?;
         match field("op")? {
-            "add" => self.at(path)?.add(value()),
-            "remove" => self.at(path)?.remove().map(drop),
-            "replace" => self.at(path)?.replace(value()),
+            "add" => self.add(path, operation["value"].clone()),
+            "remove" => self.remove(path).map(drop),
+            "replace" => {
+                let value = operation["value"].clone();
+                fits(path, measure(&value).0)?;
+                self.at(path)?.replace(value)
+            }
             "move" => {
-                let moved = self.at(field("from")?)?.remove()?;
-                self.at(path)?.add(moved)
+                let moved = self.remove(field("from")?)?;
+                self.add(path, moved)
             }
             "copy" => {
                 let copied = self.at(field("from")?)?.get()?.cloned().unwrap_or_default();
-                self.copied += copied.to_string().len();
+                self.copied += measure(&copied).1;
                 if self.copied > MAX_COPIED {
                     return Err(format!("copies add more than {MAX_COPIED} bytes"));
                 }
-                self.at(path)?.add(copied)
+                self.add(path, copied)
             }
             "test" => {
                 let found = self.at(path)?.get()?.unwrap_or(&Value::Null) == &operation["value"];
@@ -109,6 +119,28 @@ impl Patched {
             }
             other => Err(format!("{other:?} is no operation")),
         }
+    }
+
+    fn add(&mut self, path: &str, value: Value) -> Result<(), String> {
+        let (depth, size) = measure(&value);
+        fits(path, depth)?;
+        self.moves(path, size)?;
+        self.at(path)?.add(value)
+    }
+
+    fn remove(&mut self, path: &str) -> Result<Value, String> {
+        self.moves(path, 0)?;
+        self.at(path)?.remove()
+    }
+
+    /// Counts what an operation moves: a value, and the elements of the list that makes room.
+    fn moves(&mut self, path: &str, size: usize) -> Result<(), String> {
+        let shifted = match self.at(path)?.container {
+            Value::Array(items) => items.len() * size_of::<Value>(),
+            _ => 0,
+        };
+        self.moved += size + shifted;
+        if self.moved > MAX_MOVED { Err(format!("operations move more than {MAX_MOVED} bytes")) } else { Ok(()) }
     }
 
     /// The place that a path leads to; everything but its last part must be there.
@@ -125,6 +157,11 @@ impl Patched {
             _ => Err(format!("{path:?} leads into a scalar")),
         }
     }
+}
+
+/// Whether a value of some depth may be at a path.
+fn fits(path: &str, depth: usize) -> Result<(), String> {
+    if path.matches('/').count() + depth > MAX_DEPTH { Err("exceeded max depth".to_owned()) } else { Ok(()) }
 }
 
 fn unescape(part: &str) -> String {
@@ -292,6 +329,14 @@ mod tests {
         let doubling: Vec<Value> =
             (0..40).map(|i| json!({"op": "copy", "from": "/l", "path": format!("/l/{i}")})).collect();
         check_fails(json!(doubling), 422);
+        let mut nesting = vec![json!({"op": "add", "path": "/d", "value": {}})];
+        for i in 0..20 {
+            nesting.push(json!({"op": "copy", "from": "/d", "path": format!("/d{}", "/d".repeat(1 << i))}));
+        }
+        check_fails(json!(nesting), 422);
+        let long = json!({"l": vec![0; 100_000]});
+        let shifts = vec![json!({"op": "add", "path": "/l/0", "value": 0}); MAX_OPERATIONS];
+        assert_eq!(super::json(&long, json!(shifts).to_string().as_bytes()).expect_err("too much").code(), 422);
     }
 
     #[test]

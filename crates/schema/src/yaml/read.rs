@@ -3,7 +3,7 @@
 //! Invariant: depth is bounded, and so is what aliases expand to.
 
 use super::resolve::resolve;
-use crate::json::MAX_DEPTH;
+use crate::json::{MAX_DEPTH, measure};
 use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, StrInput};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -182,27 +182,6 @@ fn key_text(key: Value) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
-}
-
-/// (depth, about how many bytes)
-fn measure(value: &Value) -> (usize, usize) {
-    const NODE: usize = 32;
-    let (mut depth, mut size) = (0, NODE);
-    let mut add = |child: &Value| {
-        let (child_depth, child_size) = measure(child);
-        depth = depth.max(child_depth);
-        size += child_size;
-    };
-    match value {
-        Value::Array(items) => items.iter().for_each(&mut add),
-        Value::Object(map) => {
-            map.values().for_each(&mut add);
-            size += map.keys().map(String::len).sum::<usize>();
-        }
-        Value::String(text) => size += text.len(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-    (depth + 1, size)
 }
 
 fn scan_error(error: &ScanError) -> String {

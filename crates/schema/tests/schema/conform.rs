@@ -1,6 +1,6 @@
 //! What decoding and defaults make of bodies.
 
-use schema::{FieldValidation, apply_defaults, builtin, conform, decode_json, decode_yaml};
+use schema::{FieldValidation, apply_defaults, builtin, conform, decode_json, decode_yaml, patch};
 use serde_json::{Value, json};
 
 fn decoded(kind: &str, body: &Value) -> api::Result<Value> {
@@ -59,6 +59,7 @@ fn fields_without_omitempty_are_always_there() {
     check("Pod", container(json!({})), "/spec/containers/0", json!({"name": "", "resources": {}}));
     check("Pod", json!({}), "/status", json!({}));
     check("Deployment", json!({}), "/spec/template", json!({"metadata": {}, "spec": {"containers": null}}));
+    check("LimitRange", json!({"spec": {"limits": []}}), "/spec", json!({"limits": null}));
     let condition = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
     let expected = json!({"type": "Ready", "status": "True", "lastProbeTime": null, "lastTransitionTime": null});
     check("Pod", condition, "/status/conditions/0", expected);
@@ -223,4 +224,23 @@ fn schemas_of_schemas_may_be_booleans_lists_and_objects() {
     assert_eq!(decoded.value["spec"]["versions"][0]["schema"]["openAPIV3Schema"], props);
     let bad = json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": {"items": 5}}}]}});
     assert!(conform(builtin(), def, bad, FieldValidation::Ignore).is_err());
+}
+
+#[test]
+fn bodies_may_nest_as_deep_as_they_are_read() {
+    let def = builtin().of_kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition").expect("CRDs");
+    let nested = |levels: usize, innermost: &str| {
+        let start = r#"{"spec":{"versions":[{"schema":{"openAPIV3Schema":"#.to_owned();
+        start + &r#"{"properties":{"a":"#.repeat(levels) + innermost + &"}}".repeat(levels) + "}}]}}"
+    };
+    let mode = FieldValidation::Warn;
+    let conformed = |text: &str| {
+        let mut value = conform(builtin(), def, decode_json(text.as_bytes(), mode)?, mode)?.value;
+        apply_defaults(builtin(), def, &mut value);
+        patch::strategic(builtin(), def, &value, &value)
+    };
+    assert!(conformed(&nested(240, "{}")).is_ok());
+    assert!(conformed(&nested(240, r#"{"odd":1}"#)).is_ok());
+    assert!(conformed(&nested(240, "5")).is_err());
+    assert_eq!(conformed(&nested(1000, "{}")).expect_err("too deep").message(), "exceeded max depth");
 }

@@ -1,6 +1,7 @@
 //! Built-in admission: what every write passes before it is stored. Pure checks over a snapshot of the tenant.
 
 mod rbac;
+mod runtime_class;
 
 use crate::registry::Call;
 use api::{Cause, Error, Object, ResourceId, Result, SYSTEM_TENANT, Space};
@@ -20,6 +21,9 @@ pub fn mutate(call: Call<'_>, new: &mut Value, old: Option<&Value>) -> Result<()
             service_account(call, new)?;
             kinds::admission::pod_priority(new, priority_class(call, new)?.as_ref())?;
             kinds::admission::pod_default_tolerations(new);
+            let class = new["spec"]["runtimeClassName"].as_str().unwrap_or_default().to_owned();
+            let class = stored(call, ResourceId::new("node.k8s.io", "runtimeclasses"), "", &class);
+            runtime_class::apply(new, class.map(|class| class.to_value()).transpose()?.as_ref())?;
         }
     }
     Ok(())

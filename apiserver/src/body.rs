@@ -1,4 +1,4 @@
-//! Request bodies: read within a limit, parsed, and made to conform to the schema of what was to be sent.
+//! Request bodies: read within a limit, and made into an object that conforms to what was to be sent.
 
 use crate::handler::header_text;
 use api::{Error, Kind, Reason, Result};
@@ -6,7 +6,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use schema::{Decoded, Document, FieldValidation};
+use schema::{Decoded, Expected, FieldValidation};
 use serde_json::Value;
 
 /// What a request's body may hold at most.
@@ -51,60 +51,37 @@ pub async fn read(body: Body) -> Result<Bytes> {
     }
 }
 
-/// Parses without looking at a schema.
-pub fn parse(bytes: &[u8], format: Format, validation: FieldValidation) -> Result<Document<'_>> {
-    match format {
-        Format::Json => schema::decode_json(bytes, validation),
-        Format::Yaml => schema::decode_yaml(bytes, validation),
-        Format::Protobuf => schema::protobuf::decode(schema::builtin(), bytes).map(Document::from),
-    }
-}
-
-/// Parses an object of the given type, which the object's own `kind` and `apiVersion` must not contradict.
-pub fn object(group: &str, version: &str, kind: &str, bytes: &[u8], format: Format, validation: FieldValidation) -> Result<Decoded> {
-    let mut document = parse(bytes, format, validation)?;
-    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    complete_type(&mut document.value, &api_version, kind)?;
-    conform(group, version, kind, document, validation)
-}
-
-/// Makes a value conform to the schema of its type. Types without a schema are taken as they are.
-pub fn conform<'a>(
+/// Reads an object of the given type: 400 for another, and for what does not conform to its schema.
+pub fn object(
     group: &str,
     version: &str,
     kind: &str,
-    document: impl Into<Document<'a>>,
+    bytes: &[u8],
+    format: Format,
     validation: FieldValidation,
 ) -> Result<Decoded> {
     let definitions = schema::builtin();
-    match definitions.of_kind(group, version, kind) {
-        Some(definition) => schema::conform(definitions, definition, document, validation),
-        None => Ok(Decoded { value: document.into().value, warnings: Vec::new() }),
+    let expected = Expected { group, version, kind };
+    match format {
+        Format::Json => schema::decode_object(definitions, expected, bytes, schema::Format::Json, validation),
+        Format::Yaml => schema::decode_object(definitions, expected, bytes, schema::Format::Yaml, validation),
+        Format::Protobuf => {
+            // From here on the same way as JSON, which also checks the type.
+            let json = schema::protobuf::decode(definitions, bytes)?.to_string();
+            schema::decode_object(definitions, expected, json.as_bytes(), schema::Format::Json, validation)
+        }
     }
-}
-
-/// Fills in `kind` and `apiVersion` where they are missing; 400 when they name another type.
-pub fn complete_type(value: &mut Value, api_version: &str, kind: &str) -> Result<()> {
-    let Some(fields) = value.as_object_mut() else {
-        return Err(Error::bad_request(format!("the object provided is unrecognized: it is no {kind}")));
-    };
-    let given = |field: &str| fields.get(field).and_then(Value::as_str).unwrap_or_default();
-    if !matches!(given("kind"), "" | "null") && given("kind") != kind {
-        let (version, given_kind) = (given("apiVersion"), given("kind"));
-        return Err(Error::bad_request(format!("{given_kind} in version {version:?} cannot be handled as a {kind}")));
-    }
-    if !given("apiVersion").is_empty() && given("apiVersion") != api_version {
-        let given = given("apiVersion");
-        return Err(Error::bad_request(format!(
-            "the API version in the data ({given}) does not match the expected API version ({api_version})"
-        )));
-    }
-    fields.insert("kind".into(), kind.into());
-    fields.insert("apiVersion".into(), api_version.into());
-    Ok(())
 }
 
 /// [`object`] of a row of the table.
 pub fn object_of(kind: &Kind, bytes: &[u8], format: Format, validation: FieldValidation) -> Result<Decoded> {
     object(&kind.group, &kind.version, &kind.kind, bytes, format, validation)
+}
+
+/// The options of a delete: as they are, since every version of them is taken. Null for an empty body.
+pub fn options(bytes: &[u8], format: Format) -> Result<Value> {
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    object("", "v1", "DeleteOptions", bytes, format, FieldValidation::Ignore).map(|decoded| decoded.value)
 }

@@ -205,8 +205,9 @@ pub fn header_text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Opt
 }
 
 fn openapi_v2(server: &Server, accept: Option<&str>) -> Response<Body> {
-    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-    let protobuf = accept.is_some_and(|accept| accept.contains("com.github.proto-openapi.spec.v2@v1.0+protobuf"));
+    // Clients ask for it with an at sign and take it with a dot.
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    let protobuf = accept.is_some_and(|accept| accept.contains("proto-openapi.spec.v2"));
     let (content_type, document) = if protobuf {
         (PROTOBUF, server.published.v2_protobuf())
     } else {

@@ -197,13 +197,13 @@ pub async fn patch(
     let call = answer.call;
     let options = WriteOptions::parse(query)?;
     let (head, body) = request.into_parts();
-    let patch = Patch::parse(&head.headers, body::read(body).await?)?;
+    let patch = Patch::parse(&head.headers, body::read(body).await?, options.validation)?;
     let mut warnings = Vec::new();
     let written = registry::update(call, name, part, &options, |current| {
         if current.is_null() {
             return Err(Error::not_found(&call.kind.group, &call.kind.plural, name));
         }
-        let mut patched = patch.apply(call.kind, current, options.validation)?;
+        let mut patched = patch.apply(call.kind, current)?;
         complete_name(call, name, &mut patched.value)?;
         warnings = patched.warnings;
         Ok(patched.value)
@@ -215,11 +215,6 @@ pub async fn patch(
 /// The options of a delete, from its body or its query.
 pub async fn delete_options(query: &Query, request: Request<Body>) -> Result<DeleteOptions> {
     let (head, body) = request.into_parts();
-    let bytes = body::read(body).await?;
-    if bytes.is_empty() {
-        return DeleteOptions::parse(query, &Value::Null);
-    }
-    let format = Format::of(&head.headers)?;
-    let document = body::parse(&bytes, format, schema::FieldValidation::Ignore)?;
-    DeleteOptions::parse(query, &document.value)
+    let options = body::options(&body::read(body).await?, Format::of(&head.headers)?)?;
+    DeleteOptions::parse(query, &options)
 }

@@ -5,11 +5,18 @@ use crate::handler::header_text;
 use api::{Error, Kind, Result};
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use schema::{FieldValidation, patch};
+use schema::{Decoded, Document, FieldValidation, patch};
 use serde_json::Value;
 
 /// A patch, parsed as far as it can be without the object.
-pub enum Patch {
+pub struct Patch {
+    change: Change,
+    /// What the client is to be told about the patch's own fields.
+    messages: Vec<String>,
+    validation: FieldValidation,
+}
+
+enum Change {
     Json(Bytes),
     Merge(Value),
     Strategic(Value),
@@ -17,37 +24,55 @@ pub enum Patch {
 
 impl Patch {
     /// Reads the type from the header, and the body. 415 for other types.
-    pub fn parse(headers: &HeaderMap, bytes: Bytes) -> Result<Patch> {
+    pub fn parse(headers: &HeaderMap, bytes: Bytes, validation: FieldValidation) -> Result<Patch> {
         let content_type = header_text(headers, &header::CONTENT_TYPE).unwrap_or_default();
-        let value = |bytes: &[u8]| {
-            serde_json::from_slice::<Value>(bytes)
-                .map_err(|e| Error::bad_request(format!("error decoding patch: {e}")))
-                .and_then(|value| if value.is_object() { Ok(value) } else { Err(Error::bad_request("the patch is no object")) })
+        let (change, messages) = match content_type.split(';').next().unwrap_or_default().trim() {
+            "application/json-patch+json" => {
+                let messages = patch::json_messages(&bytes)?;
+                (Change::Json(bytes), messages)
+            }
+            "application/merge-patch+json" => {
+                let document = patch::decode_merge(&bytes, validation)?;
+                let messages = document.duplicates();
+                (Change::Merge(document.value), messages)
+            }
+            "application/strategic-merge-patch+json" => {
+                let document = patch::decode_strategic(&bytes, validation)?;
+                let messages = document.duplicates();
+                (Change::Strategic(document.value), messages)
+            }
+            _ => {
+                return Err(body::unsupported(
+                    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
+                ));
+            }
         };
-        match content_type.split(';').next().unwrap_or_default().trim() {
-            "application/json-patch+json" => Ok(Patch::Json(bytes)),
-            "application/merge-patch+json" => value(&bytes).map(Patch::Merge),
-            "application/strategic-merge-patch+json" => value(&bytes).map(Patch::Strategic),
-            _ => Err(body::unsupported(
-                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
-            )),
-        }
+        Ok(Patch { change, messages, validation })
     }
 
     /// The patched object, conforming to its schema.
-    pub fn apply(&self, kind: &Kind, target: &Value, validation: FieldValidation) -> Result<schema::Decoded> {
+    pub fn apply(&self, kind: &Kind, target: &Value) -> Result<Decoded> {
         let definitions = schema::builtin();
         let definition = definitions.of_kind(&kind.group, &kind.version, &kind.kind);
-        let mut patched = match self {
+        let patched = match &self.change {
             // What cannot be applied is a generic error upstream, with empty details.
-            Patch::Json(patch) => patch::json(target, patch).map_err(Error::with_details)?,
-            Patch::Merge(patch) => patch::merge(target, patch),
-            Patch::Strategic(patch) => match definition {
+            Change::Json(patch) => patch::json(target, patch).map_err(Error::with_details)?,
+            Change::Merge(patch) => patch::merge(target, patch),
+            Change::Strategic(patch) => match definition {
                 Some(definition) => patch::strategic(definitions, definition, target, patch)?,
                 None => return Err(body::unsupported("application/json-patch+json, application/merge-patch+json")),
             },
         };
-        body::complete_type(&mut patched, &kind.api_version(), &kind.kind)?;
-        body::conform(&kind.group, &kind.version, &kind.kind, patched, validation)
+        let Some(definition) = definition else { return Ok(Decoded { value: patched, warnings: Vec::new() }) };
+        let retyped = |field: &str| patched[field] != target[field];
+        if retyped("kind") || retyped("apiVersion") {
+            let why = Error::bad_request("the type of an object cannot be changed");
+            return Err(patch::invalid(&patched, &why));
+        }
+        let document = Document::derived(patched.clone(), self.messages.clone());
+        schema::conform(definitions, definition, document, self.validation).map_err(|why| match self.validation {
+            FieldValidation::Strict if why.message().starts_with("strict decoding error") => why,
+            _ => patch::invalid(&patched, &why),
+        })
     }
 }

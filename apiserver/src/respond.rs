@@ -37,7 +37,7 @@ pub fn encode(value: &Value, encoding: Encoding) -> Bytes {
             out.put_u8(b'\n');
             out.freeze()
         }
-        Encoding::Yaml => serde_saphyr::to_string(value).expect("a JSON value is always YAML").into(),
+        Encoding::Yaml => schema::yaml::encode(value).into(),
     }
 }
 

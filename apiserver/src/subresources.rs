@@ -95,7 +95,7 @@ async fn scale(answer: Answer<'_>, name: &str, query: &Query, verb: &str, reques
     let (head, body) = request.into_parts();
     let bytes = body::read(body).await?;
     let sent = if verb == "patch" {
-        Sent::Patch(Patch::parse(&head.headers, bytes)?)
+        Sent::Patch(Patch::parse(&head.headers, bytes, options.validation)?)
     } else {
         let decoded = body::object("autoscaling", "v1", "Scale", &bytes, Format::of(&head.headers)?, options.validation)?;
         let mut value = decoded.value;
@@ -109,7 +109,7 @@ async fn scale(answer: Answer<'_>, name: &str, query: &Query, verb: &str, reques
             Sent::Whole(value) => value.clone(),
             Sent::Patch(patch) => {
                 let kind = scale_kind.as_deref().map_or_else(scale_row, Clone::clone);
-                patch.apply(&kind, &scale, options.validation)?.value
+                patch.apply(&kind, &scale)?.value
             }
         };
         let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);

@@ -55,6 +55,7 @@ pub async fn send<R: Future<Output = bool>>(
     let mut printer = Printer::new(options);
     let mut line = Vec::new();
     let mut ended = !options.follow;
+    let mut next: Option<File> = None;
     loop {
         // Asked before reading: what the container wrote before it ended is read below.
         let was_running = !ended && is_running().await;
@@ -72,10 +73,13 @@ pub async fn send<R: Future<Output = bool>>(
         if !printer.flush(&out).await || printer.is_full() {
             return Ok(());
         }
-        if let Some(next) = rotated(path, inode).await {
-            inode = next.metadata().await?.ino();
-            reader = BufReader::new(next);
+        if let Some(file) = next.take() {
+            inode = file.metadata().await?.ino();
+            reader = BufReader::new(file);
             line.clear();
+        } else if let Some(file) = rotated(path, inode).await {
+            // The runtime has left the old one; what it wrote there last is read before going on.
+            next = Some(file);
         } else if ended {
             return Ok(());
         } else if was_running {

@@ -3,7 +3,8 @@
 use super::*;
 use crate::backoff::Crashes;
 use crate::memory::Hook;
-use crate::observed::{Observed, Sandbox};
+use crate::observed::{Exit, Observed, Sandbox, State};
+use crate::plan::PULL_ERROR_SHOWN;
 use api::Timestamp;
 
 struct Scene {
@@ -218,7 +219,7 @@ fn a_failed_pull_is_an_error_first_and_a_back_off_then() {
 #[test]
 fn what_the_runtime_forgot_is_told_as_the_api_knew_it() {
     let mut scene = Scene::of(json!({"containers": [{"name": "a"}, {"name": "b"}]}));
-    scene.pod.status = json!({"containerStatuses": [
+    scene.pod.status = json!({"podIP": "10.0.0.9", "podIPs": [{"ip": "10.0.0.9"}], "containerStatuses": [
         {"name": "a", "containerID": "containerd://x", "restartCount": 3, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 9}}},
         {"name": "b", "containerID": "containerd://y", "state": {"terminated": {"exitCode": 0}}}]});
     scene.pod.metadata.deletion_timestamp = Some("2026-01-01T00:00:00Z".into());
@@ -230,6 +231,7 @@ fn what_the_runtime_forgot_is_told_as_the_api_knew_it() {
     );
     assert_eq!(a["lastState"]["terminated"]["exitCode"], 9);
     assert_eq!(b["state"]["terminated"]["exitCode"], 0);
+    assert_eq!((&status["podIP"], &status["podIPs"]), (&json!("10.0.0.9"), &json!([{"ip": "10.0.0.9"}])));
     assert_eq!(status["phase"], "Failed");
 }
 

@@ -34,7 +34,11 @@ pub fn container_mounts(
     let taken = |mounts: &[Mount], path: &str| mounts.iter().any(|m| m.container_path == path);
     if !pod.spec.host_network && !taken(&mounts, "/etc/hosts") {
         let path = dirs.etc_hosts();
-        fs::write(&path, etc_hosts(config, pod, ips)).map_err(|e| format!("{}: {e}", path.display()))?;
+        let text = etc_hosts(config, pod, ips);
+        // Other containers of the pod may be reading it.
+        if fs::read_to_string(&path).ok().as_ref() != Some(&text) {
+            fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
         mounts.push(bind("/etc/hosts", path, false));
     }
     let last_words = &container.termination_message_path;

@@ -17,6 +17,7 @@ mod resources;
 mod rows;
 pub mod scale;
 mod selectors;
+pub mod services;
 mod storage;
 mod strategy;
 mod table;

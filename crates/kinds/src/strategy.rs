@@ -4,6 +4,7 @@
 //! `prepare_…`), admission, and `generic::validate_…` (which calls the strategy's own `validate…`).
 
 use crate::pods::PODS;
+use crate::services::SERVICES;
 use crate::table::{self, Column};
 use crate::workloads;
 use api::{Cause, Kind, Timestamp};
@@ -138,6 +139,7 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("", "Pod") => &PODS,
         ("", "PodTemplate") => &workloads::POD_TEMPLATES,
         ("", "ReplicationController") => &workloads::REPLICATION_CONTROLLERS,
+        ("", "Service") => &SERVICES,
         ("apps", "ControllerRevision") => &workloads::CONTROLLER_REVISIONS,
         ("apps", "DaemonSet") => &workloads::DAEMON_SETS,
         ("apps", "Deployment") => &workloads::DEPLOYMENTS,

@@ -21,6 +21,7 @@ mod patch;
 mod path;
 mod registry;
 mod respond;
+mod rest;
 mod reviews;
 mod server;
 mod subresources;

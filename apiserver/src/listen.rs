@@ -1,7 +1,7 @@
 //! The listener: TLS connections, HTTP/1.1 and HTTP/2, until told to stop; then open requests are drained.
 
 use crate::authn::Peer;
-use crate::handler;
+use crate::{handler, rest};
 use crate::server::Server;
 use api::Identity;
 use axum::body::Body;
@@ -98,7 +98,12 @@ async fn connection(
     };
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, peer) = (server.clone(), peer.clone());
-        async move { Ok::<Response<Body>, Infallible>(handler::handle(server, peer, request.map(Body::new)).await) }
+        async move {
+            let (request, rest) = rest::keep(request);
+            let response = handler::handle(server, peer, request).await;
+            rest.read().await;
+            Ok::<Response<Body>, Infallible>(response)
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);

@@ -141,8 +141,9 @@ async fn create(answer: Answer<'_>, query: &Query, request: Request<Body>) -> Re
     if !call.kind.stored() {
         return subresources::create_unstored(answer, decoded.value, &options).await;
     }
-    let written = registry::create(call, decoded.value, &options).await?;
-    answer.written(written, &decoded.warnings)
+    let mut warnings = decoded.warnings;
+    let written = registry::create(call, decoded.value, &options, &mut warnings).await?;
+    answer.written(written, &warnings)
 }
 
 /// PUT of an object or of its status.
@@ -159,8 +160,13 @@ pub async fn update(
     let decoded = body::object_of(call.kind, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
     let mut value = decoded.value;
     complete_name(call, name, &mut value)?;
-    let written = registry::update(call, name, part, &options, |_| Ok(value.clone())).await?;
-    answer.written(written, &decoded.warnings)
+    let mut warnings = decoded.warnings;
+    let written = registry::update(call, name, part, &options, &mut warnings, |current| {
+        registry::check_uid(call, name, current, &value)?;
+        Ok(value.clone())
+    })
+    .await?;
+    answer.written(written, &warnings)
 }
 
 /// The name and the namespace of a body must be those of the path.
@@ -198,18 +204,19 @@ pub async fn patch(
     let options = WriteOptions::parse(query)?;
     let (head, body) = request.into_parts();
     let patch = Patch::parse(&head.headers, body::read(body).await?, options.validation)?;
-    let mut warnings = Vec::new();
-    let written = registry::update(call, name, part, &options, |current| {
+    let (mut warnings, mut decoding) = (Vec::new(), Vec::new());
+    let written = registry::update(call, name, part, &options, &mut warnings, |current| {
         if current.is_null() {
             return Err(Error::not_found(&call.kind.group, &call.kind.plural, name));
         }
         let mut patched = patch.apply(call.kind, current)?;
         complete_name(call, name, &mut patched.value)?;
-        warnings = patched.warnings;
+        decoding = patched.warnings;
         Ok(patched.value)
     })
     .await?;
-    answer.written(written, &warnings)
+    decoding.append(&mut warnings);
+    answer.written(written, &decoding)
 }
 
 /// The options of a delete, from its body or its query.

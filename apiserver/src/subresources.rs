@@ -8,7 +8,7 @@ use crate::patch::Patch;
 use crate::path::ResourcePath;
 use crate::registry::{self, Call, DeleteOptions, Part, Written};
 use crate::reviews;
-use api::{Error, Reason, Result, TenantName, Verb};
+use api::{Error, Result, TenantName, Verb};
 use axum::body::Body;
 use http::{Request, Response};
 use serde_json::{Value, json};
@@ -39,15 +39,15 @@ pub async fn dispatch(
         ("scale", _) => scale(answer, name, query, verb, request).await,
         ("finalize", "update") => finalize(answer, name, query, request).await,
         ("binding", "create") => {
-            let (options, value) = decode(answer, query, request, ("", "v1", "Binding")).await?;
+            let (options, value) = decode(answer, name, query, request, ("", "v1", "Binding")).await?;
             bind(answer, name, value, &options).await
         }
         ("token", "create") => {
-            let (_, value) = decode(answer, query, request, ("authentication.k8s.io", "v1", "TokenRequest")).await?;
+            let (_, value) = decode(answer, name, query, request, ("authentication.k8s.io", "v1", "TokenRequest")).await?;
             answer.value(201, &reviews::issue_token(call, name, &value)?)
         }
         ("eviction", "create") => {
-            let (options, value) = decode(answer, query, request, ("policy", "v1", "Eviction")).await?;
+            let (options, value) = decode(answer, name, query, request, ("policy", "v1", "Eviction")).await?;
             evict(answer, name, &value, &options).await
         }
         (_, "get") => {
@@ -56,7 +56,15 @@ pub async fn dispatch(
         }
         ("status" | "approval", "update") => update(answer, name, Part::Status, query, request).await,
         ("status" | "approval", "patch") => patch(answer, name, Part::Status, query, request).await,
-        _ => Err(Error::new(Reason::MethodNotAllowed, format!("{} is not served yet", path.subresource))),
+        (named, "update" | "patch") => {
+            let listed = kinds::strategy(call.kind).subresources;
+            let (named, _) = listed.iter().find(|(known, _)| *known == named).ok_or_else(method_not_allowed)?;
+            if verb == "update" {
+                return update(answer, name, Part::Subresource(named), query, request).await;
+            }
+            patch(answer, name, Part::Subresource(named), query, request).await
+        }
+        _ => Err(method_not_allowed()),
     }
 }
 
@@ -73,6 +81,7 @@ pub async fn create_unstored(answer: Answer<'_>, value: Value, options: &WriteOp
 
 async fn decode(
     answer: Answer<'_>,
+    name: &str,
     query: &Query,
     request: Request<Body>,
     (group, version, kind): (&str, &str, &str),
@@ -81,6 +90,10 @@ async fn decode(
     let (head, body) = request.into_parts();
     let bytes = body::read(body).await?;
     let decoded = body::object(group, version, kind, &bytes, Format::of(&head.headers)?, options.validation)?;
+    let named = decoded.value["metadata"]["name"].as_str().unwrap_or_default();
+    if kind != "TokenRequest" && !named.is_empty() && named != name {
+        return Err(Error::bad_request(format!("the name of the object ({named}) does not match the name on the URL ({name})")));
+    }
     let given = decoded.value["metadata"]["namespace"].as_str().unwrap_or_default();
     if !given.is_empty() && given != answer.call.namespace {
         return Err(Error::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
@@ -103,7 +116,7 @@ async fn scale(answer: Answer<'_>, name: &str, query: &Query, verb: &str, reques
         Sent::Whole(value)
     };
     let scale_kind = call.server.kinds.by_kind("autoscaling", "v1", "Scale").cloned();
-    let written = registry::update(call, name, Part::Other, &options, |current| {
+    let written = registry::update(call, name, Part::Object, &options, &mut Vec::new(), |current| {
         let scale = kinds::scale::scale_of(call.kind, current).ok_or_else(Error::no_such_path)?;
         let wanted = match &sent {
             Sent::Whole(value) => value.clone(),
@@ -165,13 +178,11 @@ async fn finalize(answer: Answer<'_>, name: &str, query: &Query, request: Reques
     let decoded = body::object_of(call.kind, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
     let mut sent = decoded.value;
     complete_name(call, name, &mut sent)?;
-    let written = registry::update(call, name, Part::Other, &options, |current| {
+    let written = registry::update(call, name, Part::Own, &options, &mut Vec::new(), |current| {
+        registry::check_uid(call, name, current, &sent)?;
         nothing_left(call, name, current, &sent)?;
         let mut new = current.clone();
         new["metadata"]["resourceVersion"] = sent["metadata"]["resourceVersion"].clone();
-        if !sent["metadata"]["uid"].is_null() {
-            new["metadata"]["uid"] = sent["metadata"]["uid"].clone();
-        }
         match sent["spec"]["finalizers"].as_array() {
             Some(finalizers) if !finalizers.is_empty() => new["spec"]["finalizers"] = json!(finalizers),
             _ => {
@@ -220,7 +231,8 @@ async fn bind(answer: Answer<'_>, name: &str, binding: Value, options: &WriteOpt
         return Err(invalid("FieldValueRequired", "Required value".into(), "target.name"));
     }
     let conflict = |why: String| Error::conflict("", "pods/binding", name, &why);
-    registry::update(call, name, Part::Other, options, |pod| {
+    registry::update(call, name, Part::Own, options, &mut Vec::new(), |pod| {
+        registry::check_uid(call, name, pod, &binding)?;
         if !pod["metadata"]["deletionTimestamp"].is_null() {
             return Err(conflict(format!("pod {name} is being deleted, cannot be assigned to a host")));
         }
@@ -232,13 +244,9 @@ async fn bind(answer: Answer<'_>, name: &str, binding: Value, options: &WriteOpt
             return Err(conflict(format!("pod {name} has non-empty .spec.schedulingGates")));
         }
         let mut new = pod.clone();
-        for field in ["uid", "resourceVersion"] {
-            let given = &binding["metadata"][field];
-            new["metadata"][field] = match given.as_str() {
-                Some(text) if !text.is_empty() => given.clone(),
-                _ => Value::Null,
-            };
-        }
+        let version = &binding["metadata"]["resourceVersion"];
+        let given = version.as_str().is_some_and(|text| !text.is_empty());
+        new["metadata"]["resourceVersion"] = if given { version.clone() } else { Value::Null };
         new["spec"]["nodeName"] = json!(node);
         for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
             new["metadata"]["annotations"][key] = value.clone();

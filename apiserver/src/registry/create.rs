@@ -22,17 +22,23 @@ pub fn random_suffix() -> String {
 }
 
 /// Creates an object from a value that conforms to its kind's schema.
-pub async fn create(call: Call<'_>, value: Value, options: &WriteOptions) -> Result<Written> {
+/// What is likely a mistake is added to `warnings`.
+pub async fn create(
+    call: Call<'_>,
+    value: Value,
+    options: &WriteOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Written> {
     let base = value["metadata"]["generateName"].as_str().unwrap_or_default().to_owned();
     let generated = value["metadata"]["name"].as_str().unwrap_or_default().is_empty() && !base.is_empty();
     if !generated {
-        return create_named(call, value, options).await;
+        return create_named(call, value, options, warnings).await;
     }
     let mut last = None;
     for _ in 0..GENERATED_NAME_TRIES {
         let mut named = value.clone();
         named["metadata"]["name"] = json!(generated_name(&base));
-        match create_named(call, named, options).await {
+        match create_named(call, named, options, warnings).await {
             Err(error) if error.is_already_exists() => last = Some(error.retry_after(1)),
             other => return other,
         }
@@ -47,20 +53,24 @@ fn generated_name(base: &str) -> String {
     format!("{}{}", &base[..end], random_suffix())
 }
 
-async fn create_named(call: Call<'_>, mut value: Value, options: &WriteOptions) -> Result<Written> {
+async fn create_named(
+    call: Call<'_>,
+    mut value: Value,
+    options: &WriteOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Written> {
     let kind = call.kind;
-    let strategy = kinds::strategy(kind);
     complete_metadata(call, &mut value)?;
     call.server.default(kind, &mut value);
     kinds::generic::prepare_create(kind, &mut value);
     admission::mutate(call, &mut value, None)?;
     let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let mut causes = kinds::generic::object_meta_causes(&value["metadata"], kind.namespaced(), strategy.name_rule);
-    causes.extend((strategy.validate)(&value));
+    let causes = kinds::generic::validate_create(kind, &value);
     if !causes.is_empty() {
         return Err(Error::invalid(&kind.group, &kind.kind, &name, causes));
     }
     admission::validate(call, Some(&value), None)?;
+    let told = (kinds::strategy(kind).warnings)(&value, None);
     let key = call.key(&name)?;
     let exists = |deleting: bool| {
         let error = Error::already_exists(&kind.group, &kind.plural, &name);
@@ -69,13 +79,19 @@ async fn create_named(call: Call<'_>, mut value: Value, options: &WriteOptions) 
     if options.dry_run {
         return match call.server.store.snapshot().get(&key) {
             Some(present) => Err(exists(present.header.deleting)),
-            None => Ok(Written::Unstored { value, created: true }),
+            None => {
+                warnings.extend(told);
+                Ok(Written::Unstored { value, created: true })
+            }
         };
     }
     let object = call.encode(key.clone(), value)?;
     let write = Write { class: class_of(&key), key, expect: Expect::Absent, change: Change::Put(object) };
     match call.server.store.commit(vec![write]).await {
-        Ok(mut stored) => Ok(Written::Stored { object: stored.remove(0), created: true }),
+        Ok(mut stored) => {
+            warnings.extend(told);
+            Ok(Written::Stored { object: stored.remove(0), created: true })
+        }
         Err(CommitError::Exists(present)) => Err(exists(present.header.deleting)),
         Err(other) => Err(commit_error(other)),
     }

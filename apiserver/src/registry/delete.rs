@@ -174,6 +174,7 @@ fn next_step(call: Call<'_>, old: &Value, options: &DeleteOptions) -> Step {
     if finalizers.is_empty() && !in_spec && grace_secs == 0 {
         if matches!(kinds::strategy(call.kind).deletion, Deletion::Graceful(_)) {
             mark(&mut new, call, 0);
+            count_generation(&mut new, old);
         }
         return Step::Remove(new);
     }
@@ -184,14 +185,20 @@ fn next_step(call: Call<'_>, old: &Value, options: &DeleteOptions) -> Step {
         }
     } else {
         mark(&mut new, call, grace_secs);
-        if let Some(generation) = old["metadata"]["generation"].as_i64().filter(|&g| g > 0) {
-            new["metadata"]["generation"] = json!(generation + 1);
-        }
+        count_generation(&mut new, old);
         if in_spec {
             new["status"]["phase"] = json!("Terminating");
         }
     }
     if new == *old { Step::Stay } else { Step::Mark(new) }
+}
+
+/// The start of a deletion counts as a change, once.
+fn count_generation(new: &mut Value, old: &Value) {
+    let counted = old["metadata"]["generation"].as_i64().filter(|&generation| generation > 0);
+    if let Some(generation) = counted.filter(|_| old["metadata"]["deletionTimestamp"].is_null()) {
+        new["metadata"]["generation"] = json!(generation + 1);
+    }
 }
 
 fn mark(value: &mut Value, call: Call<'_>, grace_secs: i64) {

@@ -11,7 +11,7 @@ mod watch;
 pub use create::{create, random_suffix};
 pub use delete::{DeleteOptions, delete, delete_collection};
 pub use list::{get, list, object_response, value_response};
-pub use update::{Part, update};
+pub use update::{Part, check_uid, update};
 pub use watch::watch;
 
 use crate::server::Server;

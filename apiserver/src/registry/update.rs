@@ -4,7 +4,7 @@ use super::create::{class_of, commit_error, set_tenant};
 use super::{Call, Written, create};
 use crate::admission;
 use crate::options::{WriteOptions, parse_version};
-use api::{Cause, Error, Kind, Object, Result};
+use api::{Cause, Error, Object, Result};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use store::{Change, CommitError, Expect, Write};
@@ -20,17 +20,20 @@ pub enum Part {
     /// Everything but the status, where the kind has a status subresource.
     Object,
     Status,
-    /// A subresource whose change was made by the caller: scale, binding, finalize, ephemeral containers.
-    Other,
+    /// What the kind's strategy lets this subresource change.
+    Subresource(&'static str),
+    /// Nothing is left to the client: the caller made the change, as a binding or a finalization.
+    Own,
 }
 
 /// Updates the object `name` to what `change` makes of the current one. `change` may run several times.
-/// A `metadata.resourceVersion` in its result is a precondition, and so is a `metadata.uid`.
+/// A `metadata.resourceVersion` in its result is a precondition. What is likely a mistake is added to `warnings`.
 pub async fn update(
     call: Call<'_>,
     name: &str,
     part: Part,
     options: &WriteOptions,
+    warnings: &mut Vec<String>,
     mut change: impl FnMut(&Value) -> Result<Value>,
 ) -> Result<Written> {
     let key = call.key(name)?;
@@ -40,9 +43,9 @@ pub async fn update(
             return match part {
                 Part::Object if strategy.create_on_update => {
                     let value = change(&Value::Null).map_err(|_| call.not_found(name))?;
-                    Box::pin(create(call, without_version(value), options)).await
+                    Box::pin(create(call, without_version(value), options, warnings)).await
                 }
-                Part::Object | Part::Status | Part::Other => Err(call.not_found(name)),
+                Part::Object | Part::Status | Part::Subresource(_) | Part::Own => Err(call.not_found(name)),
             };
         };
         let old = call.view(&current)?;
@@ -50,7 +53,12 @@ pub async fn update(
         if prepared == old {
             return Ok(Written::Stored { object: current, created: false });
         }
+        let told = match part {
+            Part::Object => (kinds::strategy(call.kind).warnings)(&prepared, Some(&old)),
+            Part::Status | Part::Subresource(_) | Part::Own => Vec::new(),
+        };
         if options.dry_run {
+            warnings.extend(told);
             return Ok(Written::Unstored { value: prepared, created: false });
         }
         let removed = is_finished(&prepared, &old);
@@ -59,7 +67,10 @@ pub async fn update(
         let expect = Expect::Revision(current.revision);
         let write = Write { class: class_of(&key), key: key.clone(), expect, change };
         match call.server.store.commit(vec![write]).await {
-            Ok(mut stored) => return Ok(Written::Stored { object: stored.remove(0), created: false }),
+            Ok(mut stored) => {
+                warnings.extend(told);
+                return Ok(Written::Stored { object: stored.remove(0), created: false });
+            }
             // Read again: either the client's own precondition fails now, or its change is made on the newer object.
             Err(CommitError::Stale { .. } | CommitError::Absent | CommitError::Exists(_)) => {}
             Err(other @ (CommitError::Full | CommitError::Stopped)) => return Err(commit_error(other)),
@@ -81,25 +92,30 @@ fn without_version(mut value: Value) -> Value {
 
 /// From what the client wants to what is stored: preconditions, immutable metadata, defaults, admission, validation.
 fn prepare(call: Call<'_>, name: &str, part: Part, current: &Arc<Object>, old: &Value, mut new: Value) -> Result<Value> {
+    use kinds::generic;
     let kind = call.kind;
-    let strategy = kinds::strategy(kind);
-    check_preconditions(call, name, current, &new)?;
+    check_version(call, name, current, &new)?;
     keep_metadata(call, old, &mut new)?;
     call.server.default(kind, &mut new);
     match part {
-        Part::Object => kinds::generic::prepare_update(kind, &mut new, old),
-        Part::Status => kinds::generic::prepare_status_update(kind, &mut new, old),
-        Part::Other => count_generation(kind, &mut new, old),
+        Part::Object => generic::prepare_update(kind, &mut new, old),
+        Part::Status => generic::prepare_status_update(kind, &mut new, old),
+        Part::Subresource(subresource) => {
+            if !generic::prepare_subresource_update(kind, subresource, &mut new, old) {
+                return Err(Error::no_such_path());
+            }
+        }
+        Part::Own => {}
     }
     if part == Part::Object {
         admission::mutate(call, &mut new, Some(old))?;
     }
-    let mut causes = kinds::generic::object_meta_update_causes(&new["metadata"], &old["metadata"]);
-    causes.extend(match part {
-        Part::Object => (strategy.validate_update)(&new, old),
-        Part::Status => (strategy.validate_status)(&new, old),
-        Part::Other => (strategy.validate)(&new),
-    });
+    let causes = match part {
+        Part::Object => generic::validate_update(kind, &new, old),
+        Part::Status => generic::validate_status_update(kind, &new, old),
+        Part::Subresource(subresource) => generic::validate_subresource_update(kind, subresource, &new, old),
+        Part::Own => Vec::new(),
+    };
     if !causes.is_empty() {
         return Err(Error::invalid(&kind.group, &kind.kind, name, causes));
     }
@@ -107,8 +123,19 @@ fn prepare(call: Call<'_>, name: &str, part: Part, current: &Arc<Object>, old: &
     Ok(new)
 }
 
-/// resourceVersion and uid in the body: both are preconditions, and some kinds demand the first.
-fn check_preconditions(call: Call<'_>, name: &str, current: &Object, new: &Value) -> Result<()> {
+/// A uid in the body of a PUT is a precondition: the client means this incarnation and no other.
+pub fn check_uid(call: Call<'_>, name: &str, current: &Value, sent: &Value) -> Result<()> {
+    let wanted = sent["metadata"]["uid"].as_str().unwrap_or_default();
+    let held = current["metadata"]["uid"].as_str().unwrap_or_default();
+    if wanted.is_empty() || wanted == held {
+        return Ok(());
+    }
+    let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {held}");
+    Err(conflict(call, name, &why))
+}
+
+/// A resourceVersion in the body is a precondition, which some kinds demand.
+fn check_version(call: Call<'_>, name: &str, current: &Object, new: &Value) -> Result<()> {
     let version = new["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     match parse_version(version).map_err(|_| invalid_version(call, name, version))? {
         None | Some(0) if !kinds::strategy(call.kind).unconditional_update => {
@@ -123,11 +150,6 @@ fn check_preconditions(call: Call<'_>, name: &str, current: &Object, new: &Value
         Some(version) if version != current.revision => return Err(conflict(call, name, MODIFIED)),
         Some(_) => {}
     }
-    let uid = new["metadata"]["uid"].as_str().unwrap_or_default();
-    if !uid.is_empty() && uid != &*current.header.uid {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.header.uid);
-        return Err(conflict(call, name, &why));
-    }
     Ok(())
 }
 
@@ -140,33 +162,20 @@ fn invalid_version(call: Call<'_>, name: &str, version: &str) -> Error {
     Error::invalid(&call.kind.group, &call.kind.kind, name, vec![cause])
 }
 
-/// Metadata that no client changes is the old object's.
+/// Fills in what a client may leave out, and the version that was checked. The kind's rules see to the rest.
 fn keep_metadata(call: Call<'_>, old: &Value, new: &mut Value) -> Result<()> {
     let space = call.target.space(call.kind)?;
     let metadata = new["metadata"].as_object_mut().ok_or_else(|| Error::bad_request("metadata is missing"))?;
     set_tenant(metadata, &space)?;
-    let kept =
-        ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generation"];
-    for field in kept {
-        match &old["metadata"][field] {
-            Value::Null => drop(metadata.remove(field)),
-            value => drop(metadata.insert(field.to_owned(), value.clone())),
-        }
-    }
+    metadata.insert("resourceVersion".to_owned(), old["metadata"]["resourceVersion"].clone());
     for field in ["namespace", "name"] {
-        if metadata.get(field).and_then(Value::as_str).unwrap_or_default().is_empty() && !old["metadata"][field].is_null() {
+        let given = metadata.get(field).and_then(Value::as_str).unwrap_or_default();
+        if given.is_empty() && !old["metadata"][field].is_null() {
             metadata.insert(field.to_owned(), old["metadata"][field].clone());
         }
     }
-    metadata.remove("selfLink");
     metadata.remove("managedFields");
     Ok(())
-}
-
-fn count_generation(kind: &Kind, new: &mut Value, old: &Value) {
-    if kinds::strategy(kind).generation.is_some_and(|changed| changed(new, old)) {
-        new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
-    }
 }
 
 /// Whether the update took the last thing that kept a deleted object: it is removed in the same request (G16).

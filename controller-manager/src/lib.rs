@@ -10,6 +10,8 @@ mod informers;
 mod recorder;
 mod runner;
 mod set;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use runner::{Config, Sign, run};

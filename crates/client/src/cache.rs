@@ -237,3 +237,26 @@ impl<T> IndexState<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_found_in_their_own_tenant_and_namespace_alone() {
+        let (cache, _synced) = Cache::new();
+        let tenant = |name: &str| TenantName::new(name).expect("a name");
+        for (name, namespace) in [("a", "n"), ("a", "n-1"), ("ab", "n"), ("b", "n"), ("b", ""), ("c", "n")] {
+            cache.put(&ObjectRef::new(&tenant(name), namespace, "x"), "1", Arc::new(()));
+        }
+        cache.put(&ObjectRef::cluster("x"), "1", Arc::new(()));
+        let names = |found: Vec<(ObjectRef, Arc<()>)>| found.iter().map(|(k, _)| k.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(cache.list_namespace(&tenant("a"), "n")), ["a/n/x"]);
+        assert_eq!(names(cache.list_namespace(&tenant("b"), "")), ["b/x"]);
+        assert_eq!(names(cache.list_tenant(&tenant("a"))), ["a/n/x", "a/n-1/x"]);
+        assert_eq!(names(cache.list_namespace(&tenant("ab"), "n")), ["ab/n/x"]);
+        assert_eq!(names(cache.list_namespace(&tenant("b"), "n")), ["b/n/x"]);
+        assert!(cache.list_tenant(&tenant("d")).is_empty());
+        assert_eq!(cache.len(), 7);
+    }
+}

@@ -1,0 +1,375 @@
+//! An API in memory, for all controllers together: enough of one to tell who asked for what.
+
+use api::{Error, Identity, Result};
+use bytes::Bytes;
+use client::{Body, Client, Connect, Transport};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
+use http::{Method, Request, Response};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// The kinds that discovery tells of: group, plural, kind, namespaced.
+const KINDS: [(&str, &str, &str, bool); 9] = [
+    ("", "configmaps", "ConfigMap", true),
+    ("", "namespaces", "Namespace", false),
+    ("", "nodes", "Node", false),
+    ("", "pods", "Pod", true),
+    ("", "serviceaccounts", "ServiceAccount", true),
+    ("", "tenants", "Tenant", false),
+    ("apps", "deployments", "Deployment", true),
+    ("apps", "replicasets", "ReplicaSet", true),
+    ("rbac.authorization.k8s.io", "clusterroles", "ClusterRole", false),
+];
+
+/// Group and plural, tenant, namespace, name.
+type Key = (String, String, String, String);
+
+#[derive(Default)]
+struct State {
+    revision: u64,
+    objects: BTreeMap<Key, Value>,
+    /// Every change: its revision, the collection, the type, the object.
+    history: Vec<(u64, String, &'static str, Value)>,
+    /// Every write: who, in which tenant, what.
+    writes: Vec<(String, String, String)>,
+    lag: Duration,
+    refused: Vec<&'static str>,
+}
+
+/// The API; clones share it.
+#[derive(Clone, Default)]
+pub struct Fake {
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+}
+
+struct Caller {
+    fake: Fake,
+    identity: Identity,
+}
+
+impl Connect for Fake {
+    fn connect(&self, identity: Identity) -> Client {
+        Client::new(Arc::new(Caller { fake: self.clone(), identity }))
+    }
+}
+
+impl Transport for Caller {
+    fn call(&self, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<Body>>> {
+        let answer = self.fake.answer(&self.identity, &request);
+        async move { Ok(answer.unwrap_or_else(|e| whole(e.code(), &e.to_status()))) }.boxed()
+    }
+}
+
+fn whole(code: u16, body: &Value) -> Response<Body> {
+    let body = stream::iter([Ok(Bytes::from(body.to_string()))]).boxed();
+    Response::builder().status(code).body(body).expect("a response")
+}
+
+/// What a path names.
+struct Target {
+    collection: String,
+    /// Empty for the operators' own kinds, `all` for all tenants.
+    tenant: String,
+    namespace: String,
+    name: String,
+    subresource: String,
+}
+
+impl Target {
+    fn of(identity: &Identity, path: &str) -> Target {
+        let mut rest: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let group = if rest.remove(0) == "api" { "" } else { rest.remove(0) };
+        rest.remove(0);
+        let mut tenant = identity.tenant.as_str().to_owned();
+        if rest.first() == Some(&"tenants") && rest.get(1) == Some(&"all") {
+            rest.drain(..2);
+            tenant = "all".to_owned();
+        }
+        let mut namespace = "";
+        if rest.first() == Some(&"namespaces") && rest.len() > 2 && !matches!(rest[2], "status" | "finalize") {
+            namespace = rest[1];
+            rest.drain(..2);
+        }
+        let part = |i: usize| rest.get(i).copied().unwrap_or_default().to_owned();
+        if matches!(part(0).as_str(), "nodes" | "tenants") {
+            tenant = String::new();
+        }
+        Target {
+            collection: format!("{group}/{}", part(0)),
+            tenant,
+            namespace: namespace.to_owned(),
+            name: part(1),
+            subresource: part(2),
+        }
+    }
+
+    fn key(&self) -> Key {
+        (self.collection.clone(), self.tenant.clone(), self.namespace.clone(), self.name.clone())
+    }
+}
+
+impl Fake {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic")
+    }
+
+    /// From now on watches tell of changes so much later.
+    pub fn lag(&self, lag: Duration) {
+        self.lock().lag = lag;
+    }
+
+    /// From now on creations of this kind are refused.
+    pub fn refuse(&self, plural: &'static str) {
+        self.lock().refused.push(plural);
+    }
+
+    /// Puts an object there, as a user would.
+    pub fn put(&self, group: &str, plural: &str, mut object: Value) {
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let key = (format!("{group}/{plural}"), text("tenant"), text("namespace"), text("name"));
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = json!(format!("uid-{}", key.3));
+        }
+        self.lock().put(key, object);
+        self.changed.notify_waiters();
+    }
+
+    pub fn remove(&self, group: &str, plural: &str, tenant: &str, namespace: &str, name: &str) {
+        let key = (format!("{group}/{plural}"), tenant.to_owned(), namespace.to_owned(), name.to_owned());
+        self.lock().remove(&key);
+        self.changed.notify_waiters();
+    }
+
+    /// The objects of a kind in a tenant.
+    pub fn list(&self, group: &str, plural: &str, tenant: &str) -> Vec<Value> {
+        let collection = format!("{group}/{plural}");
+        let state = self.lock();
+        state.objects.iter().filter(|(k, _)| k.0 == collection && k.1 == tenant).map(|(_, o)| o.clone()).collect()
+    }
+
+    /// Who wrote in which tenant, without repetitions.
+    pub fn writers(&self) -> Vec<(String, String)> {
+        let mut writers: Vec<_> =
+            self.lock().writes.iter().map(|(who, tenant, _)| (who.clone(), tenant.clone())).collect();
+        writers.sort();
+        writers.dedup();
+        writers
+    }
+
+    /// Every write to a kind, as method and path.
+    pub fn writes(&self, plural: &str) -> Vec<String> {
+        let state = self.lock();
+        let of_kind = |what: &&String| what.contains(&format!("/{plural}"));
+        state.writes.iter().map(|(_, _, what)| what).filter(of_kind).cloned().collect()
+    }
+
+    /// Waits until something is so, at most two minutes of paused time.
+    pub async fn until(&self, what: &str, holds: impl Fn(&Fake) -> bool) {
+        for _ in 0..1200 {
+            if holds(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("not in time: {what}; writes: {:#?}", self.lock().writes);
+    }
+
+    fn answer(&self, identity: &Identity, request: &Request<Bytes>) -> Result<Response<Body>> {
+        let path = request.uri().path();
+        if let Some(discovered) = discovery(path) {
+            return Ok(whole(200, &discovered));
+        }
+        let target = Target::of(identity, path);
+        let query = request.uri().query().unwrap_or_default();
+        let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+        if *request.method() == Method::GET {
+            return match () {
+                () if !target.name.is_empty() => self.lock().get(&target.key()).map(|o| whole(200, &o)),
+                () if query.contains("watch=true") => Ok(Response::new(self.watch(target, query))),
+                () => Ok(whole(200, &self.lock().list(&target, query))),
+            };
+        }
+        let mut state = self.lock();
+        let what = format!("{} {path}", request.method());
+        state.writes.push((identity.user.clone(), identity.tenant.as_str().to_owned(), what));
+        let written = match *request.method() {
+            Method::POST => state.create(&target, body),
+            Method::PUT => state.update(&target, body),
+            Method::PATCH => state.patch(&target, &body),
+            _ => state.delete(&target, &body),
+        };
+        drop(state);
+        self.changed.notify_waiters();
+        written.map(|object| whole(200, &object))
+    }
+
+    fn watch(&self, target: Target, query: &str) -> Body {
+        let version = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
+        let from: u64 = version.and_then(|v| v.parse().ok()).unwrap_or(0);
+        let names = wanted_name(query);
+        let start = (self.clone(), target, names, from);
+        stream::unfold(start, |(fake, target, names, from)| async move {
+            loop {
+                let changed = fake.changed.clone().notified_owned();
+                let (next, lag) = {
+                    let state = fake.lock();
+                    let concerns =
+                        |o: &Value| belongs(o, &target) && names.as_ref().is_none_or(|n| o["metadata"]["name"] == **n);
+                    let next =
+                        state.history.iter().find(|(r, c, _, o)| *r > from && *c == target.collection && concerns(o));
+                    (next.cloned(), state.lag)
+                };
+                let Some((revision, _, kind, object)) = next else {
+                    changed.await;
+                    continue;
+                };
+                tokio::time::sleep(lag).await;
+                let frame = format!("{}\n", json!({"type": kind, "object": object}));
+                return Some((Ok(Bytes::from(frame)), (fake, target, names, revision)));
+            }
+        })
+        .boxed()
+    }
+}
+
+/// The name that a field selector asks for.
+fn wanted_name(query: &str) -> Option<String> {
+    let (_, rest) = query.split_once("metadata.name%3D")?;
+    rest.split('&').next().map(str::to_owned)
+}
+
+fn belongs(object: &Value, target: &Target) -> bool {
+    let tenant = object["metadata"]["tenant"].as_str().unwrap_or_default();
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    (target.tenant == "all" || tenant == target.tenant)
+        && (target.namespace.is_empty() || namespace == target.namespace)
+}
+
+fn discovery(path: &str) -> Option<Value> {
+    let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+    let row = |(_, plural, kind, namespaced): &(&str, &str, &str, bool)| json!({"name": plural, "kind": kind, "namespaced": namespaced, "verbs": verbs});
+    let of = |group: &str| -> Value { KINDS.iter().filter(|k| k.0 == group).map(row).collect() };
+    let group = |name: &str| json!({"name": name, "preferredVersion": {"version": "v1"}});
+    match path {
+        "/apis" => Some(json!({"groups": [group("apps"), group("rbac.authorization.k8s.io")]})),
+        "/api/v1" => Some(json!({"resources": of("")})),
+        "/apis/apps/v1" => Some(json!({"resources": of("apps")})),
+        "/apis/rbac.authorization.k8s.io/v1" => Some(json!({"resources": of("rbac.authorization.k8s.io")})),
+        _ => None,
+    }
+}
+
+impl State {
+    fn put(&mut self, key: Key, mut object: Value) -> Value {
+        self.revision += 1;
+        object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+        let kind = if self.objects.contains_key(&key) { "MODIFIED" } else { "ADDED" };
+        self.history.push((self.revision, key.0.clone(), kind, object.clone()));
+        self.objects.insert(key, object.clone());
+        object
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Value> {
+        let mut object = self.objects.remove(key)?;
+        self.revision += 1;
+        object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+        self.history.push((self.revision, key.0.clone(), "DELETED", object.clone()));
+        Some(object)
+    }
+
+    fn get(&self, key: &Key) -> Result<Value> {
+        self.objects.get(key).cloned().ok_or_else(|| Error::not_found("", &key.0, &key.3))
+    }
+
+    fn list(&self, target: &Target, query: &str) -> Value {
+        let name = wanted_name(query);
+        let items: Vec<&Value> = self
+            .objects
+            .iter()
+            .filter(|(k, o)| k.0 == target.collection && belongs(o, target) && name.as_ref().is_none_or(|n| k.3 == *n))
+            .map(|(_, object)| object)
+            .collect();
+        json!({"metadata": {"resourceVersion": self.revision.to_string()}, "items": items})
+    }
+
+    fn create(&mut self, target: &Target, mut object: Value) -> Result<Value> {
+        if self.refused.iter().any(|plural| target.collection.ends_with(plural)) {
+            return Err(Error::forbidden("", &target.collection, "", "refused"));
+        }
+        let metadata = &mut object["metadata"];
+        if metadata["name"].is_null() {
+            let prefix = metadata["generateName"].as_str().unwrap_or_default();
+            metadata["name"] = json!(format!("{prefix}{:05}", self.revision));
+        }
+        let mut key = target.key();
+        key.3 = metadata["name"].as_str().unwrap_or_default().to_owned();
+        metadata["uid"] = json!(format!("uid-{}-{}", self.revision, key.3));
+        metadata["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        for (field, value) in [("tenant", &target.tenant), ("namespace", &target.namespace)] {
+            if !value.is_empty() {
+                metadata[field] = json!(value);
+            }
+        }
+        if self.objects.contains_key(&key) {
+            return Err(Error::already_exists("", &key.0, &key.3));
+        }
+        Ok(self.put(key, object))
+    }
+
+    fn update(&mut self, target: &Target, object: Value) -> Result<Value> {
+        let key = target.key();
+        let old = self.get(&key)?;
+        let stale = object["metadata"]["resourceVersion"] != old["metadata"]["resourceVersion"];
+        if stale && !object["metadata"]["resourceVersion"].is_null() {
+            return Err(Error::conflict("", &key.0, &key.3, "stale"));
+        }
+        let new = if target.subresource == "status" {
+            let mut new = old;
+            new["status"] = object["status"].clone();
+            new["metadata"]["annotations"] = object["metadata"]["annotations"].clone();
+            new
+        } else {
+            object
+        };
+        Ok(self.put(key, new))
+    }
+
+    fn patch(&mut self, target: &Target, patch: &Value) -> Result<Value> {
+        let key = target.key();
+        let mut object = self.get(&key)?;
+        for field in ["uid", "resourceVersion"] {
+            let wanted = &patch["metadata"][field];
+            if !wanted.is_null() && *wanted != object["metadata"][field] {
+                return Err(Error::conflict("", &key.0, &key.3, "stale"));
+            }
+        }
+        merge(&mut object, patch);
+        Ok(self.put(key, object))
+    }
+
+    fn delete(&mut self, target: &Target, options: &Value) -> Result<Value> {
+        let key = target.key();
+        let object = self.get(&key)?;
+        let wanted = &options["preconditions"]["uid"];
+        if !wanted.is_null() && *wanted != object["metadata"]["uid"] {
+            return Err(Error::conflict("", &key.0, &key.3, "another uid"));
+        }
+        Ok(self.remove(&key).unwrap_or_default())
+    }
+}
+
+fn merge(value: &mut Value, patch: &Value) {
+    match (value, patch) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (key, change) in new {
+                merge(old.entry(key.clone()).or_insert(Value::Null), change);
+            }
+        }
+        (value, patch) => *value = patch.clone(),
+    }
+}

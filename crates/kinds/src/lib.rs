@@ -18,6 +18,7 @@ mod rows;
 pub mod scale;
 mod selectors;
 pub mod services;
+mod spaces;
 mod storage;
 mod strategy;
 mod table;

@@ -5,6 +5,7 @@
 
 use crate::pods::PODS;
 use crate::services::SERVICES;
+use crate::spaces;
 use crate::table::{self, Column};
 use crate::workloads;
 use api::{Cause, Kind, Timestamp};
@@ -136,10 +137,12 @@ impl Strategy {
 /// The strategy of a kind; [`Strategy::PLAIN`] for custom resources and for kinds without needs.
 pub fn strategy(kind: &Kind) -> &'static Strategy {
     match (kind.group.as_str(), kind.kind.as_str()) {
+        ("", "Namespace") => &spaces::NAMESPACES,
         ("", "Pod") => &PODS,
         ("", "PodTemplate") => &workloads::POD_TEMPLATES,
         ("", "ReplicationController") => &workloads::REPLICATION_CONTROLLERS,
         ("", "Service") => &SERVICES,
+        ("", "Tenant") => &spaces::TENANTS,
         ("apps", "ControllerRevision") => &workloads::CONTROLLER_REVISIONS,
         ("apps", "DaemonSet") => &workloads::DAEMON_SETS,
         ("apps", "Deployment") => &workloads::DEPLOYMENTS,

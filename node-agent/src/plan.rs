@@ -226,12 +226,12 @@ impl<'a> Planner<'a> {
                 self.act(Action::RemoveContainer { id: container.id.clone() });
             }
         }
-        let stale = observed.sandboxes.iter().find(|s| s.id != current);
-        if let Some(stale) = stale {
-            if stale.ready {
-                self.act(Action::StopSandbox { id: stale.id.clone() });
-            } else if !observed.containers.iter().any(|c| c.sandbox == stale.id) {
+        if let Some(stale) = observed.sandboxes.iter().find(|s| s.id != current) {
+            let mut inside = observed.containers.iter().filter(|c| c.sandbox == stale.id).peekable();
+            if inside.peek().is_none() && !stale.ready {
                 self.act(Action::RemoveSandbox { id: stale.id.clone() });
+            } else if stale.ready && !inside.any(observed::Container::may_run) {
+                self.act(Action::StopSandbox { id: stale.id.clone() });
             }
         }
     }

@@ -251,6 +251,10 @@ fn init_containers_run_to_their_end_in_order_and_sidecars_stay() {
     world.exit("side", 0);
     assert_eq!(world.settle(), ["start side 1", "probe side Startup"]);
     world.delete(30);
+    assert!(
+        matches!(&world.plan().actions[..], [Action::Kill { container, .. }] if container == "a"),
+        "sidecars go last"
+    );
     assert_eq!(world.settle(), ["kill a 30 PodStops", "kill side 30 PodStops", "stop s0", "remove s0", "delete"]);
 }
 
@@ -275,6 +279,17 @@ fn a_dead_sandbox_is_replaced_and_its_containers_run_again() {
     assert_eq!(log, ["kill a 30 PodStops", "sandbox 1", "start i 1"]);
     world.exit("i", 0);
     assert_eq!(world.settle(), ["start a 1"]);
+}
+
+#[test]
+fn what_still_runs_in_a_sandbox_of_old_is_replaced() {
+    let mut world = World::of(json!({"containers": [{"name": "a"}]}));
+    world.settle();
+    let newer = Sandbox { id: "s1".into(), attempt: 1, ..world.observed.sandboxes[0].clone() };
+    world.observed.sandboxes.insert(0, newer);
+    let log = world.settle();
+    assert_eq!(log, ["kill a 30 PodStops", "stop s0", "start a 1"]);
+    assert_eq!(world.observed.latest("a").expect("a container").sandbox, "s1");
 }
 
 #[test]

@@ -153,6 +153,9 @@ fn init_containers_hold_up_the_rest() {
     assert_eq!(status["containerStatuses"][0]["state"]["waiting"]["reason"], "PodInitializing");
     let message = "containers with incomplete status: [j]";
     assert_eq!(condition_of(&status, "Initialized"), is("False", "ContainersNotInitialized", message));
+    let again =
+        Scene::of(spec.clone()).sandbox().container("a", exited(0)).container("i", exited(0)).container("j", running());
+    assert_eq!(again.phase(), "Pending", "after its sandbox was replaced a pod is initialized again");
     let mut never = spec;
     never["restartPolicy"] = json!("Never");
     assert_eq!(Scene::of(never).sandbox().container("i", exited(1)).phase(), "Failed");

@@ -306,14 +306,17 @@ async fn a_node_is_registered_with_its_conditions_and_recovers_with_its_runtime(
     cluster.run_pod("acme", "web", json!({"containers": [shell("c", WAIT)]}));
     node.ready("acme", "web").await;
 
+    let before = containerd.tasks();
     let pid = std::fs::read_to_string(containerd.dir().join("run/containerd.pid")).expect("its pid");
     let pid: i32 = pid.split_whitespace().next().and_then(|p| p.parse().ok()).expect("a number");
-    let pid = nix::unistd::Pid::from_raw(pid);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("it is there");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).expect("it is there");
     let object = ready("False").await;
     assert_eq!(condition(&object, "ContainerRuntimeReady"), "False");
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).expect("it is there");
+    let script = kit::checkout("hack/containerd.sh");
+    let started = tokio::process::Command::new(script).arg("start").arg(containerd.dir()).output().await;
+    assert!(started.expect("the script runs").status.success());
     ready("True").await;
+    assert_eq!(containerd.tasks(), before, "containers outlive their runtime");
     cluster.delete_pod("acme", "web", 1);
     node.gone("acme", "web").await;
     node.stop().await;

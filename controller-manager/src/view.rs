@@ -275,6 +275,25 @@ pub struct ReplicaSetStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// A replication controller, seen as the replica set that it would be.
+#[derive(Clone, Debug)]
+pub struct ReplicationController(pub ReplicaSet);
+
+impl<'de> Deserialize<'de> for ReplicationController {
+    /// Its selector is labels alone.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ReplicationController, D::Error> {
+        let mut value = Value::deserialize(deserializer)?;
+        if let Some(selector) = value.pointer_mut("/spec/selector") {
+            *selector = json!({"matchLabels": selector.take()});
+        }
+        serde_json::from_value(value).map(ReplicationController).map_err(D::Error::custom)
+    }
+}
+
+impl View for ReplicationController {
+    const RESOURCE: Resource = client::REPLICATION_CONTROLLERS;
+}
+
 impl View for ReplicaSet {
     const RESOURCE: Resource = client::REPLICA_SETS;
 }

@@ -1,4 +1,4 @@
-//! Keeps as many pods as a replica set asks for.
+//! Keeps as many pods as a replica set asks for, or a replication controller, which is the same under an older name.
 
 mod expectations;
 mod plan;
@@ -12,35 +12,74 @@ use crate::context::{Account, Context};
 use crate::informers::orphans_of;
 use crate::recorder::{Event, Involved, Severity};
 use crate::runner::{Controller, Declaration, Reconcile, Setup};
-use crate::view::{Pod, ReplicaSet};
+use crate::view::{Pod, ReplicaSet, ReplicationController, View};
 use api::{Error, Result};
-use client::{Cache, Change, DeleteParams, Index, ObjectRef, PODS, REPLICA_SETS, WorkQueue};
+use client::{Cache, Change, DeleteParams, Index, ObjectRef, PODS, WorkQueue};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub const DECLARATION: Declaration =
-    Declaration { name: "replicaset-controller", account: Account::Service("replicaset-controller"), make };
+pub const REPLICA_SET: Declaration = Declaration {
+    name: "replicaset-controller",
+    account: Account::Service("replicaset-controller"),
+    make: make::<ReplicaSet>,
+};
 
-struct ReplicaSets {
+pub const REPLICATION_CONTROLLER: Declaration = Declaration {
+    name: "replicationcontroller-controller",
+    account: Account::Service("replication-controller"),
+    make: make::<ReplicationController>,
+};
+
+/// A kind that keeps a number of pods.
+trait Replicated: View {
+    const KIND: &'static str;
+    const API_VERSION: &'static str;
+    /// Whether its status counts pods that are on their way out.
+    const COUNTS_TERMINATING: bool;
+
+    fn set(&self) -> &ReplicaSet;
+}
+
+impl Replicated for ReplicaSet {
+    const KIND: &'static str = "ReplicaSet";
+    const API_VERSION: &'static str = "apps/v1";
+    const COUNTS_TERMINATING: bool = true;
+
+    fn set(&self) -> &ReplicaSet {
+        self
+    }
+}
+
+impl Replicated for ReplicationController {
+    const KIND: &'static str = "ReplicationController";
+    const API_VERSION: &'static str = "v1";
+    const COUNTS_TERMINATING: bool = false;
+
+    fn set(&self) -> &ReplicaSet {
+        &self.0
+    }
+}
+
+struct ReplicaSets<T> {
     context: Context,
-    sets: Cache<ReplicaSet>,
+    sets: Cache<T>,
     pods: Index<Pod>,
     expectations: Arc<Expectations>,
 }
 
-fn make(setup: &mut Setup) -> Controller {
+fn make<T: Replicated>(setup: &mut Setup) -> Controller {
     let queue = WorkQueue::new();
     let expectations = Arc::new(Expectations::default());
-    let sets = setup.informers.of::<ReplicaSet>();
+    let sets = setup.informers.of::<T>();
     let cache = sets.cache();
     let (changed, expected) = (queue.clone(), expectations.clone());
     sets.on_change(move |change| {
-        let gone = change.old.as_ref().filter(|o| change.new.as_ref().is_none_or(|n| n.metadata.uid != o.metadata.uid));
-        if let Some(old) = gone {
-            expected.forget(&old.metadata.uid);
+        let uid = |set: &Option<Arc<T>>| set.as_ref().map(|s| s.set().metadata.uid.clone());
+        if let Some(gone) = uid(&change.old).filter(|old| uid(&change.new).as_ref() != Some(old)) {
+            expected.forget(&gone);
         }
         changed.add(change.key.clone());
     });
@@ -52,14 +91,14 @@ fn make(setup: &mut Setup) -> Controller {
 }
 
 /// Notes what was expected, and queues the sets that a change of a pod concerns.
-fn pod_changed(
+fn pod_changed<T: Replicated>(
     change: &Change<Pod>,
-    sets: &Cache<ReplicaSet>,
+    sets: &Cache<T>,
     expectations: &Expectations,
     queue: &WorkQueue<ObjectRef>,
 ) {
     let owner = |pod: &Pod| {
-        let reference = pod.metadata.controller().filter(|o| o.kind == "ReplicaSet")?;
+        let reference = pod.metadata.controller().filter(|o| o.kind == T::KIND)?;
         let key = pod.metadata.sibling(&reference.name);
         Some((key, reference.uid.clone()))
     };
@@ -81,7 +120,7 @@ fn pod_changed(
         }
     }
     for (key, uid) in owners.iter().flatten() {
-        if sets.get(key).is_some_and(|set| set.metadata.uid == *uid) {
+        if sets.get(key).is_some_and(|set| set.set().metadata.uid == *uid) {
             queue.add(key.clone());
         }
     }
@@ -90,47 +129,49 @@ fn pod_changed(
         && !(same && old.is_some_and(|o| o.metadata.labels == pod.metadata.labels && o.metadata.controller().is_none()))
     {
         for (key, set) in sets.list_namespace(tenant, &change.key.namespace) {
-            if set.spec.selector.matches(&pod.metadata.labels) {
+            if set.set().spec.selector.matches(&pod.metadata.labels) {
                 queue.add(key);
             }
         }
     }
 }
 
-impl Reconcile for ReplicaSets {
+impl<T: Replicated> Reconcile for ReplicaSets<T> {
     fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
         self.sync(key).boxed()
     }
 }
 
-impl ReplicaSets {
+impl<T: Replicated> ReplicaSets<T> {
     async fn sync(&self, key: &ObjectRef) -> Result<Option<Duration>> {
         let Some(set) = self.sets.get(key) else { return Ok(None) };
+        let set = set.set();
         let unmet = self.expectations.unmet(&set.metadata.uid);
-        let owner = owner(&set);
+        let owner = owner::<T>(set);
         let owned = self.pods.get(&set.metadata.uid);
         let orphans = self.pods.get(&orphans_of(key));
         let (active, inactive): (Vec<_>, Vec<_>) =
             owned.into_iter().chain(orphans).map(|(_, pod)| pod).partition(|p| p.is_active());
         let active = self.claim(key, &owner, active).await?;
         let leaving = |p: &&Arc<Pod>| p.metadata.is_deleting() && !p.is_finished();
-        let terminating = inactive.iter().filter(leaving).filter(|p| owner.claim(&p.metadata) == Claim::Owned).count();
+        let owned = |p: &&Arc<Pod>| owner.claim(&p.metadata) == Claim::Owned;
+        let terminating = T::COUNTS_TERMINATING.then(|| inactive.iter().filter(leaving).filter(owned).count());
         let failed = match unmet {
-            None if !set.metadata.is_deleting() => self.manage(key, &set, &owner, &active).await,
+            None if !set.metadata.is_deleting() => self.manage(key, set, &owner, &active).await,
             None | Some(_) => Ok(()),
         };
         let failure = failed.as_ref().err().map(|(failure, _)| failure);
         let now = self.context.now();
-        let status = plan::status(&set, &active, terminating, failure, now);
+        let status = plan::status(set, &active, terminating, failure, now);
         if status != set.status {
             let version = &set.metadata.resource_version;
             let change = |object: &mut serde_json::Value| object["status"] = status.to_value();
-            self.context.rewrite(REPLICA_SETS, key, version, Some("status"), change).await?;
+            self.context.rewrite(T::RESOURCE, key, version, Some("status"), change).await?;
         }
         if let Err((_, error)) = failed {
             return Err(error);
         }
-        Ok([unmet, plan::next_available(&set, &active, now)].into_iter().flatten().min())
+        Ok([unmet, plan::next_available(set, &active, now)].into_iter().flatten().min())
     }
 
     /// Adopts and releases, and returns the active pods that are the set's in the end.
@@ -167,9 +208,8 @@ impl ReplicaSets {
         let mut family = vec![set.metadata.uid.clone()];
         if let (Some(parent), Some(tenant)) = (set.metadata.controller(), &key.tenant) {
             let siblings = self.sets.list_namespace(tenant, &key.namespace).into_iter().map(|(_, s)| s);
-            let siblings =
-                siblings.filter(|s| s.metadata.is_controlled_by(&parent.uid)).map(|s| s.metadata.uid.clone());
-            family = siblings.collect();
+            let siblings = siblings.filter(|s| s.set().metadata.is_controlled_by(&parent.uid));
+            family = siblings.map(|s| s.set().metadata.uid.clone()).collect();
         }
         let mut counts = HashMap::new();
         for (_, pod) in family.iter().flat_map(|uid| self.pods.get(uid)).filter(|(_, pod)| pod.is_active()) {
@@ -253,14 +293,14 @@ impl ReplicaSets {
     fn record(&self, set: &ReplicaSet, severity: Severity, reason: &'static str, message: String) {
         let about = Involved {
             key: set.metadata.key(),
-            api_version: "apps/v1".to_owned(),
-            kind: "ReplicaSet".to_owned(),
+            api_version: T::API_VERSION.to_owned(),
+            kind: T::KIND.to_owned(),
             uid: set.metadata.uid.clone(),
         };
         self.context.recorder.record(Event { about, severity, reason, message });
     }
 }
 
-fn owner(set: &ReplicaSet) -> Owner<'_> {
-    Owner { resource: REPLICA_SETS, kind: "ReplicaSet", metadata: &set.metadata, selector: &set.spec.selector }
+fn owner<T: Replicated>(set: &ReplicaSet) -> Owner<'_> {
+    Owner { resource: T::RESOURCE, kind: T::KIND, metadata: &set.metadata, selector: &set.spec.selector }
 }

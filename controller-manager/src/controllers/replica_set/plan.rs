@@ -126,7 +126,7 @@ fn min_ready(set: &ReplicaSet) -> Duration {
 pub fn status(
     set: &ReplicaSet,
     active: &[Arc<Pod>],
-    terminating: usize,
+    terminating: Option<usize>,
     failure: Option<&Failure>,
     now: Timestamp,
 ) -> ReplicaSetStatus {
@@ -154,7 +154,7 @@ pub fn status(
         fully_labeled_replicas: count(&fully_labeled),
         ready_replicas: count(&Pod::is_ready),
         available_replicas: count(&|p| is_available(p, min_ready(set), now)),
-        terminating_replicas: Some(terminating as i64),
+        terminating_replicas: terminating.map(|count| count as i64),
         observed_generation: set.metadata.generation,
         conditions,
     }

@@ -122,14 +122,14 @@ fn a_status_counts_what_is_there() {
         pod("fresh", ready_since(20)),
         pod("unready", json!({"status": {"conditions": []}})),
     ];
-    let counted = status(&set, &pods, 2, None, now()).to_value();
+    let counted = status(&set, &pods, Some(2), None, now()).to_value();
     let expected = json!({
         "replicas": 3, "fullyLabeledReplicas": 1, "readyReplicas": 2, "availableReplicas": 1, "terminatingReplicas": 2,
         "observedGeneration": 3,
     });
     assert_eq!(counted, expected);
     assert_eq!(plan::next_available(&set, &pods, now()), Some(Duration::from_secs(40)));
-    let none = status(&self::set(0), &[], 0, None, now()).to_value();
+    let none = status(&self::set(0), &[], Some(0), None, now()).to_value();
     assert_eq!(none, json!({"replicas": 0, "terminatingReplicas": 0, "observedGeneration": 3}));
 }
 
@@ -137,15 +137,15 @@ fn a_status_counts_what_is_there() {
 fn a_failure_is_a_condition_until_it_is_over() {
     let mut set = set(1);
     let failure = Failure { reason: "FailedCreate", message: "no room".to_owned() };
-    set.status = status(&set, &[], 0, Some(&failure), now());
+    set.status = status(&set, &[], Some(0), Some(&failure), now());
     let expected = json!([{
         "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "no room",
         "lastTransitionTime": at(0),
     }]);
     assert_eq!(set.status.to_value()["conditions"], expected);
     let later = Timestamp::from_unix_secs(NOW + 60);
-    assert_eq!(status(&set, &[], 0, Some(&failure), later), set.status, "the same failure changes nothing");
-    assert_eq!(status(&set, &[], 0, None, later).conditions, []);
+    assert_eq!(status(&set, &[], Some(0), Some(&failure), later), set.status, "the same failure changes nothing");
+    assert_eq!(status(&set, &[], Some(0), None, later).conditions, []);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_new_pod_is_the_template_owned_by_the_set() {
 
 /// Lets one change of a pod happen, and returns which sets are looked at.
 fn change(expectations: &Expectations, old: Option<Value>, new: Option<Value>) -> usize {
-    let (sets, reflector, _) = client::reflect::<ReplicaSet>(nowhere(), REPLICA_SETS, Default::default());
+    let (sets, reflector, _) = client::reflect::<ReplicaSet>(nowhere(), client::REPLICA_SETS, Default::default());
     drop(reflector);
     let queue = WorkQueue::new();
     let pod = |changes: Option<Value>| changes.map(|c| pod("p", c));

@@ -61,6 +61,11 @@ pub(crate) fn is_standard(name: &str) -> bool {
         || name.starts_with("limits.hugepages-")
 }
 
+/// Whether a name without a domain can be counted by a quota.
+pub(crate) fn is_quota(name: &str) -> bool {
+    is_standard(name) && name != "storage"
+}
+
 fn is_overcommit_allowed(name: &str) -> bool {
     is_native(name) && !is_huge_pages(name)
 }

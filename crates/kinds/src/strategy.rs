@@ -5,9 +5,8 @@
 
 use crate::pods::PODS;
 use crate::services::SERVICES;
-use crate::spaces;
 use crate::table::{self, Column};
-use crate::workloads;
+use crate::{core, workloads};
 use api::{Cause, Kind, Timestamp};
 use serde_json::{Value, json};
 
@@ -134,15 +133,32 @@ impl Strategy {
     };
 }
 
+/// What every request for a kind is warned of, if it has a successor.
+pub fn deprecation(kind: &Kind) -> Option<&'static str> {
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        ("", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ("", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
+    }
+}
+
 /// The strategy of a kind; [`Strategy::PLAIN`] for custom resources and for kinds without needs.
 pub fn strategy(kind: &Kind) -> &'static Strategy {
     match (kind.group.as_str(), kind.kind.as_str()) {
-        ("", "Namespace") => &spaces::NAMESPACES,
+        ("", "ConfigMap") => &core::CONFIG_MAPS,
+        ("", "Endpoints") => &core::ENDPOINTS,
+        ("", "Event") => &core::CORE_EVENTS,
+        ("", "LimitRange") => &core::LIMIT_RANGES,
+        ("", "Namespace") => &core::NAMESPACES,
+        ("", "Node") => &core::NODES,
         ("", "Pod") => &PODS,
         ("", "PodTemplate") => &workloads::POD_TEMPLATES,
         ("", "ReplicationController") => &workloads::REPLICATION_CONTROLLERS,
+        ("", "ResourceQuota") => &core::RESOURCE_QUOTAS,
+        ("", "Secret") => &core::SECRETS,
         ("", "Service") => &SERVICES,
-        ("", "Tenant") => &spaces::TENANTS,
+        ("", "ServiceAccount") => &core::SERVICE_ACCOUNTS,
+        ("", "Tenant") => &core::TENANTS,
         ("apps", "ControllerRevision") => &workloads::CONTROLLER_REVISIONS,
         ("apps", "DaemonSet") => &workloads::DAEMON_SETS,
         ("apps", "Deployment") => &workloads::DEPLOYMENTS,
@@ -150,6 +166,8 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("apps", "StatefulSet") => &workloads::STATEFUL_SETS,
         ("batch", "CronJob") => &workloads::CRON_JOBS,
         ("batch", "Job") => &workloads::JOBS,
+        ("discovery.k8s.io", "EndpointSlice") => &core::ENDPOINT_SLICES,
+        ("events.k8s.io", "Event") => &core::EVENTS,
         _ => &Strategy::PLAIN,
     }
 }

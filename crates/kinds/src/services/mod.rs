@@ -9,6 +9,8 @@ use crate::value::{default, int, is_empty, is_true, list, list_mut, remove, set,
 use crate::{NameRule, Strategy};
 use serde_json::{Value, json};
 
+pub(crate) use validate::special as special_address;
+
 const AFFINITY_SECONDS: i64 = 10800;
 
 pub(crate) static SERVICES: Strategy = Strategy {

@@ -1,0 +1,17 @@
+//! Kinds of the core group that have no file of their own.
+
+mod configuration;
+mod endpoints;
+mod events;
+mod limits;
+mod namespaces;
+mod nodes;
+mod tenants;
+
+pub(crate) use configuration::{CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS};
+pub(crate) use endpoints::{ENDPOINT_SLICES, ENDPOINTS};
+pub(crate) use events::{CORE_EVENTS, EVENTS, to_core, to_events};
+pub(crate) use limits::{LIMIT_RANGES, RESOURCE_QUOTAS};
+pub(crate) use namespaces::NAMESPACES;
+pub(crate) use nodes::NODES;
+pub(crate) use tenants::TENANTS;

@@ -7,12 +7,14 @@
 pub mod admission;
 mod causes;
 mod convert;
+mod coordination;
 mod core;
 mod fields;
 pub mod generic;
 mod names;
 mod pods;
 mod print;
+mod rbac;
 mod registry;
 mod resources;
 mod rows;

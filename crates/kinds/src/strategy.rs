@@ -3,10 +3,11 @@
 //! The order of a write: conform, declarative defaults, `defaults`, `generic::prepare_…` (which calls the strategy's own
 //! `prepare_…`), admission, and `generic::validate_…` (which calls the strategy's own `validate…`).
 
+use crate::coordination::LEASES;
 use crate::pods::PODS;
 use crate::services::SERVICES;
 use crate::table::{self, Column};
-use crate::{core, workloads};
+use crate::{core, rbac, workloads};
 use api::{Cause, Kind, Timestamp};
 use serde_json::{Value, json};
 
@@ -166,8 +167,13 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("apps", "StatefulSet") => &workloads::STATEFUL_SETS,
         ("batch", "CronJob") => &workloads::CRON_JOBS,
         ("batch", "Job") => &workloads::JOBS,
+        ("coordination.k8s.io", "Lease") => &LEASES,
         ("discovery.k8s.io", "EndpointSlice") => &core::ENDPOINT_SLICES,
         ("events.k8s.io", "Event") => &core::EVENTS,
+        ("rbac.authorization.k8s.io", "ClusterRole") => &rbac::CLUSTER_ROLES,
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::CLUSTER_ROLE_BINDINGS,
+        ("rbac.authorization.k8s.io", "Role") => &rbac::ROLES,
+        ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::ROLE_BINDINGS,
         _ => &Strategy::PLAIN,
     }
 }

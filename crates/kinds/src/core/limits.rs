@@ -5,7 +5,7 @@ use crate::causes::{Causes, Path};
 use crate::names;
 use crate::resources::{amount, container_resource_name, is_huge_pages, is_quota, quantity, resource_name};
 use crate::table::{AGE, Column, NAME, age, explained};
-use crate::value::{is_empty, list, list_mut, members, object, text};
+use crate::value::{default, is_empty, list, list_mut, members, object, text};
 use api::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -25,6 +25,11 @@ const SCOPES: [&str; 7] = [
 ];
 
 pub(crate) static LIMIT_RANGES: Strategy = Strategy {
+    prepare_create: |range| {
+        // As upstream, a limit range without a name gets a random one.
+        let uid = range["metadata"]["uid"].clone();
+        default(&mut range["metadata"], "name", uid);
+    },
     defaults: |range| {
         for limit in range.get_mut("spec").into_iter().flat_map(|spec| list_mut(spec, "limits")) {
             limit_defaults(limit);

@@ -1,0 +1,39 @@
+//! Leases.
+
+use crate::Strategy;
+use crate::causes::{Causes, Path};
+use crate::table::{AGE, NAME, age, column};
+use crate::value::{int, remove, text};
+use serde_json::json;
+
+/// Off by default in Kubernetes 1.36: dropped as if never given.
+const OFF_BY_DEFAULT: [&str; 2] = ["preferredHolder", "strategy"];
+
+pub(crate) static LEASES: Strategy = Strategy {
+    defaults: |lease| {
+        if let Some(spec) = lease.get_mut("spec") {
+            OFF_BY_DEFAULT.iter().for_each(|field| remove(spec, field));
+        }
+    },
+    validate: |lease| {
+        Causes::of(|causes| {
+            let (spec, at) = (&lease["spec"], Path::new("spec"));
+            if let Some(seconds) = int(&spec["leaseDurationSeconds"]).filter(|seconds| *seconds <= 0) {
+                causes.invalid(&at.child("leaseDurationSeconds"), seconds, "must be greater than 0");
+            }
+            causes.not_negative(&at.child("leaseTransitions"), &spec["leaseTransitions"]);
+            if spec["holderIdentity"] == "" {
+                causes.invalid(&at.child("holderIdentity"), "", "must not be empty");
+            }
+        })
+    },
+    known_finalizers: false,
+    unconditional_update: false,
+    create_on_update: true,
+    columns: &[NAME, column("Holder", "io.k8s.api.coordination.v1.LeaseSpec", "holderIdentity"), AGE],
+    row: |lease, now| {
+        let holder = json!(text(&lease["spec"]["holderIdentity"]));
+        vec![lease["metadata"]["name"].clone(), holder, age(lease, now)]
+    },
+    ..Strategy::PLAIN
+};

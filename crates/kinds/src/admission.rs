@@ -61,6 +61,28 @@ fn push(value: &mut Value, field: &str, item: Value) {
     }
 }
 
+/// Keeps a volume, a claim or a class of attributes while it is used; a controller removes the finalizer again.
+pub fn storage_protection(object: &mut Value) {
+    let finalizer = match text(&object["kind"]) {
+        "PersistentVolume" => "kubernetes.io/pv-protection",
+        "PersistentVolumeClaim" => "kubernetes.io/pvc-protection",
+        "VolumeAttributesClass" => "kubernetes.io/vac-protection",
+        _ => return,
+    };
+    if !list(&object["metadata"]["finalizers"]).iter().any(|f| f == finalizer) {
+        push(&mut object["metadata"], "finalizers", json!(finalizer));
+    }
+}
+
+/// Keeps pods off a new node until it has said that it is ready; a controller removes the taint again.
+pub fn node_not_ready_taint(node: &mut Value) {
+    let key = "node.kubernetes.io/not-ready";
+    default(node, "spec", json!({}));
+    if !list(&node["spec"]["taints"]).iter().any(|taint| taint["key"] == key && taint["effect"] == "NoSchedule") {
+        push(&mut node["spec"], "taints", json!({"key": key, "effect": "NoSchedule"}));
+    }
+}
+
 /// Tolerations of nodes that are not ready or not reachable, for 300 seconds, unless the pod has its own.
 pub fn pod_default_tolerations(pod: &mut Value) {
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {

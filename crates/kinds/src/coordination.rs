@@ -22,9 +22,6 @@ pub(crate) static LEASES: Strategy = Strategy {
                 causes.invalid(&at.child("leaseDurationSeconds"), seconds, "must be greater than 0");
             }
             causes.not_negative(&at.child("leaseTransitions"), &spec["leaseTransitions"]);
-            if spec["holderIdentity"] == "" {
-                causes.invalid(&at.child("holderIdentity"), "", "must not be empty");
-            }
         })
     },
     known_finalizers: false,

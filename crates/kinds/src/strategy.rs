@@ -7,7 +7,7 @@ use crate::coordination::LEASES;
 use crate::pods::PODS;
 use crate::services::SERVICES;
 use crate::table::{self, Column};
-use crate::{core, rbac, workloads};
+use crate::{core, rbac, storage, workloads};
 use api::{Cause, Kind, Timestamp};
 use serde_json::{Value, json};
 
@@ -152,6 +152,8 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("", "LimitRange") => &core::LIMIT_RANGES,
         ("", "Namespace") => &core::NAMESPACES,
         ("", "Node") => &core::NODES,
+        ("", "PersistentVolume") => &storage::VOLUMES,
+        ("", "PersistentVolumeClaim") => &storage::CLAIMS,
         ("", "Pod") => &PODS,
         ("", "PodTemplate") => &workloads::POD_TEMPLATES,
         ("", "ReplicationController") => &workloads::REPLICATION_CONTROLLERS,
@@ -174,6 +176,12 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::CLUSTER_ROLE_BINDINGS,
         ("rbac.authorization.k8s.io", "Role") => &rbac::ROLES,
         ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::ROLE_BINDINGS,
+        ("storage.k8s.io", "CSIDriver") => &storage::CSI_DRIVERS,
+        ("storage.k8s.io", "CSINode") => &storage::CSI_NODES,
+        ("storage.k8s.io", "CSIStorageCapacity") => &storage::CSI_STORAGE_CAPACITIES,
+        ("storage.k8s.io", "StorageClass") => &storage::STORAGE_CLASSES,
+        ("storage.k8s.io", "VolumeAttachment") => &storage::VOLUME_ATTACHMENTS,
+        ("storage.k8s.io", "VolumeAttributesClass") => &storage::VOLUME_ATTRIBUTES_CLASSES,
         _ => &Strategy::PLAIN,
     }
 }

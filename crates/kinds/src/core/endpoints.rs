@@ -7,7 +7,7 @@ use crate::names;
 use crate::print::or_none;
 use crate::services::special_address;
 use crate::table::{AGE, Column, NAME, age, column};
-use crate::value::{default, int, is_empty, keep, list, list_mut, members, text};
+use crate::value::{default, int, is_empty, list, list_mut, remove, text};
 use api::Timestamp;
 use serde_json::{Value, json};
 
@@ -16,7 +16,6 @@ const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const SLICE_ENDPOINTS_MAX: usize = 1000;
 const SLICE_PORTS_MAX: usize = 20000;
 const SLICE_ADDRESSES_MAX: usize = 100;
-const SLICE_TOPOLOGY_MAX: usize = 16;
 
 pub(crate) static ENDPOINTS: Strategy = Strategy {
     defaults: |endpoints| {
@@ -55,10 +54,10 @@ pub(crate) static ENDPOINT_SLICES: Strategy = Strategy {
         let why = "spec.addressType: FQDN endpoints are deprecated";
         named.then(|| why.to_owned()).into_iter().collect()
     },
+    prepare_create: without_old_topology,
     prepare_update: |new, old| {
-        // Slices from before generations were counted.
-        if new["metadata"]["generation"].is_null() {
-            keep(&mut new["metadata"], &old["metadata"], "generation");
+        if new["endpoints"] != old["endpoints"] {
+            without_old_topology(new);
         }
     },
     generation: Some(|new, old| content_changed(new, old) || new["metadata"]["labels"] != old["metadata"]["labels"]),
@@ -155,6 +154,11 @@ fn validate_slice(slice: &Value, causes: &mut Causes) {
     slice_ports(list(&slice["ports"]), causes);
 }
 
+/// Topology is written no more.
+fn without_old_topology(slice: &mut Value) {
+    list_mut(slice, "endpoints").for_each(|endpoint| remove(endpoint, "deprecatedTopology"));
+}
+
 fn slice_endpoint(endpoint: &Value, kind: &str, at: &Path, causes: &mut Causes) {
     let (addresses, addresses_at) = (list(&endpoint["addresses"]), at.child("addresses"));
     if addresses.is_empty() {
@@ -169,10 +173,6 @@ fn slice_endpoint(endpoint: &Value, kind: &str, at: &Path, causes: &mut Causes) 
     }
     if let Some(node) = endpoint["nodeName"].as_str() {
         causes.each_invalid(&at.child("nodeName"), node, names::dns_subdomain(node));
-    }
-    let topology = members(&endpoint["deprecatedTopology"]);
-    if topology.clone().count() > SLICE_TOPOLOGY_MAX {
-        causes.too_many(&at.child("deprecatedTopology"), topology.count(), SLICE_TOPOLOGY_MAX);
     }
     if let Some(host) = endpoint["hostname"].as_str() {
         causes.each_invalid(&at.child("hostname"), host, names::dns_label(host));

@@ -23,7 +23,13 @@ pub fn authorize(server: &Server, identity: &Identity, what: &Attributes, decisi
 }
 
 /// What a node's agent writes is checked again as an object: only its own Node, Lease and tokens of its own pods.
-pub fn admit_node(server: &Server, identity: &Identity, what: &Attributes, new: &Value, old: Option<&Value>) -> Result<()> {
+pub fn admit_node(
+    server: &Server,
+    identity: &Identity,
+    what: &Attributes,
+    new: &Value,
+    old: Option<&Value>,
+) -> Result<()> {
     let Some(node) = policy::node::node_name(identity) else { return Ok(()) };
     policy::node::admits(node, what, new, old, &StoredPods(server)).map_err(|why| {
         Error::forbidden(what.group, what.resource, new["metadata"]["name"].as_str().unwrap_or_default(), &why)

@@ -19,7 +19,9 @@ pub fn document(server: &Server, tenant: Option<&TenantName>, path: &str, host: 
             "kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": host}],
         })),
-        ["apis"] => Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups(server).map(|g| group(g, false)).collect::<Vec<_>>()})),
+        ["apis"] => Some(
+            json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups(server).map(|g| group(g, false)).collect::<Vec<_>>()}),
+        ),
         ["apis", name] => groups(server).find(|g| g.name == *name).map(|g| group(g, true)),
         ["api", version] => resources(server, tenant, "", version),
         ["apis", name, version] => resources(server, tenant, name, version),
@@ -79,7 +81,8 @@ fn resources(server: &Server, tenant: Option<&TenantName>, group: &str, version:
         std::iter::once(resource(kind)).chain(kind.subresources.iter().map(|sub| subresource(kind, sub)))
     });
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    let mut value = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": listed.collect::<Vec<_>>()});
+    let mut value =
+        json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": listed.collect::<Vec<_>>()});
     if !group.is_empty() {
         value["apiVersion"] = json!("v1");
     }

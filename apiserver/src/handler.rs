@@ -90,7 +90,15 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
             tenant_exists(server, &identity, &decision)?;
             let target = Target::new(decision.clone());
             let kind = kind.ok_or_else(Error::no_such_path)?;
-            let routed = objects::Routed { identity: &identity, target: &target, kind, path: resource, query: &query, verb, now };
+            let routed = objects::Routed {
+                identity: &identity,
+                target: &target,
+                kind,
+                path: resource,
+                query: &query,
+                verb,
+                now,
+            };
             objects::dispatch(server, routed, request).await
         }
     }
@@ -116,7 +124,11 @@ fn tenant_exists(server: &Server, identity: &Identity, decision: &Decision) -> R
     if server.tenant(tenant).is_some() {
         return Ok(());
     }
-    Err(if *tenant == identity.tenant { Error::unauthorized() } else { Error::not_found("", "tenants", tenant.as_str()) })
+    Err(if *tenant == identity.tenant {
+        Error::unauthorized()
+    } else {
+        Error::not_found("", "tenants", tenant.as_str())
+    })
 }
 
 /// The verb that authorization sees.
@@ -136,7 +148,8 @@ fn verb_of(method: &Method, path: &ResourcePath, query: &crate::options::Query) 
 }
 
 pub fn method_not_allowed() -> Error {
-    Error::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource").with_details()
+    Error::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
+        .with_details()
 }
 
 /// Health checks: answered to everyone, and telling nothing else.
@@ -164,7 +177,8 @@ fn non_resource(
     below: &str,
     request: &Request<Body>,
 ) -> Result<Response<Body>> {
-    let verb = if matches!(*request.method(), Method::GET | Method::HEAD) { "get" } else { return Err(method_not_allowed()) };
+    let verb =
+        if matches!(*request.method(), Method::GET | Method::HEAD) { "get" } else { return Err(method_not_allowed()) };
     let cluster_scoped = below == "/metrics";
     let mut what = Attributes { verb, path: Some(below), cluster_scoped, ..Attributes::default() };
     let decision = decide(identity, &path.tenant, &what)?;
@@ -178,8 +192,13 @@ fn non_resource(
     let accept = header_text(request.headers(), &header::ACCEPT);
     match below {
         "/metrics" => Ok(respond::text(200, runtime::metrics::render())),
-        "/" => Ok(respond::json(200, &serde_json::json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}))),
-        "/openid/v1/jwks" => Ok(respond::bytes(200, "application/jwk-set+json", server.service_account_key().jwks().to_string().into())),
+        "/" => Ok(respond::json(
+            200,
+            &serde_json::json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
+        )),
+        "/openid/v1/jwks" => {
+            Ok(respond::bytes(200, "application/jwk-set+json", server.service_account_key().jwks().to_string().into()))
+        }
         "/.well-known/openid-configuration" => {
             let tenant = tenant.ok_or_else(Error::no_such_path)?;
             Ok(respond::json(200, &server.service_account_key().openid_configuration(tenant)))
@@ -222,7 +241,8 @@ fn openapi_v3(server: &Server, below: &str, headers: &HeaderMap) -> Result<Respo
     let path = below.trim_start_matches("/openapi/v3").trim_matches('/');
     let document = if path.is_empty() { Some(server.published.v3_index()) } else { server.published.v3_document(path) };
     let document = document.ok_or_else(Error::no_such_path)?;
-    let known = header_text(headers, &header::IF_NONE_MATCH).is_some_and(|etag| etag.trim_matches('"') == document.hash);
+    let known =
+        header_text(headers, &header::IF_NONE_MATCH).is_some_and(|etag| etag.trim_matches('"') == document.hash);
     let mut response = if known {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = http::StatusCode::NOT_MODIFIED;

@@ -1,8 +1,8 @@
 //! The listener: TLS connections, HTTP/1.1 and HTTP/2, until told to stop; then open requests are drained.
 
 use crate::authn::Peer;
-use crate::{handler, rest};
 use crate::server::Server;
+use crate::{handler, rest};
 use api::Identity;
 use axum::body::Body;
 use http::{Request, Response};

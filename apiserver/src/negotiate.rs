@@ -49,11 +49,8 @@ impl Accepted {
 }
 
 fn not_acceptable() -> Error {
-    Error::new(
-        Reason::NotAcceptable,
-        "only the following media types are accepted: application/json, application/yaml",
-    )
-    .with_details()
+    Error::new(Reason::NotAcceptable, "only the following media types are accepted: application/json, application/yaml")
+        .with_details()
 }
 
 /// Whether an Accept header asks for aggregated discovery, `g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList`.

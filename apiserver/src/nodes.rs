@@ -38,7 +38,12 @@ const FORWARDED: [HeaderName; 9] = [
 ];
 
 /// Passes a request for a pod's streams to its node, and the answer back; after a 101 also the bytes of both sides.
-pub async fn forward(call: Call<'_>, name: &str, subresource: &str, mut request: Request<Body>) -> Result<Response<Body>> {
+pub async fn forward(
+    call: Call<'_>,
+    name: &str,
+    subresource: &str,
+    mut request: Request<Body>,
+) -> Result<Response<Body>> {
     let pod = call.current(name)?.to_value()?;
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
     if node.is_empty() {
@@ -74,9 +79,8 @@ async fn exchange(
     outgoing: Request<Body>,
     upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Result<Response<Body>> {
-    let unreachable = |e: hyper::Error| {
-        Error::new(Reason::ServiceUnavailable, "the node's agent did not answer").with_source(e)
-    };
+    let unreachable =
+        |e: hyper::Error| Error::new(Reason::ServiceUnavailable, "the node's agent did not answer").with_source(e);
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
     let stop = call.server.stop.clone();

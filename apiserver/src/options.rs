@@ -108,7 +108,8 @@ pub fn parse_version(text: &str) -> Result<Option<Revision>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let bad = || Error::bad_request(format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"));
+    let bad =
+        || Error::bad_request(format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"));
     if !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(bad());
     }
@@ -140,7 +141,10 @@ fn combination_causes(query: &Query, watch: bool) -> Vec<Cause> {
         }
         if !matching.is_empty() {
             if !initial_events {
-                causes.push(forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+                causes.push(forbidden(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                ));
             }
             if matching != "NotOlderThan" {
                 causes.push(unsupported("\"NotOlderThan\""));
@@ -150,15 +154,22 @@ fn combination_causes(query: &Query, watch: bool) -> Vec<Cause> {
     }
     if !matching.is_empty() {
         if version.is_empty() {
-            causes.push(forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+            causes.push(forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
         }
         if query.get("continue").is_some_and(|token| !token.is_empty()) {
-            causes.push(forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"));
+            causes
+                .push(forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"));
         }
         if !matches!(matching, "Exact" | "NotOlderThan") {
             causes.push(unsupported("\"Exact\", \"NotOlderThan\", \"\""));
         } else if matching == "Exact" && version == "0" {
-            causes.push(forbidden("resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            causes.push(forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
         }
     }
     if initial_events {
@@ -224,7 +235,8 @@ mod tests {
 
     #[test]
     fn a_list_reads_its_options() {
-        let options = list("limit=3&labelSelector=a%3Db&resourceVersion=7&resourceVersionMatch=NotOlderThan").expect("options");
+        let options =
+            list("limit=3&labelSelector=a%3Db&resourceVersion=7&resourceVersionMatch=NotOlderThan").expect("options");
         assert_eq!((options.limit, options.resource_version), (3, Some(7)));
         assert_eq!(options.version_match, Some(VersionMatch::NotOlderThan));
         assert_eq!(options.selector.labels.requirements[0].key, "a");

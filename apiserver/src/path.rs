@@ -134,7 +134,8 @@ fn segments(raw: &str) -> Result<Vec<String>> {
 }
 
 fn is_clean(segment: &str) -> bool {
-    !matches!(segment, "" | "." | "..") && !segment.chars().any(|c| matches!(c, '/' | '\\' | '%' | ';') || c.is_control())
+    !matches!(segment, "" | "." | "..")
+        && !segment.chars().any(|c| matches!(c, '/' | '\\' | '%' | ';') || c.is_control())
 }
 
 /// Percent-decodes; `None` for a broken escape or for what is no UTF-8.
@@ -208,13 +209,25 @@ mod tests {
 
     #[test]
     fn names_are_decoded_once_and_separators_are_refused() {
-        check("/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode/", "", [
-            "rbac.authorization.k8s.io", "clusterroles", "", "system:node", "", "",
-        ]);
+        check(
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode/",
+            "",
+            ["rbac.authorization.k8s.io", "clusterroles", "", "system:node", "", ""],
+        );
         for bad in [
-            "/api/v1/namespaces/a%2fb/pods", "/api/v1//pods", "/api/v1/../pods", "/api/v1/pods/%2e%2e", "/api/v1/pods/%",
-            "/api/v1/pods/a%252fb", "/api/v1/pods/a%00", "/tenants/A/api/v1/pods", "/api/v1/pods;x", "x",
-            "/tenants/a/api/v1/tenants/b/pods", "/api/v1/tenants/a/tenants/b/pods", "/api/v1/pods/a%5cb",
+            "/api/v1/namespaces/a%2fb/pods",
+            "/api/v1//pods",
+            "/api/v1/../pods",
+            "/api/v1/pods/%2e%2e",
+            "/api/v1/pods/%",
+            "/api/v1/pods/a%252fb",
+            "/api/v1/pods/a%00",
+            "/tenants/A/api/v1/pods",
+            "/api/v1/pods;x",
+            "x",
+            "/tenants/a/api/v1/tenants/b/pods",
+            "/api/v1/tenants/a/tenants/b/pods",
+            "/api/v1/pods/a%5cb",
         ] {
             assert!(Path::parse(bad).is_err(), "{bad}");
         }

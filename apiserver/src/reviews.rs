@@ -27,14 +27,18 @@ pub fn review(call: Call<'_>, mut value: Value) -> Option<Result<Value>> {
         ("authorization.k8s.io", "SelfSubjectAccessReview") => {
             access(call, call.identity, &value["spec"]).map(|status| value["status"] = status)
         }
-        ("authorization.k8s.io", "LocalSubjectAccessReview") => policy::review::check_local(&value["spec"], call.namespace)
-            .and_then(|()| subject(call, &value["spec"]))
+        ("authorization.k8s.io", "LocalSubjectAccessReview") => {
+            policy::review::check_local(&value["spec"], call.namespace)
+                .and_then(|()| subject(call, &value["spec"]))
+                .and_then(|who| access(call, &who, &value["spec"]))
+                .map(|status| value["status"] = status)
+        }
+        ("authorization.k8s.io", "SubjectAccessReview") => subject(call, &value["spec"])
             .and_then(|who| access(call, &who, &value["spec"]))
             .map(|status| value["status"] = status),
-        ("authorization.k8s.io", "SubjectAccessReview") => {
-            subject(call, &value["spec"]).and_then(|who| access(call, &who, &value["spec"])).map(|status| value["status"] = status)
+        ("authorization.k8s.io", "SelfSubjectRulesReview") => {
+            rules(call, &value["spec"]).map(|status| value["status"] = status)
         }
-        ("authorization.k8s.io", "SelfSubjectRulesReview") => rules(call, &value["spec"]).map(|status| value["status"] = status),
         ("authentication.k8s.io", "SelfSubjectReview") => {
             value["status"] = json!({"userInfo": user_info(call.identity)});
             Ok(())
@@ -102,7 +106,9 @@ fn rules(call: Call<'_>, spec: &Value) -> Result<Value> {
         }
         value
     });
-    Ok(json!({"resourceRules": resources.collect::<Vec<_>>(), "nonResourceRules": paths.collect::<Vec<_>>(), "incomplete": false}))
+    Ok(
+        json!({"resourceRules": resources.collect::<Vec<_>>(), "nonResourceRules": paths.collect::<Vec<_>>(), "incomplete": false}),
+    )
 }
 
 fn user_info(who: &Identity) -> Value {
@@ -150,7 +156,11 @@ pub fn issue_token(call: Call<'_>, name: &str, request: &Value) -> Result<Value>
     let spec = &request["spec"];
     let asked = spec["expirationSeconds"].as_u64().map_or(TOKEN_LIFETIME_DEFAULT, Duration::from_secs);
     if asked < TOKEN_LIFETIME_MIN || asked > TOKEN_LIFETIME_MAX {
-        let why = if asked < TOKEN_LIFETIME_MIN { "may not specify a duration less than 10 minutes" } else { "may not specify a duration larger than 2^32 seconds" };
+        let why = if asked < TOKEN_LIFETIME_MIN {
+            "may not specify a duration less than 10 minutes"
+        } else {
+            "may not specify a duration larger than 2^32 seconds"
+        };
         let cause = api::Cause {
             reason: "FieldValueInvalid".into(),
             message: format!("Invalid value: {}: {why}", asked.as_secs()),
@@ -202,7 +212,9 @@ fn bound_object(call: Call<'_>, tenant: &TenantName, reference: &Value) -> Resul
     let plural = match kind {
         "Pod" => "pods",
         "Secret" => "secrets",
-        other => return Err(Error::bad_request(format!("cannot bind token for serviceaccount to object kind {other}"))),
+        other => {
+            return Err(Error::bad_request(format!("cannot bind token for serviceaccount to object kind {other}")));
+        }
     };
     let name = reference["name"].as_str().unwrap_or_default();
     let key = api::ObjectKey::new(
@@ -215,7 +227,9 @@ fn bound_object(call: Call<'_>, tenant: &TenantName, reference: &Value) -> Resul
     let object = snapshot.get(&key).ok_or_else(|| Error::not_found("", plural, name))?;
     let given = reference["uid"].as_str().unwrap_or_default();
     if !given.is_empty() && given != &*object.header.uid {
-        let why = format!("the UID in the bound object reference ({given}) does not match the UID in record. The object might have been deleted and then recreated");
+        let why = format!(
+            "the UID in the bound object reference ({given}) does not match the UID in record. The object might have been deleted and then recreated"
+        );
         return Err(Error::conflict("", plural, name, &why));
     }
     let bound = Bound { name: name.to_owned(), uid: object.header.uid.to_string() };

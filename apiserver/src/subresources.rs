@@ -43,7 +43,8 @@ pub async fn dispatch(
             bind(answer, name, value, &options).await
         }
         ("token", "create") => {
-            let (_, value) = decode(answer, name, query, request, ("authentication.k8s.io", "v1", "TokenRequest")).await?;
+            let (_, value) =
+                decode(answer, name, query, request, ("authentication.k8s.io", "v1", "TokenRequest")).await?;
             answer.value(201, &reviews::issue_token(call, name, &value)?)
         }
         ("eviction", "create") => {
@@ -92,17 +93,27 @@ async fn decode(
     let decoded = body::object(group, version, kind, &bytes, Format::of(&head.headers)?, options.validation)?;
     let named = decoded.value["metadata"]["name"].as_str().unwrap_or_default();
     if kind != "TokenRequest" && !named.is_empty() && named != name {
-        return Err(Error::bad_request(format!("the name of the object ({named}) does not match the name on the URL ({name})")));
+        return Err(Error::bad_request(format!(
+            "the name of the object ({named}) does not match the name on the URL ({name})"
+        )));
     }
     let given = decoded.value["metadata"]["namespace"].as_str().unwrap_or_default();
     if !given.is_empty() && given != answer.call.namespace {
-        return Err(Error::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+        return Err(Error::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     Ok((options, decoded.value))
 }
 
 /// PUT or PATCH of a Scale: the number of replicas, with the version as a precondition.
-async fn scale(answer: Answer<'_>, name: &str, query: &Query, verb: &str, request: Request<Body>) -> Result<Response<Body>> {
+async fn scale(
+    answer: Answer<'_>,
+    name: &str,
+    query: &Query,
+    verb: &str,
+    request: Request<Body>,
+) -> Result<Response<Body>> {
     let call = answer.call;
     let options = WriteOptions::parse(query)?;
     let (head, body) = request.into_parts();
@@ -110,7 +121,8 @@ async fn scale(answer: Answer<'_>, name: &str, query: &Query, verb: &str, reques
     let sent = if verb == "patch" {
         Sent::Patch(Patch::parse(&head.headers, bytes, options.validation)?)
     } else {
-        let decoded = body::object("autoscaling", "v1", "Scale", &bytes, Format::of(&head.headers)?, options.validation)?;
+        let decoded =
+            body::object("autoscaling", "v1", "Scale", &bytes, Format::of(&head.headers)?, options.validation)?;
         let mut value = decoded.value;
         complete_name(call, name, &mut value)?;
         Sent::Whole(value)

@@ -1,5 +1,6 @@
 //! Built-in admission: what every write passes before it is stored. Pure checks over a snapshot of the tenant.
 
+mod pod_security;
 mod rbac;
 mod runtime_class;
 
@@ -33,16 +34,37 @@ pub fn mutate(call: Call<'_>, new: &mut Value, old: Option<&Value>) -> Result<()
 pub fn validate(call: Call<'_>, new: Option<&Value>, old: Option<&Value>) -> Result<()> {
     if let Some(new) = new {
         node(call, new, old)?;
+        pod_security(call, new, old)?;
         return rbac::validate(call, new, old);
     }
     let name = old.and_then(|old| old["metadata"]["name"].as_str()).unwrap_or_default();
     if is(call, "", "tenants") && name == SYSTEM_TENANT {
         return Err(Error::forbidden("", "tenants", name, "this tenant may not be deleted"));
     }
-    if is(call, "", "namespaces") && KEPT_NAMESPACES.contains(&name) && tenant_phase(call).as_deref() != Some("Terminating") {
+    if is(call, "", "namespaces")
+        && KEPT_NAMESPACES.contains(&name)
+        && tenant_phase(call).as_deref() != Some("Terminating")
+    {
         return Err(Error::forbidden("", "namespaces", name, "this namespace may not be deleted"));
     }
     Ok(())
+}
+
+/// A tenant's pods keep the baseline, unless the operators lifted it for the tenant. What runs already is left alone.
+fn pod_security(call: Call<'_>, new: &Value, old: Option<&Value>) -> Result<()> {
+    let Some(tenant) = call.target.tenant().filter(|tenant| !tenant.is_system() && is(call, "", "pods")) else {
+        return Ok(());
+    };
+    let level = call.server.tenant(tenant).and_then(|t| t.header.labels.get(pod_security::ENFORCE_LABEL).cloned());
+    if level.as_deref() == Some("privileged") || old.is_some_and(|old| old["spec"] == new["spec"]) {
+        return Ok(());
+    }
+    let found = pod_security::violations(new);
+    if found.is_empty() {
+        return Ok(());
+    }
+    let why = format!("violates PodSecurity \"baseline:latest\": {}", found.join(", "));
+    Err(Error::forbidden("", "pods", new["metadata"]["name"].as_str().unwrap_or_default(), &why))
 }
 
 /// What a node's agent may write.
@@ -94,7 +116,8 @@ fn namespace_is_active(call: Call<'_>, new: &Value) -> Result<()> {
     };
     if namespace.header.deleting {
         let name = new["metadata"]["name"].as_str().unwrap_or_default();
-        let why = format!("unable to create new content in namespace {} because it is being terminated", call.namespace);
+        let why =
+            format!("unable to create new content in namespace {} because it is being terminated", call.namespace);
         let cause = Cause {
             reason: "NamespaceTerminating".into(),
             message: format!("namespace {} is being terminated", call.namespace),
@@ -116,10 +139,14 @@ fn service_account(call: Call<'_>, pod: &mut Value) -> Result<()> {
     if mirror {
         return Ok(());
     }
-    let named = pod["spec"]["serviceAccountName"].as_str().filter(|name| !name.is_empty()).unwrap_or("default").to_owned();
+    let named =
+        pod["spec"]["serviceAccountName"].as_str().filter(|name| !name.is_empty()).unwrap_or("default").to_owned();
     let Some(account) = stored(call, ResourceId::new("", "serviceaccounts"), call.namespace, &named) else {
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        let why = format!("error looking up service account {}/{named}: serviceaccount \"{named}\" not found", call.namespace);
+        let why = format!(
+            "error looking up service account {}/{named}: serviceaccount \"{named}\" not found",
+            call.namespace
+        );
         return Err(Error::forbidden("", "pods", name, &why));
     };
     kinds::admission::pod_service_account(pod, &account.to_value()?, &crate::random_suffix());

@@ -60,9 +60,8 @@ fn held(call: Call<'_>, name: &str, rules: &[Value]) -> Result<()> {
     let own = call.server.rules.of(call.server, &call.identity.tenant)?;
     let system = call.server.rules.of(call.server, &api::TenantName::system())?;
     let decision = call.target.decision();
-    policy::authz::may_grant(call.identity, rules, call.namespace, decision, &own, &system).map_err(|missing| {
-        Error::forbidden(GROUP, &call.kind.plural, name, &escalation(call.identity, &missing))
-    })
+    policy::authz::may_grant(call.identity, rules, call.namespace, decision, &own, &system)
+        .map_err(|missing| Error::forbidden(GROUP, &call.kind.plural, name, &escalation(call.identity, &missing)))
 }
 
 /// The rules of the role that a binding names: stored in the tenant, or one of the defaults that every tenant has.

@@ -38,7 +38,10 @@ fn select_nodes(pod: &mut Value, wanted: &Value) -> Result<()> {
     let mut selector: Map<String, Value> = pod["spec"]["nodeSelector"].as_object().cloned().unwrap_or_default();
     for (label, value) in wanted {
         if selector.insert(label.clone(), value.clone()).is_some_and(|given| given != *value) {
-            let why = format!("pod rejected: conflict: runtimeClass.scheduling.nodeSelector[{label}] = {}", value.as_str().unwrap_or_default());
+            let why = format!(
+                "pod rejected: conflict: runtimeClass.scheduling.nodeSelector[{label}] = {}",
+                value.as_str().unwrap_or_default()
+            );
             return Err(refused(pod, &why));
         }
     }
@@ -63,8 +66,12 @@ mod tests {
     fn a_class_adds_its_cost_and_its_place() {
         let class = json!({"overhead": {"podFixed": {"cpu": "100m"}},
             "scheduling": {"nodeSelector": {"vm": "yes"}, "tolerations": [{"key": "vm"}]}});
-        let spec = check(json!({"runtimeClassName": "vm", "nodeSelector": {"a": "b"}}), Some(class.clone())).expect("admitted");
-        assert_eq!((&spec["overhead"]["cpu"], &spec["nodeSelector"]), (&json!("100m"), &json!({"a": "b", "vm": "yes"})));
+        let spec = check(json!({"runtimeClassName": "vm", "nodeSelector": {"a": "b"}}), Some(class.clone()))
+            .expect("admitted");
+        assert_eq!(
+            (&spec["overhead"]["cpu"], &spec["nodeSelector"]),
+            (&json!("100m"), &json!({"a": "b", "vm": "yes"}))
+        );
         assert_eq!(spec["tolerations"], json!([{"key": "vm"}]));
         assert!(check(json!({"runtimeClassName": "vm", "nodeSelector": {"vm": "no"}}), Some(class)).is_err());
     }

@@ -159,7 +159,8 @@ pub fn class_of(key: &api::ObjectKey) -> Class {
 pub fn commit_error(error: CommitError) -> Error {
     match error {
         CommitError::Full => {
-            Error::new(api::Reason::TooManyRequests, "too many writes are waiting, please try again later").retry_after(1)
+            Error::new(api::Reason::TooManyRequests, "too many writes are waiting, please try again later")
+                .retry_after(1)
         }
         CommitError::Stopped => Error::new(api::Reason::ServiceUnavailable, "the store has stopped accepting writes"),
         CommitError::Exists(_) | CommitError::Stale { .. } | CommitError::Absent => {

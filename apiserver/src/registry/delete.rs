@@ -18,9 +18,23 @@ const CONFLICT_TRIES: usize = 64;
 
 /// Kinds whose deletion answers with the object; the others answer with a `Status`.
 const ANSWER_WITH_OBJECT: &[&str] = &[
-    "persistentvolumeclaims", "persistentvolumes", "pods", "podtemplates", "resourcequotas", "serviceaccounts", "services",
-    "deviceclasses", "resourceslices", "resourceclaims", "resourceclaimtemplates", "csidrivers", "csinodes", "storageclasses",
-    "volumeattachments", "volumeattributesclasses", "customresourcedefinitions",
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "pods",
+    "podtemplates",
+    "resourcequotas",
+    "serviceaccounts",
+    "services",
+    "deviceclasses",
+    "resourceslices",
+    "resourceclaims",
+    "resourceclaimtemplates",
+    "csidrivers",
+    "csinodes",
+    "storageclasses",
+    "volumeattachments",
+    "volumeattributesclasses",
+    "customresourcedefinitions",
 ];
 
 /// What becomes of an object's dependents.
@@ -54,16 +68,23 @@ impl DeleteOptions {
         let propagation = match policy.as_str() {
             None | Some("") => orphan_dependents.map(|o| if o { Propagation::Orphan } else { Propagation::Background }),
             Some(_) if orphan_dependents.is_some() => {
-                return Err(invalid("propagationPolicy", "FieldValueInvalid",
-                    "Invalid value: orphanDependents and deletionPropagation cannot be both set".into()));
+                return Err(invalid(
+                    "propagationPolicy",
+                    "FieldValueInvalid",
+                    "Invalid value: orphanDependents and deletionPropagation cannot be both set".into(),
+                ));
             }
             Some("Orphan") => Some(Propagation::Orphan),
             Some("Background") => Some(Propagation::Background),
             Some("Foreground") => Some(Propagation::Foreground),
             Some(other) => {
-                return Err(invalid("propagationPolicy", "FieldValueNotSupported", format!(
-                    "Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
-                )));
+                return Err(invalid(
+                    "propagationPolicy",
+                    "FieldValueNotSupported",
+                    format!(
+                        "Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+                    ),
+                ));
             }
         };
         let dry_runs = field("dryRun");
@@ -264,7 +285,14 @@ fn check_preconditions(call: Call<'_>, name: &str, current: &Object, options: &D
     Ok(())
 }
 
-fn answer(call: Call<'_>, name: &str, object: &Arc<Object>, shown: &Value, removed: bool, options: &DeleteOptions) -> Deleted {
+fn answer(
+    call: Call<'_>,
+    name: &str,
+    object: &Arc<Object>,
+    shown: &Value,
+    removed: bool,
+    options: &DeleteOptions,
+) -> Deleted {
     let stays = !removed && !options.dry_run;
     let code = if stays && options.legacy_cascade { 202 } else { 200 };
     let plural = &call.kind.plural;

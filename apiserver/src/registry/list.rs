@@ -68,7 +68,12 @@ pub fn partial(value: &Value) -> Value {
 }
 
 /// Answers with a list.
-pub async fn list(call: Call<'_>, options: &ListOptions, accepted: Accepted, include: IncludeObject) -> Result<Response<Body>> {
+pub async fn list(
+    call: Call<'_>,
+    options: &ListOptions,
+    accepted: Accepted,
+    include: IncludeObject,
+) -> Result<Response<Body>> {
     if let Some(version) = options.resource_version {
         reach(call, version).await?;
     }
@@ -182,13 +187,16 @@ impl Token {
     fn position(&self, call: Call<'_>) -> Result<api::ObjectKey> {
         let bad = || Error::bad_request("invalid continue token: it does not belong to this list");
         let mut parts = self.start.splitn(3, '/');
-        let (Some(tenant), Some(namespace), Some(name)) = (parts.next(), parts.next(), parts.next()) else { return Err(bad()) };
+        let (Some(tenant), Some(namespace), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(bad());
+        };
         let space = if call.kind.scope == api::Scope::Cluster {
             api::Space::Cluster
         } else {
             api::Space::Tenant(api::TenantName::new(tenant).map_err(|_| bad())?)
         };
-        let foreign_tenant = call.target.tenant().is_some_and(|own| call.kind.scope != api::Scope::Cluster && own.as_str() != tenant);
+        let foreign_tenant =
+            call.target.tenant().is_some_and(|own| call.kind.scope != api::Scope::Cluster && own.as_str() != tenant);
         if foreign_tenant || (!call.namespace.is_empty() && call.namespace != namespace) {
             return Err(bad());
         }
@@ -225,7 +233,8 @@ fn page(call: Call<'_>, options: &ListOptions) -> Result<Page> {
         })?,
         None => store.snapshot(),
     };
-    let unlimited = options.limit == 0 || (options.resource_version == Some(0) && token.is_none() && options.version_match.is_none());
+    let unlimited = options.limit == 0
+        || (options.resource_version == Some(0) && token.is_none() && options.version_match.is_none());
     let limit = if unlimited { usize::MAX } else { options.limit };
     let mut objects = Vec::new();
     let mut matching = snapshot.range(&scope, start.as_ref()).filter(|object| options.selector.matches(object));

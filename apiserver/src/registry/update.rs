@@ -91,7 +91,14 @@ fn without_version(mut value: Value) -> Value {
 }
 
 /// From what the client wants to what is stored: preconditions, immutable metadata, defaults, admission, validation.
-fn prepare(call: Call<'_>, name: &str, part: Part, current: &Arc<Object>, old: &Value, mut new: Value) -> Result<Value> {
+fn prepare(
+    call: Call<'_>,
+    name: &str,
+    part: Part,
+    current: &Arc<Object>,
+    old: &Value,
+    mut new: Value,
+) -> Result<Value> {
     use kinds::generic;
     let kind = call.kind;
     check_version(call, name, current, &new)?;

@@ -29,7 +29,12 @@ const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(1800);
 
 /// Answers with a stream of events that ends at the client's timeout, at shutdown, or with an ERROR event.
-pub async fn watch(call: Call<'_>, options: &ListOptions, accepted: Accepted, include: IncludeObject) -> Result<Response<Body>> {
+pub async fn watch(
+    call: Call<'_>,
+    options: &ListOptions,
+    accepted: Accepted,
+    include: IncludeObject,
+) -> Result<Response<Body>> {
     if let Some(version) = options.resource_version {
         list::reach(call, version).await?;
     }

@@ -68,7 +68,8 @@ async fn a_user_has_the_rights_that_roles_give() {
     assert_eq!(bob.get(path).await.0, 200);
     assert_eq!(bob.post(path, config_map("x")).await.0, 403);
     assert_eq!(bob.get("/api/v1/namespaces/other/configmaps").await.0, 403);
-    let review = json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "configmaps", "namespace": "default"}}});
+    let review =
+        json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "configmaps", "namespace": "default"}}});
     let (_, answer) = bob.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review).await;
     assert_eq!(answer["status"]["allowed"], true, "{answer}");
     // The same user name in another tenant is another user.
@@ -114,6 +115,25 @@ async fn a_service_accounts_token_lives_as_long_as_its_account() {
     let umbrella = api.tenant("umbrella").await;
     assert_eq!(umbrella.post(reviews, review.clone()).await.1["status"]["authenticated"], json!(null));
     assert_eq!(admin.delete(path, json!({})).await.0, 200);
-    assert_eq!(admin.post("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "default"}})).await.0, 201);
+    assert_eq!(
+        admin.post("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "default"}})).await.0,
+        201
+    );
     assert_eq!(admin.post(reviews, review).await.1["status"]["authenticated"], json!(null));
+}
+
+#[tokio::test]
+async fn a_tenants_pods_do_not_reach_for_the_node() {
+    let api = Api::start().await;
+    let acme = api.tenant("acme").await;
+    let pod = json!({"metadata": {"generateName": "p-"}, "spec": {"containers": [{"name": "c", "image": "x"}],
+        "volumes": [{"name": "host", "hostPath": {"path": "/"}}]}});
+    let (code, refused) = acme.post("/api/v1/namespaces/default/pods", pod.clone()).await;
+    assert_eq!(code, 403, "{refused}");
+    assert!(refused["message"].as_str().is_some_and(|text| text.contains("hostPath")), "{refused}");
+    // The tenant cannot lift it; the operators can.
+    let lift = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}});
+    assert_eq!(acme.patch("merge", "/api/v1/tenants/acme", lift.clone()).await.0, 403);
+    assert_eq!(api.admin("system").patch("merge", "/api/v1/tenants/acme", lift).await.0, 200);
+    assert_eq!(acme.post("/api/v1/namespaces/default/pods", pod).await.0, 201);
 }

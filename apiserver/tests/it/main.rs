@@ -32,7 +32,8 @@ pub type Answer = (u16, Value);
 impl Api {
     pub async fn start() -> Api {
         let dir = TempDir::new().expect("a folder");
-        let store = store::Store::open(&dir.path().join("store"), kinds::Registry::selectable, store::Limits::default());
+        let store =
+            store::Store::open(&dir.path().join("store"), kinds::Registry::selectable, store::Limits::default());
         let pki = policy::pki::Pki::open(dir.path(), &[], Timestamp::now()).expect("keys");
         let config = Config {
             store: store.expect("a store"),

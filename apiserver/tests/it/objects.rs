@@ -42,7 +42,8 @@ async fn the_patch_types_change_what_they_say() {
     let api = Api::start().await;
     let acme = api.tenant("acme").await;
     let container = |name: &str, image: &str| json!({"name": name, "image": image});
-    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [container("a", "x:1"), container("b", "x:1")]}});
+    let pod =
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [container("a", "x:1"), container("b", "x:1")]}});
     let pods = "/api/v1/namespaces/default/pods";
     let (code, created) = acme.post(pods, pod).await;
     assert_eq!(code, 201, "{created}");
@@ -76,7 +77,10 @@ async fn finalizers_hold_a_deleted_object_until_the_last_is_gone() {
     let (code, deleting) = acme.delete(&path, json!({})).await;
     assert_eq!(code, 200);
     assert!(deleting["metadata"]["deletionTimestamp"].is_string(), "{deleting}");
-    assert_eq!(acme.delete(&path, json!({})).await.1["metadata"]["resourceVersion"], deleting["metadata"]["resourceVersion"]);
+    assert_eq!(
+        acme.delete(&path, json!({})).await.1["metadata"]["resourceVersion"],
+        deleting["metadata"]["resourceVersion"]
+    );
     let release = json!({"metadata": {"finalizers": null}});
     assert_eq!(acme.patch("merge", &path, release).await.0, 200);
     assert_eq!(acme.get(&path).await.0, 404);

@@ -184,6 +184,11 @@ impl Step<'_> {
     /// Shrinks old sets as far as enough pods stay available: first by pods that are not, then by others.
     fn shrink_old(&mut self) -> bool {
         let old = self.sets.old();
+        // The status of a set that was just resized counts pods as available that are about to go.
+        let about_to_shrink = |set: &Set| !set.is_settled() || set.status.available_replicas > set.replicas;
+        if self.sets.all.iter().any(about_to_shrink) {
+            return false;
+        }
         let wanted = self.observed.deployment.spec.replicas;
         let least_available = wanted - self.sets.bounds.unavailable;
         let newest_unavailable = self.sets.newest().map_or(0, |s| s.replicas - s.status.available_replicas);
@@ -225,8 +230,7 @@ impl Step<'_> {
         old.sort_by_key(|s| s.number(REVISION).unwrap_or(0));
         for set in old.into_iter().take(beyond) {
             let Some(source) = &set.source else { continue };
-            let settled = source.metadata.generation <= source.status.observed_generation;
-            if set.status.replicas == 0 && set.replicas == 0 && settled {
+            if set.status.replicas == 0 && set.replicas == 0 && set.is_settled() {
                 self.deleted.push(source.clone());
             }
         }

@@ -75,6 +75,11 @@ impl Set {
         })
     }
 
+    /// Its own controller has looked at it since it was last changed, so that its status is about what it asks for.
+    pub fn is_settled(&self) -> bool {
+        self.source.as_ref().is_none_or(|s| s.metadata.generation <= s.status.observed_generation)
+    }
+
     pub fn number(&self, annotation: &str) -> Option<i64> {
         self.annotations.get(annotation)?.parse().ok()
     }

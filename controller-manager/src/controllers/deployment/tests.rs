@@ -253,6 +253,29 @@ fn a_resize_in_mid_rollout_keeps_the_proportion() {
 }
 
 #[test]
+fn pods_that_are_about_to_go_are_not_counted_on() {
+    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}});
+    let mut play = Play::new(json!({"replicas": 10, "strategy": rolling}));
+    play.complete().image(2).settle();
+    assert_eq!(play.sizes(), [8, 5]);
+    play.change(|d| d.spec.replicas = 5).step();
+    assert_eq!(play.sizes(), [5, 3]);
+    // The old set was resized, and its status still tells of the eight pods that it had.
+    play.sets[0].metadata.generation = 2;
+    play.sets[0].status.available_replicas = 8;
+    play.step();
+    assert_eq!(play.sizes(), [5, 3]);
+    // Its controller has noticed that, but the pods have not gone.
+    play.sets[0].status.observed_generation = 2;
+    play.sets[0].status.available_replicas = 8;
+    play.step();
+    assert_eq!(play.sizes(), [5, 3]);
+    play.sets[0].status.available_replicas = 5;
+    play.settle();
+    assert_eq!(play.sizes(), [3, 5]);
+}
+
+#[test]
 fn recreate_waits_until_the_last_old_pod_is_gone() {
     let mut play = Play::new(json!({"replicas": 3, "strategy": {"type": "Recreate"}}));
     play.complete().image(2).step();

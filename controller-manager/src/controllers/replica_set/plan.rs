@@ -228,7 +228,8 @@ mod order_tests {
             for b in &pods {
                 assert_eq!(order(a, b), order(b, a).reverse());
                 for c in &pods {
-                    let circle = order(a, b) == Ordering::Less && order(b, c) == Ordering::Less && order(a, c) != Ordering::Less;
+                    let circle =
+                        order(a, b) == Ordering::Less && order(b, c) == Ordering::Less && order(a, c) != Ordering::Less;
                     assert!(!circle, "{} {} {}", a.metadata.uid, b.metadata.uid, c.metadata.uid);
                 }
             }

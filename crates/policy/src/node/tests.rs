@@ -1,3 +1,5 @@
+//! Node agents: what their pods need and nothing more.
+
 use super::*;
 use api::selector::FieldSelector;
 use serde_json::json;

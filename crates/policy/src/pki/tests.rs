@@ -1,3 +1,5 @@
+//! The key folder and the certificates that come from it.
+
 use super::subject::{Attribute, Subject, with_subject};
 use super::*;
 use crate::authn::identity_of_certificate;

@@ -1,3 +1,5 @@
+//! The protobuf encoding: small objects by hand, and every recorded kind.
+
 use super::*;
 use crate::{FieldValidation, builtin, conform};
 use std::path::Path;

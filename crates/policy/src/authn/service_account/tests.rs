@@ -1,3 +1,5 @@
+//! Tokens of service accounts: what is accepted, and every way to be refused.
+
 use super::*;
 
 fn key() -> (ServiceAccountKey, String) {

@@ -1,3 +1,5 @@
+//! The rules of a tenant: look-up, aggregation, replacement of defaults.
+
 use super::*;
 use api::TenantName;
 use serde_json::json;

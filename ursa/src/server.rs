@@ -55,12 +55,29 @@ impl Checked {
                 reachable(&runtime.socket)?;
             }
         }
+        refuse_foreign(&args.data_dir)?;
         let node_name = args.node_name.clone().unwrap_or_else(host_name);
         if !api::is_dns_subdomain(&node_name) {
             return Err(format!("{node_name:?} cannot name a node; give another with --node-name"));
         }
         Ok(Checked { controllers, runtimes, tokens: token_file(args.token_auth_file.as_deref())?, node_name })
     }
+}
+
+/// What a data directory of Ursa may hold, the containerd of `hack/up.sh` included.
+const OURS: [&str; 8] = ["admin.kubeconfig", "cni", "containerd", "logs", "node", "pki", "run", "store"];
+
+/// A directory that holds something, but nothing of Ursa's, belongs to someone else.
+fn refuse_foreign(dir: &Path) -> Result<(), String> {
+    let names: Vec<_> = match fs::read_dir(dir) {
+        Ok(entries) => entries.filter_map(Result::ok).map(|entry| entry.file_name()).collect(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(format!("{} cannot be read ({e}); choose another with --data-dir", dir.display())),
+    };
+    if names.is_empty() || names.iter().any(|name| OURS.iter().any(|ours| name == ours)) {
+        return Ok(());
+    }
+    Err(format!("{} holds something else than Ursa's data; choose another directory with --data-dir", dir.display()))
 }
 
 /// A runtime that does not answer is told of now, not as pods that never start.
@@ -96,7 +113,8 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
     let listener = TcpListener::bind(address).await.map_err(|e| cannot_listen(address, &e))?;
     let address = listener.local_addr().map_err(|e| cannot_listen(address, &e))?;
     let dir = args.data_dir.as_path();
-    let store = Store::open(&dir.join("store"), kinds::Registry::selectable, Limits::default()).map_err(|e| e.to_string())?;
+    let store =
+        Store::open(&dir.join("store"), kinds::Registry::selectable, Limits::default()).map_err(|e| e.to_string())?;
     let now = Timestamp::now();
     let names = server_names(args.bind_address, &checked.node_name);
     let pki = Arc::new(Pki::open(dir, &names, now).map_err(|e| e.to_string())?);
@@ -111,7 +129,8 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
         stop: supervisor.stop(Phase::Listeners),
     };
     let server = Server::new(config).await.map_err(|e| e.to_string())?;
-    let tls = apiserver::tls_config(&pki).map_err(|e| format!("the certificates under {}/pki cannot be used: {e}", dir.display()))?;
+    let tls = apiserver::tls_config(&pki)
+        .map_err(|e| format!("the certificates under {}/pki cannot be used: {e}", dir.display()))?;
     supervisor.spawn(Phase::Listeners, "api server", |stop| apiserver::serve(server.clone(), listener, tls, stop));
     let connect: Arc<dyn Connect> = Arc::new(InProcess(server.clone()));
     let root_ca_pem = pki.ca_pem().to_owned();
@@ -126,8 +145,12 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
         supervisor.spawn(Phase::Workers, "scheduler", |stop| scheduler::run(connect.clone(), config, stop));
     }
     if args.node_agent {
-        let mut config =
-            node_agent::Config::new(&checked.node_name, checked.runtimes, dir.to_owned(), node_address(args.bind_address));
+        let mut config = node_agent::Config::new(
+            &checked.node_name,
+            checked.runtimes,
+            dir.to_owned(),
+            node_address(args.bind_address),
+        );
         config.kubernetes_service = Some((args.bind_address.to_string(), address.port()));
         let agent = NodeAgent::new(config, connect.clone());
         node.serve(checked.node_name.clone(), agent.server());
@@ -190,7 +213,8 @@ fn write_admin_kubeconfig(dir: &Path, pki: &Pki, address: SocketAddr, now: Times
         .client_certificate(&tenant, "admin", &[policy::rbac::MASTERS], ADMIN_LIFETIME, now)
         .map_err(|e| e.to_string())?;
     let host = SocketAddr::new(node_address(address.ip()), address.port());
-    let text = kubeconfig(&format!("https://{host}"), pki.ca_pem(), "admin", &KubeAuth::Certificate(credential), "system");
+    let text =
+        kubeconfig(&format!("https://{host}"), pki.ca_pem(), "admin", &KubeAuth::Certificate(credential), "system");
     let (path, new) = (dir.join("admin.kubeconfig"), dir.join("admin.kubeconfig.new"));
     let written = (|| {
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;

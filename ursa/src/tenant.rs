@@ -90,7 +90,10 @@ pub async fn wait(what: &str, mut holds: impl AsyncFnMut() -> api::Result<bool>)
     while !holds().await? {
         if tokio::time::Instant::now() >= deadline {
             let secs = WAIT.as_secs();
-            return Err(Error::new(api::Reason::Timeout, format!("waited {secs} s for {what}, in vain; see its status")));
+            return Err(Error::new(
+                api::Reason::Timeout,
+                format!("waited {secs} s for {what}, in vain; see its status"),
+            ));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -25,6 +25,11 @@ fn start(fake: &Fake) -> (Stop, Tasks) {
     (stop, tasks)
 }
 
+/// Lets time pass, and with it all that waits for it.
+async fn pass(time: Duration) {
+    drop(tokio::time::timeout(time, std::future::pending::<()>()).await);
+}
+
 fn namespace(tenant: &str, name: &str) -> Value {
     json!({"metadata": {"tenant": tenant, "name": name, "uid": format!("{tenant}-{name}")}})
 }
@@ -41,9 +46,9 @@ fn deployment(tenant: &str, replicas: u32) -> Value {
     })
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn every_write_is_by_an_account_of_the_objects_own_tenant() {
-    let fake = Fake::default();
+    let fake = Fake::new();
     for tenant in ["acme", "globex"] {
         fake.put("", "tenants", json!({"metadata": {"name": tenant}, "status": {"phase": "Active"}}));
         fake.put("", "namespaces", namespace(tenant, "ns"));
@@ -71,9 +76,9 @@ async fn every_write_is_by_an_account_of_the_objects_own_tenant() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_cache_that_lags_makes_no_pod_too_many() {
-    let fake = Fake::default();
+    let fake = Fake::new();
     fake.lag(Duration::from_millis(700));
     fake.put("apps", "deployments", deployment("acme", 20));
     let (stop, tasks) = start(&fake);
@@ -83,18 +88,18 @@ async fn a_cache_that_lags_makes_no_pod_too_many() {
         let mut sets = fake.list("apps", "replicasets", "acme");
         sets[0]["metadata"]["annotations"]["round"] = json!(round.to_string());
         fake.put("apps", "replicasets", sets.remove(0));
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        pass(Duration::from_millis(300)).await;
     }
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    pass(Duration::from_secs(60)).await;
     stop.stop();
     tasks.ended().await;
     let created = fake.writes("pods").iter().filter(|w| w.starts_with("POST")).count();
     assert_eq!((created, fake.list("", "pods", "acme").len()), (20, 20));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_refusal_costs_few_requests_and_is_told() {
-    let fake = Fake::default();
+    let fake = Fake::new();
     fake.refuse("pods");
     fake.put("apps", "deployments", deployment("acme", 100));
     let (stop, tasks) = start(&fake);
@@ -110,9 +115,9 @@ async fn a_refusal_costs_few_requests_and_is_told() {
     assert!(attempts < 20, "{attempts} attempts at 100 pods");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_loses_its_owner_goes_and_what_only_seems_to_stays() {
-    let fake = Fake::default();
+    let fake = Fake::new();
     let child = |name: &str, namespace: &str, owner: &str, uid: &str| {
         let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": uid}]);
         json!({"metadata": {"tenant": "acme", "namespace": namespace, "name": name, "ownerReferences": owner}})
@@ -127,7 +132,7 @@ async fn what_loses_its_owner_goes_and_what_only_seems_to_stays() {
     unknown["metadata"]["ownerReferences"][0]["kind"] = json!("Ghost");
     fake.put("", "configmaps", unknown);
     let (stop, tasks) = start(&fake);
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    pass(Duration::from_secs(10)).await;
     let names = |f: &Fake| -> Vec<String> {
         f.list("", "configmaps", "acme").iter().map(|o| o["metadata"]["name"].to_string().replace('"', "")).collect()
     };
@@ -145,9 +150,9 @@ async fn what_loses_its_owner_goes_and_what_only_seems_to_stays() {
     assert_eq!(fake.list("", "configmaps", "globex").len(), 1);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_tenant_cannot_hold_up_what_another_deletes_nor_lose_its_own_to_it() {
-    let fake = Fake::default();
+    let fake = Fake::new();
     for finalizer in ["foregroundDeletion", "orphan"] {
         let going = json!({
             "tenant": "acme", "namespace": "ns", "name": finalizer, "finalizers": [finalizer],
@@ -172,7 +177,7 @@ async fn a_tenant_cannot_hold_up_what_another_deletes_nor_lose_its_own_to_it() {
         objects.iter().map(|o| o["metadata"]["finalizers"].as_array().map_or(0, Vec::len)).sum()
     };
     fake.until("the finalizers go", |f| finalizers(f) == 0).await;
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    pass(Duration::from_secs(10)).await;
     stop.stop();
     tasks.ended().await;
     assert_eq!(fake.list("", "configmaps", "globex"), before);

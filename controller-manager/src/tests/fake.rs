@@ -1,4 +1,5 @@
-//! An API in memory, for all controllers together: enough of one to tell who asked for what.
+//! An API in memory, for all controllers together: enough of one to tell who asked for what. Its time is paused: it
+//! passes when there is nothing else to do.
 
 use api::{Error, Identity, Result};
 use bytes::Bytes;
@@ -114,6 +115,12 @@ impl Target {
 }
 
 impl Fake {
+    /// An empty API. Pauses the time of the test that makes it.
+    pub fn new() -> Fake {
+        tokio::time::pause();
+        Fake::default()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic")
     }

@@ -4,6 +4,7 @@
 //! differs: defaults that take code, validation, printing, deletion. Pure: values in, values out; time and randomness
 //! are arguments.
 
+mod addresses;
 pub mod admission;
 mod causes;
 mod convert;
@@ -12,6 +13,7 @@ mod core;
 mod fields;
 pub mod generic;
 mod names;
+mod networking;
 mod pods;
 mod print;
 mod rbac;

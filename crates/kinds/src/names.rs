@@ -1,7 +1,6 @@
 //! What names, keys and addresses must be: each function says what is wrong with a text, in upstream's words.
 
 use crate::NameRule;
-use std::net::IpAddr;
 
 /// What is wrong with a text; empty when nothing is.
 pub(crate) type Problems = Vec<String>;
@@ -251,38 +250,6 @@ pub(crate) fn port_number(port: i64) -> Problems {
     vec!["must be between 1 and 65535, inclusive".to_owned()]
 }
 
-/// An IP address, also in the forms that old objects may hold.
-pub(crate) fn ip(text: &str) -> Problems {
-    if parse_ip(text).is_some() {
-        return Problems::new();
-    }
-    vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
-}
-
-/// Reads an address; leading zeros in the numbers of an IPv4 address are allowed.
-pub(crate) fn parse_ip(text: &str) -> Option<IpAddr> {
-    let number = |n: &str| n.bytes().all(|b| b.is_ascii_digit()).then(|| n.parse::<u8>().ok())?;
-    let numbers = || text.split('.').map(number).collect::<Option<Vec<u8>>>();
-    text.parse().ok().or_else(|| <[u8; 4]>::try_from(numbers()?).ok().map(IpAddr::from))
-}
-
-/// A network: an address, `/`, and the length of its prefix.
-pub(crate) fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, length) = text.split_once('/')?;
-    let address = parse_ip(address)?;
-    let bits = if address.is_ipv4() { 32 } else { 128 };
-    let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
-    length.parse().ok().filter(|length| digits && *length <= bits).map(|length| (address, length))
-}
-
-/// A network.
-pub(crate) fn cidr(text: &str) -> Problems {
-    if parse_cidr(text).is_some() {
-        return Problems::new();
-    }
-    vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()]
-}
-
 fn longer_than(text: &str, max: usize) -> Problems {
     if text.len() > max { vec![format!("must be no more than {max} characters")] } else { Problems::new() }
 }
@@ -349,20 +316,6 @@ mod tests {
         check(label_value(""), 0);
         check(label_value("a b"), 1);
         check(label_value(&"v".repeat(64)), 1);
-    }
-
-    #[test]
-    fn addresses_and_networks() {
-        for good in ["10.0.0.1", "01.2.3.4", "::1", "FD00::0001"] {
-            check(ip(good), 0);
-        }
-        for bad in ["", "x", "1.2.3", "1.2.3.256", "1..2.3", "1.2.3.4.5"] {
-            check(ip(bad), 1);
-        }
-        assert_eq!(parse_cidr("10.0.0.0/8").map(|(_, length)| length), Some(8));
-        for bad in ["10.0.0.0", "10.0.0.0/33", "10.0.0.0/+8", "x/8"] {
-            check(cidr(bad), 1);
-        }
     }
 
     #[test]

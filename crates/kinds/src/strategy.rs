@@ -7,7 +7,7 @@ use crate::coordination::LEASES;
 use crate::pods::PODS;
 use crate::services::SERVICES;
 use crate::table::{self, Column};
-use crate::{core, rbac, storage, workloads};
+use crate::{core, networking, rbac, storage, workloads};
 use api::{Cause, Kind, Timestamp};
 use serde_json::{Value, json};
 
@@ -172,6 +172,11 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("coordination.k8s.io", "Lease") => &LEASES,
         ("discovery.k8s.io", "EndpointSlice") => &core::ENDPOINT_SLICES,
         ("events.k8s.io", "Event") => &core::EVENTS,
+        ("networking.k8s.io", "IPAddress") => &networking::IP_ADDRESSES,
+        ("networking.k8s.io", "Ingress") => &networking::INGRESSES,
+        ("networking.k8s.io", "IngressClass") => &networking::INGRESS_CLASSES,
+        ("networking.k8s.io", "NetworkPolicy") => &networking::NETWORK_POLICIES,
+        ("networking.k8s.io", "ServiceCIDR") => &networking::SERVICE_CIDRS,
         ("rbac.authorization.k8s.io", "ClusterRole") => &rbac::CLUSTER_ROLES,
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::CLUSTER_ROLE_BINDINGS,
         ("rbac.authorization.k8s.io", "Role") => &rbac::ROLES,

@@ -1,6 +1,7 @@
 //! Endpoints of services, and the slices that took their place.
 
 use crate::Strategy;
+use crate::addresses;
 use crate::causes::{Causes, Path};
 use crate::generic::content_changed;
 use crate::names;
@@ -101,8 +102,8 @@ fn subsets(subsets: &[Value], causes: &mut Causes) {
 
 fn address(entry: &Value, at: &Path, causes: &mut Causes) {
     let (ip, ip_at) = (text(&entry["ip"]), at.child("ip"));
-    causes.each_invalid(&ip_at, ip, names::ip(ip));
-    match names::parse_ip(ip) {
+    causes.each_invalid(&ip_at, ip, addresses::ip(ip));
+    match addresses::parse_ip(ip) {
         None => causes.invalid(&ip_at, ip, "must be a valid IP address"),
         Some(parsed) => {
             if let Some(why) = special_address(parsed) {
@@ -182,8 +183,8 @@ fn slice_endpoint(endpoint: &Value, kind: &str, at: &Path, causes: &mut Causes) 
 fn slice_address(address: &str, kind: &str, at: &Path, index: usize, causes: &mut Causes) {
     match kind {
         "FQDN" => causes.each_invalid(at, address, names::dns_subdomain(address)),
-        "IPv4" | "IPv6" => match names::parse_ip(address) {
-            None => causes.each_invalid(&at.index(index), address, names::ip(address)),
+        "IPv4" | "IPv6" => match addresses::parse_ip(address) {
+            None => causes.each_invalid(&at.index(index), address, addresses::ip(address)),
             Some(ip) if ip.is_ipv4() != (kind == "IPv4") => {
                 causes.invalid(at, address, &format!("must be an {kind} address"));
             }

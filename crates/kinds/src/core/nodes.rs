@@ -1,6 +1,7 @@
 //! Nodes.
 
 use crate::Strategy;
+use crate::addresses;
 use crate::causes::{Causes, Path};
 use crate::names;
 use crate::pods::spec::taint_effect;
@@ -52,8 +53,8 @@ fn validate(node: &Value, causes: &mut Causes) {
     let (networks, at) = (list(&node["spec"]["podCIDRs"]), SPEC.child("podCIDRs"));
     let mut families = Vec::new();
     for (i, network) in networks.iter().enumerate() {
-        causes.each_invalid(&at.index(i), text(network), names::cidr(text(network)));
-        families.extend(names::parse_cidr(text(network)).map(|(ip, _)| ip.is_ipv4()));
+        causes.each_invalid(&at.index(i), text(network), addresses::cidr(text(network)));
+        families.extend(addresses::parse_cidr(text(network)).map(|(ip, _)| ip.is_ipv4()));
     }
     if families.len() > 1 && (families.len() > 2 || families[0] == families[1]) {
         causes.invalid(&at, networks, "may specify no more than one CIDR for each IP family");

@@ -2,6 +2,7 @@
 //! and affinity have files of their own.
 
 use super::{affinity, containers, security, volumes};
+use crate::addresses;
 use crate::causes::{Causes, Path};
 use crate::generic::{annotations, labels};
 use crate::names;
@@ -155,7 +156,7 @@ fn dns_config(spec: &Value, at: &Path, causes: &mut Causes) {
         causes.invalid(&servers_at, nameservers, &format!("must not have more than {NAMESERVERS_MAX} nameservers"));
     }
     for (i, server) in nameservers.iter().enumerate() {
-        causes.each_invalid(&servers_at.index(i), text(server), names::ip(text(server)));
+        causes.each_invalid(&servers_at.index(i), text(server), addresses::ip(text(server)));
     }
     let searches = list(&config["searches"]);
     let searches_at = at.child("searches");
@@ -243,7 +244,7 @@ fn host_aliases(aliases: &[Value], at: &Path, causes: &mut Causes) {
     for (i, alias) in aliases.iter().enumerate() {
         let at = at.index(i);
         let ip = text(&alias["ip"]);
-        causes.each_invalid(&at.child("ip"), ip, names::ip(ip));
+        causes.each_invalid(&at.child("ip"), ip, addresses::ip(ip));
         for name in list(&alias["hostnames"]) {
             causes.each_invalid(&at.child("hostnames"), text(name), names::dns_subdomain(text(name)));
         }

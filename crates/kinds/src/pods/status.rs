@@ -1,5 +1,6 @@
 //! The status of pods.
 
+use crate::addresses;
 use crate::causes::{Causes, Path};
 use crate::names;
 use crate::value::{int, is_empty, keep, list, remove, set, text};
@@ -78,8 +79,8 @@ fn addresses(addresses: &Value, at: &Path, causes: &mut Causes) {
     let mut families = Vec::new();
     for (i, address) in list(addresses).iter().enumerate() {
         let ip = text(&address["ip"]);
-        causes.each_invalid(&at.index(i), ip, names::ip(ip));
-        families.extend(names::parse_ip(ip).map(|ip| ip.is_ipv4()));
+        causes.each_invalid(&at.index(i), ip, addresses::ip(ip));
+        families.extend(addresses::parse_ip(ip).map(|ip| ip.is_ipv4()));
     }
     let four = families.iter().filter(|is_ipv4| **is_ipv4).count();
     if four > 1 || families.len() - four > 1 {

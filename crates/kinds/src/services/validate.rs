@@ -1,6 +1,7 @@
 //! Checks of services.
 
 use super::{has_health_check_port, is_external_name, is_headless, is_load_balancer, is_reached_from_outside};
+use crate::addresses;
 use crate::causes::{Causes, Path};
 use crate::generic::labels;
 use crate::names;
@@ -174,8 +175,8 @@ fn cluster_ips(spec: &Value, causes: &mut Causes) {
             }
             continue;
         }
-        causes.each_invalid(&ips_at.index(i), text(ip), names::ip(text(ip)));
-        parsed.extend(names::parse_ip(text(ip)));
+        causes.each_invalid(&ips_at.index(i), text(ip), addresses::ip(text(ip)));
+        parsed.extend(addresses::parse_ip(text(ip)));
     }
     if ips.len() > 2 {
         causes.invalid(&ips_at, ips, "may only hold up to 2 values");
@@ -212,7 +213,7 @@ fn families_of_cluster(spec: &Value, causes: &mut Causes) {
     let ips = list(&spec["clusterIPs"]);
     let ips_at = SPEC.child("clusterIPs");
     for (i, ip) in ips.iter().enumerate() {
-        if names::parse_ip(text(ip)).is_some_and(|ip| ip.is_ipv6()) {
+        if addresses::parse_ip(text(ip)).is_some_and(|ip| ip.is_ipv6()) {
             return causes.invalid(&ips_at.index(i), ips, "IPv6 is not configured on this cluster");
         }
     }
@@ -230,8 +231,8 @@ fn external_ips(spec: &Value, causes: &mut Causes) {
     let at = SPEC.child("externalIPs");
     for (i, ip) in list(&spec["externalIPs"]).iter().enumerate() {
         let (at, ip) = (at.index(i), text(ip));
-        causes.each_invalid(&at, ip, names::ip(ip));
-        if let Some(why) = names::parse_ip(ip).and_then(special) {
+        causes.each_invalid(&at, ip, addresses::ip(ip));
+        if let Some(why) = addresses::parse_ip(ip).and_then(special) {
             causes.invalid(&at, ip, why);
         }
     }
@@ -263,7 +264,7 @@ fn load_balancer(spec: &Value, causes: &mut Causes) {
         causes.forbidden(&ranges, ONLY_BALANCED);
     }
     for (i, range) in list(&spec["loadBalancerSourceRanges"]).iter().enumerate() {
-        causes.each_invalid(&ranges.index(i), text(range), names::cidr(text(range).trim()));
+        causes.each_invalid(&ranges.index(i), text(range), addresses::cidr(text(range).trim()));
     }
     let allocate = &spec["allocateLoadBalancerNodePorts"];
     match (balanced, allocate.is_null()) {
@@ -322,7 +323,7 @@ pub(super) fn status(new: &Value, _old: &Value) -> Vec<Cause> {
             let at = at.index(i);
             let (ip, mode) = (text(&entry["ip"]), &entry["ipMode"]);
             if !ip.is_empty() {
-                causes.each_invalid(&at.child("ip"), ip, names::ip(ip));
+                causes.each_invalid(&at.child("ip"), ip, addresses::ip(ip));
             }
             let mode_at = at.child("ipMode");
             match mode.as_str() {
@@ -335,7 +336,7 @@ pub(super) fn status(new: &Value, _old: &Value) -> Vec<Cause> {
             let host = text(&entry["hostname"]);
             if !host.is_empty() {
                 causes.each_invalid(&at.child("hostname"), host, names::dns_subdomain(host));
-                if names::parse_ip(host).is_some() {
+                if addresses::parse_ip(host).is_some() {
                     causes.invalid(&at.child("hostname"), host, "must be a DNS name, not an IP address");
                 }
             }

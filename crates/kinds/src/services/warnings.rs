@@ -1,8 +1,8 @@
 //! What is allowed in a service but likely a mistake.
 
 use super::{is_external_name, is_headless};
+use crate::addresses::ip_warning;
 use crate::causes::Path;
-use crate::names;
 use crate::value::{is_empty, list, text};
 use serde_json::Value;
 
@@ -48,18 +48,4 @@ pub(super) fn service(new: &Value, old: Option<&Value>) -> Vec<String> {
         warnings.push(format!("{at}: \"PreferClose\" is deprecated; use \"PreferSameZone\""));
     }
     warnings
-}
-
-/// An address that is not written as addresses are.
-fn ip_warning(ip: &str, at: &Path) -> Option<String> {
-    let parsed = names::parse_ip(ip)?;
-    let canonical = parsed.to_string();
-    if canonical == ip {
-        return None;
-    }
-    Some(if parsed.is_ipv4() {
-        format!("{at}: non-standard IP address {ip:?} is invalid: use {canonical:?}")
-    } else {
-        format!("{at}: IPv6 address {ip:?} should be in RFC 5952 canonical format ({canonical:?})")
-    })
 }

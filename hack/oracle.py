@@ -24,8 +24,7 @@ ADMIN_TOKEN = "replay-admin-token"
 STARTED = []
 
 # The controllers that ran when requests and transcripts were recorded; without the tenant's there is no namespace.
-RECORDED_CONTROLLERS = ("--controllers=tenant,namespace,serviceaccount,root-ca-certificate-publisher,"
-                        "clusterrole-aggregation,garbage-collector")
+RECORDED_CONTROLLERS = "--controllers=tenant,namespace,serviceaccount,root-ca-certificate-publisher,garbage-collector"
 
 
 @dataclasses.dataclass
@@ -46,8 +45,8 @@ class Family:
 
 FAMILIES = [
     Family("api-kinds", "api/kinds/*.json", "replay", ["--scheduler=false", RECORDED_CONTROLLERS], ["--jobs", "4"], servers=2),
-    Family("api-semantics", "api/semantics/*.json", "replay", ["--scheduler=false", RECORDED_CONTROLLERS], ["--jobs", "4"], servers=2, retry=True),
-    Family("api-extension", "api/extension/*.json", "replay", ["--scheduler=false", RECORDED_CONTROLLERS], ["--jobs", "4"], servers=2, retry=True),
+    Family("api-semantics", "api/semantics/*.json", "replay", ["--scheduler=false", RECORDED_CONTROLLERS], ["--jobs", "8"], servers=2, sample=60, retry=True),
+    Family("api-extension", "api/extension/*.json", "replay", ["--scheduler=false", RECORDED_CONTROLLERS], ["--jobs", "8"], servers=2, sample=60, retry=True),
     Family("transcripts", "transcripts/*.t", "transcript", ["--scheduler=false", RECORDED_CONTROLLERS], ["--jobs", "4", "--timeout", "20"], retry=True),
     Family("scheduling", "scheduling/*.json", "verdicts", [], ["--volume-controller", "--deadline", "6"], servers=4, sample=8, retry=True),
     Family("controllers", "controllers/*.json", "outcomes", ["--scheduler=false"], ["--jobs", "12", "--deadline", "12"], sample=24, retry=True),
@@ -135,8 +134,8 @@ def replay(family, args, server, files, cases, out):
                 if family.tool == "transcript":
                     last = os.path.basename(last)[:-2]
                 failures[last] = why
-            elif family.tool == "transcript" and last and not failures[last] and line.startswith("  $ "):
-                failures[last] = line.strip()
+            elif line.startswith("  --- expected ") and not failures[last]:
+                failures[last] = line.partition(" $ ")[2].rstrip("\n")
             ended = ended or bool(re.fullmatch(r"\d+ passed, \d+ failed\n", line))
     return failures if ended else f"{family.tool} broke off; its output is {out.name}"
 
@@ -160,13 +159,17 @@ def write_list(path, family, failures, known):
 
 def reason(why):
     """What differs, without the values that were recorded."""
-    why = re.sub(r" \(\+\d+\)$", "", why)
-    why = re.sub(r"^step \S+ ", "", why)
-    code = re.search(r"code: want (\d+), got (\d+)", why)
+    why = re.sub(r"^step \S+ ", "", re.sub(r" \(\+\d+\)$", "", why))
+    what, code = why.split(": ")[0], re.search(r"code: (want|missing, want|not expected, got) (\d+)(?:, got (\d+))?", why)
+    field = re.match(r"(?:(?P<what>[A-Z]+ \S+): )?\.(?P<path>\S*): (?P<how>missing|not expected|want)", why)
     if code:
-        why = f"{why[:code.start()].rstrip(': ')} answers {code[2]} instead of {code[1]}"
+        why = what + {"want": f" answers {code[3]} instead of {code[2]}", "missing, want": f" succeeds instead of {code[2]}",
+                      "not expected, got": f" answers {code[2]}"}[code[1]]
+    elif field:
+        how = {"missing": "lacks", "not expected": "adds", "want": "differs in"}[field["how"]]
+        why = f"{field['what'] or ''} {how} {field['path']}"
     else:
-        why = re.split(r": (?:want|not expected|missing|expected|got)\b", why)[0]
+        why = re.sub(r"want .*, got", "got", why)
     return re.sub(r"\s+", " ", why).strip()[:160] or "differs"
 
 

@@ -1,13 +1,13 @@
 //! The transport over HTTPS: HTTP/2 where the server offers it, else HTTP/1.1, over connections that are kept.
 
 use crate::connector::Connector;
-use crate::{Body, Client, Connect, Kubeconfig, Transport};
-use api::{Error, Identity, Reason, Result};
+use crate::{Body, Client, Kubeconfig, Transport};
+use api::{Error, Reason, Result};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::rt::Executor;
 use hyper_util::client::legacy;
@@ -85,60 +85,6 @@ impl Client {
     pub fn from_kubeconfig(path: &std::path::Path) -> Result<Client> {
         Ok(Client::new(Arc::new(HttpTransport::new(&Kubeconfig::read(path)?)?)))
     }
-}
-
-/// Makes clients that act as others: their requests impersonate, which the server must allow to the transport's user.
-pub struct HttpConnect {
-    transport: Arc<HttpTransport>,
-}
-
-impl HttpConnect {
-    pub fn new(transport: Arc<HttpTransport>) -> HttpConnect {
-        HttpConnect { transport }
-    }
-}
-
-impl Connect for HttpConnect {
-    fn connect(&self, identity: Identity) -> Client {
-        Client::new(Arc::new(Impersonating { transport: self.transport.clone(), identity }))
-    }
-}
-
-struct Impersonating {
-    transport: Arc<HttpTransport>,
-    identity: Identity,
-}
-
-impl Transport for Impersonating {
-    fn call(&self, mut request: Request<Bytes>) -> BoxFuture<'static, Result<Response<Body>>> {
-        match impersonate(request.headers_mut(), &self.identity) {
-            Ok(()) => self.transport.call(request),
-            Err(error) => std::future::ready(Err(error)).boxed(),
-        }
-    }
-}
-
-/// Writes an identity into the headers that Kubernetes has for it, and its tenant into one of the same form.
-fn impersonate(headers: &mut HeaderMap, identity: &Identity) -> Result<()> {
-    let mut add = |name: &str, value: &str| -> Result<()> {
-        let name = HeaderName::try_from(name).map_err(Error::internal)?;
-        headers.append(name, HeaderValue::try_from(value).map_err(Error::internal)?);
-        Ok(())
-    };
-    add("Impersonate-User", &identity.user)?;
-    add("Impersonate-Tenant", identity.tenant.as_str())?;
-    if !identity.uid.is_empty() {
-        add("Impersonate-Uid", &identity.uid)?;
-    }
-    for group in &identity.groups {
-        add("Impersonate-Group", group)?;
-    }
-    for (key, values) in &identity.extra {
-        for value in values {
-            add(&format!("Impersonate-Extra-{}", crate::path::escape(key)), value)?;
-        }
-    }
-    Ok(())
 }
 
 /// Runs the connections' tasks as tasks with an owner.

@@ -22,7 +22,7 @@ mod watch;
 pub use cache::{Cache, Index, ObjectRef};
 pub use client::{Client, List};
 pub use events::{Change, Events};
-pub use http::{HttpConnect, HttpTransport};
+pub use http::HttpTransport;
 pub use kubeconfig::Kubeconfig;
 pub use params::{DeleteParams, ListParams, PatchType, Propagation, WatchParams};
 pub use queue::{Work, WorkQueue};

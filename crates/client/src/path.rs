@@ -76,7 +76,7 @@ pub(crate) fn query(pairs: &[(&str, &str)]) -> String {
 }
 
 /// Percent-encodes everything but RFC 3986's unreserved characters.
-pub(crate) fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -15,7 +15,7 @@ pub trait Transport: Send + Sync + 'static {
     fn call(&self, request: http::Request<bytes::Bytes>) -> BoxFuture<'static, api::Result<http::Response<Body>>>;
 }
 
-/// Makes clients that act as a given identity. In process it is trusted; over the network it impersonates.
+/// Makes clients that act as a given identity: in process, where it is trusted.
 pub trait Connect: Send + Sync + 'static {
     fn connect(&self, identity: api::Identity) -> Client;
 }

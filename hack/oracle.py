@@ -26,6 +26,9 @@ STARTED = []
 # The controllers that ran when requests and transcripts were recorded; without the tenant's there is no namespace.
 RECORDED_CONTROLLERS = "--controllers=tenant,namespace,serviceaccount,root-ca-certificate-publisher,garbage-collector"
 
+# What kubectl prints differs from version to version.
+RECORDED_KUBECTL = "1.32"
+
 
 @dataclasses.dataclass
 class Family:
@@ -135,7 +138,8 @@ def replay(family, args, server, files, cases, out):
                     last = os.path.basename(last)[:-2]
                 failures[last] = why
             elif line.startswith("  --- expected ") and not failures[last]:
-                failures[last] = line.partition(" $ ")[2].rstrip("\n")
+                verb = re.search(r"kubectl (\S+)", line)
+                failures[last] = f"kubectl {verb[1]}" if verb else "a command"
             ended = ended or bool(re.fullmatch(r"\d+ passed, \d+ failed\n", line))
     return failures if ended else f"{family.tool} broke off; its output is {out.name}"
 
@@ -212,9 +216,18 @@ def run_cases(family, args, files, log, out):
     return failures
 
 
+def kubectl_version():
+    shown = subprocess.run(["kubectl", "version", "--client", "-o", "json"], capture_output=True, check=True).stdout
+    version = json.loads(shown)["clientVersion"]
+    return version["major"] + "." + version["minor"].rstrip("+")
+
+
 def run(family, args):
     """Runs a family; returns how many cases passed and how many went against the list."""
     began = time.monotonic()
+    if family.tool == "transcript" and kubectl_version() != RECORDED_KUBECTL:
+        print(f"skipped: {family.name} were recorded with kubectl {RECORDED_KUBECTL}, and here is {kubectl_version()}")
+        return 0, 0
     path = os.path.join(ROOT, "test/oracle", family.name + ".txt")
     known = read_list(path)
     files = {file: case_names(file) for file in sorted(glob.glob(os.path.join(args.oracle, family.files)))}

@@ -25,6 +25,11 @@ impl Kubectl {
         Kubectl { kubeconfig, home: home.to_owned() }
     }
 
+    /// The program that is run.
+    pub fn program() -> String {
+        std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".to_owned())
+    }
+
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
@@ -47,12 +52,12 @@ impl Kubectl {
 
     /// Runs a command to its end, whatever that is.
     pub async fn run(&self, args: &[&str], stdin: &str) -> Answer {
-        run(program(), args, &self.env(), stdin).await
+        run(Kubectl::program(), args, &self.env(), stdin).await
     }
 
     /// Starts a command that does not end by itself.
     pub fn lines(&self, args: &[&str]) -> Lines {
-        let mut command = Command::new(program());
+        let mut command = Command::new(Kubectl::program());
         command.args(args).envs(self.env()).kill_on_drop(true);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("there is kubectl");
         let stdout = BufReader::new(child.stdout.take().expect("a pipe")).lines();
@@ -62,10 +67,6 @@ impl Kubectl {
     fn env(&self) -> [(&str, &OsStr); 2] {
         [("KUBECONFIG", self.kubeconfig.as_os_str()), ("HOME", self.home.as_os_str())]
     }
-}
-
-fn program() -> String {
-    std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".to_owned())
 }
 
 /// What a running command prints. Dropping it kills the command.

@@ -1,7 +1,7 @@
 //! Logs and exec: bytes between a terminal and a container.
 
 use e2e::{Cluster, page};
-use kit::run;
+use kit::{Kubectl, run};
 
 #[tokio::test]
 async fn logs_can_be_read_and_followed() {
@@ -44,8 +44,8 @@ async fn exec_gives_a_terminal() {
     let Some(cluster) = Cluster::shared().await else { return };
     let demo = cluster.demo("tty").await;
     let pod = &demo.pods(2).await[0];
-    let kubeconfig = demo.kubectl.kubeconfig().to_string_lossy().into_owned();
-    let command = format!("kubectl --kubeconfig {kubeconfig} exec -it {} -- tty", pod.name);
+    let (kubectl, kubeconfig) = (Kubectl::program(), demo.kubectl.kubeconfig().display());
+    let command = format!("{kubectl} --kubeconfig {kubeconfig} exec -it {} -- tty", pod.name);
     let answer = run("script", &["--quiet", "--return", "--command", &command, "/dev/null"], &[], "").await;
     assert!(answer.stdout.contains("/dev/pts/"), "{answer}");
 }

@@ -8,7 +8,7 @@ mod each_namespace;
 mod garbage;
 mod namespace;
 mod node;
-mod owner;
+pub mod owner;
 mod pod_garbage;
 mod replica_set;
 mod root_ca;

@@ -63,6 +63,8 @@ pub struct Writer {
     now: fn() -> Timestamp,
     waiting: mpsc::Receiver<(Account, Event)>,
     sender: mpsc::Sender<(Account, Event)>,
+    /// What the last event's name was made unique by.
+    stamp: i64,
     /// The name and the count of what was written.
     written: HashMap<Event, (String, u64)>,
 }
@@ -70,7 +72,7 @@ pub struct Writer {
 impl Writer {
     pub fn new(clients: Clients, now: fn() -> Timestamp) -> Writer {
         let (sender, waiting) = mpsc::channel(WAITING_EVENTS_MAX);
-        Writer { clients, now, waiting, sender, written: HashMap::new() }
+        Writer { clients, now, waiting, sender, stamp: 0, written: HashMap::new() }
     }
 
     pub fn recorder(&self, account: Account) -> Recorder {
@@ -109,7 +111,8 @@ impl Writer {
                 other => return other.map(drop),
             }
         }
-        let name = format!("{}.{:x}", event.about.key.name, now.unix_micros());
+        self.stamp = now.unix_micros().max(self.stamp + 1);
+        let name = format!("{}.{:x}", event.about.key.name, self.stamp);
         client.create(EVENTS, namespace, &first(account.name(), event, &name, namespace, now)).await?;
         if self.written.len() >= REMEMBERED_EVENTS_MAX {
             self.written.clear();

@@ -2,8 +2,13 @@
 
 mod fake;
 
+use crate::context::{Account, Clients, Context};
+use crate::controllers::owner::{Claim, Owner, Recheck};
+use crate::recorder::Writer;
+use crate::view::{Meta, Selector};
 use crate::{Config, ControllerSet, run};
 use api::Timestamp;
+use client::ObjectRef;
 use fake::Fake;
 use runtime::{Stop, Tasks};
 use serde_json::{Value, json};
@@ -60,6 +65,7 @@ async fn every_write_is_by_an_account_of_the_objects_own_tenant() {
         fake.until("service accounts", |f| f.list("", "serviceaccounts", tenant).len() == 4).await;
         fake.until("roles", |f| f.list("rbac.authorization.k8s.io", "clusterroles", tenant).len() == 1).await;
         fake.until("certificates", |f| f.list("", "configmaps", tenant).len() == 4).await;
+        fake.until("events", |f| f.list("", "events", tenant).len() == 3).await;
     }
     stop.stop();
     tasks.ended().await;
@@ -73,7 +79,101 @@ async fn every_write_is_by_an_account_of_the_objects_own_tenant() {
             assert_eq!(object["metadata"]["ownerReferences"][0]["kind"], "ReplicaSet");
             assert_eq!(object["metadata"]["tenant"], tenant);
         }
+        let events = fake.list("", "events", tenant);
+        let scaling = events.iter().find(|e| e["reason"] == "ScalingReplicaSet").expect("an event");
+        let about = json!({"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "ns", "name": "web", "uid": format!("{tenant}-web")});
+        assert_eq!((&scaling["involvedObject"], &scaling["metadata"]["namespace"]), (&about, &json!("ns")));
+        assert_eq!(scaling["source"]["component"], "deployment-controller");
     }
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_and_a_repeated_event_is_counted() {
+    let fake = Fake::new();
+    fake.refuse("serviceaccounts");
+    fake.refuse("pods");
+    fake.put("", "namespaces", namespace("acme", "ns"));
+    fake.put("apps", "deployments", deployment("acme", 1));
+    let (stop, tasks) = start(&fake);
+    let failures = |f: &Fake| {
+        let events = f.list("", "events", "acme");
+        let counts = events.iter().filter(|e| e["reason"] == "FailedCreate").map(|e| e["count"].as_u64().unwrap_or(0));
+        counts.collect::<Vec<_>>()
+    };
+    fake.until("one event counts the failures", |f| matches!(failures(f)[..], [count] if count > 3)).await;
+    fake.relent();
+    fake.until("the account", |f| f.list("", "serviceaccounts", "acme").len() == 1).await;
+    fake.until("the pod", |f| f.list("", "pods", "acme").len() == 1).await;
+    stop.stop();
+    tasks.ended().await;
+}
+
+#[tokio::test]
+async fn a_stale_decision_changes_nothing() {
+    let fake = Fake::new();
+    let clients = Clients::new(Arc::new(fake.clone()));
+    let account = Account::Service("replicaset-controller");
+    let now = || Timestamp::from_unix_secs(0);
+    let recorder = Writer::new(clients.clone(), now).recorder(account);
+    let context = Context { clients, account, now, recorder };
+    let key = ObjectRef::new(&api::TenantName::new("acme").expect("a name"), "ns", "web");
+    fake.put(
+        "apps",
+        "replicasets",
+        json!({"metadata": {"tenant": "acme", "namespace": "ns", "name": "web", "uid": "new"}}),
+    );
+    let version = fake.list("apps", "replicasets", "acme")[0]["metadata"]["resourceVersion"].clone();
+    let version = version.as_str().expect("a version");
+    let change = |object: &mut Value| object["spec"] = json!({"replicas": 7});
+    let stale = context.rewrite(client::REPLICA_SETS, &key, "0", None, change).await.expect_err("a refusal");
+    assert!(stale.is_conflict() && fake.writes("replicasets").is_empty());
+    context.rewrite(client::REPLICA_SETS, &key, version, None, change).await.expect("a change");
+    assert_eq!(fake.list("apps", "replicasets", "acme")[0]["spec"]["replicas"], 7);
+
+    // An owner that was replaced by another of its name adopts nothing.
+    let mut metadata: Meta = serde_json::from_value(json!({"name": "web", "uid": "old"})).expect("metadata");
+    let selector: Selector = serde_json::from_value(json!({"matchLabels": {"a": "b"}})).expect("a selector");
+    let orphan = json!({"tenant": "acme", "namespace": "ns", "name": "p", "uid": "p", "labels": {"a": "b"}});
+    fake.put("", "pods", json!({"metadata": orphan}));
+    let orphan: Meta = serde_json::from_value(orphan).expect("metadata");
+    let client = context.client(&key);
+    for (uid, adopts) in [("old", false), ("new", true)] {
+        metadata.uid = uid.to_owned();
+        let owner =
+            Owner { resource: client::REPLICA_SETS, kind: "ReplicaSet", metadata: &metadata, selector: &selector };
+        let settled = owner.settle(&client, &mut Recheck::new(&client, &key), client::PODS, &orphan).await;
+        assert_eq!(settled.is_ok_and(|claim| claim == Claim::Adopt), adopts);
+        assert_eq!(fake.writes("pods").len(), usize::from(adopts));
+    }
+}
+
+#[tokio::test]
+async fn pods_of_a_node_that_is_gone_go_and_those_of_one_not_seen_yet_stay() {
+    let fake = Fake::new();
+    let bound = |name: &str, node: &str| json!({"metadata": {"tenant": "acme", "namespace": "ns", "name": name}, "spec": {"nodeName": node}});
+    fake.put(
+        "",
+        "nodes",
+        json!({"metadata": {"name": "old"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+    );
+    fake.put("", "pods", bound("of-old", "old"));
+    let (stop, tasks) = start(&fake);
+    pass(Duration::from_secs(1)).await;
+    fake.remove("", "nodes", "", "", "old");
+    fake.until("the pod goes", |f| f.list("", "pods", "acme").is_empty()).await;
+    // Of the next node, caches learn only long after they learn of its pod.
+    fake.put("", "pods", bound("of-new", "new"));
+    pass(Duration::from_secs(1)).await;
+    fake.lag(Duration::from_secs(100));
+    fake.put(
+        "",
+        "nodes",
+        json!({"metadata": {"name": "new"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+    );
+    pass(Duration::from_secs(90)).await;
+    stop.stop();
+    tasks.ended().await;
+    assert_eq!(fake.list("", "pods", "acme").len(), 1);
 }
 
 #[tokio::test]
@@ -181,4 +281,79 @@ async fn a_tenant_cannot_hold_up_what_another_deletes_nor_lose_its_own_to_it() {
     stop.stop();
     tasks.ended().await;
     assert_eq!(fake.list("", "configmaps", "globex"), before);
+}
+
+#[tokio::test]
+async fn a_namespace_that_goes_loses_its_pods_before_all_else() {
+    let fake = Fake::new();
+    let mut going = namespace("acme", "ns");
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    going["spec"] = json!({"finalizers": ["kubernetes"]});
+    let inside = |name: &str, finalizers: Value| json!({"metadata": {"tenant": "acme", "namespace": "ns", "name": name, "finalizers": finalizers}});
+    fake.put("", "namespaces", going);
+    fake.put("", "namespaces", namespace("globex", "ns"));
+    fake.put("", "pods", inside("slow", json!(["example.com/hold"])));
+    fake.put("", "configmaps", inside("protection", json!([])));
+    fake.put("", "configmaps", json!({"metadata": {"tenant": "globex", "namespace": "ns", "name": "of-another"}}));
+    let (stop, tasks) = start(&fake);
+    let told = |f: &Fake| f.list("", "namespaces", "acme")[0]["status"]["conditions"].to_string();
+    fake.until("what is left is told", |f| told(f).contains("pods. has 1 resource instances")).await;
+    pass(Duration::from_secs(30)).await;
+    assert_eq!(fake.list("", "configmaps", "acme").len(), 1, "nothing else goes before the last pod");
+    assert!(!fake.list("", "pods", "acme")[0]["metadata"]["deletionTimestamp"].is_null());
+
+    fake.remove("", "pods", "acme", "ns", "slow");
+    fake.until("the namespace is gone", |f| f.list("", "namespaces", "acme").is_empty()).await;
+    stop.stop();
+    tasks.ended().await;
+    assert!(fake.list("", "configmaps", "acme").is_empty());
+    assert!(fake.list("", "configmaps", "globex").iter().any(|o| o["metadata"]["name"] == "of-another"));
+}
+
+#[tokio::test]
+async fn a_tenant_that_goes_leaves_nothing_behind() {
+    let fake = Fake::new();
+    for tenant in ["acme", "globex"] {
+        let spec = json!({"finalizers": ["arktos"]});
+        fake.put("", "tenants", json!({"metadata": {"name": tenant}, "spec": spec, "status": {"phase": "Active"}}));
+    }
+    fake.put("", "nodes", json!({"metadata": {"name": "n"}}));
+    let (stop, tasks) = start(&fake);
+    for tenant in ["acme", "globex"] {
+        fake.until("certificates", |f| f.list("", "configmaps", tenant).len() == 3).await;
+    }
+    let everything = |f: &Fake, tenant: &str| {
+        let kinds = [
+            ("", "namespaces"),
+            ("", "configmaps"),
+            ("", "serviceaccounts"),
+            ("rbac.authorization.k8s.io", "clusterroles"),
+        ];
+        kinds.map(|(group, plural)| f.list(group, plural, tenant).len())
+    };
+    let kept = everything(&fake, "globex");
+    let held =
+        |name: &str| json!({"tenant": "acme", "namespace": "", "name": name, "finalizers": ["example.com/hold"]});
+    let mut pod = json!({"metadata": held("slow")});
+    pod["metadata"]["namespace"] = json!("default");
+    fake.put("", "pods", pod);
+    let mut acme = fake.list("", "tenants", "").remove(0);
+    acme["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    fake.put("", "tenants", acme);
+    fake.until("all namespaces but one are gone", |f| f.list("", "namespaces", "acme").len() == 1).await;
+    pass(Duration::from_secs(30)).await;
+    assert_eq!(everything(&fake, "acme")[3], 1, "roles stay while there are pods");
+
+    fake.put("rbac.authorization.k8s.io", "clusterroles", json!({"metadata": held("held")}));
+    fake.remove("", "pods", "acme", "default", "slow");
+    fake.until("all namespaces are gone", |f| f.list("", "namespaces", "acme").is_empty()).await;
+    pass(Duration::from_secs(30)).await;
+    assert_eq!(fake.list("", "tenants", "").len(), 2, "a tenant stays while anything of it does");
+
+    fake.remove("rbac.authorization.k8s.io", "clusterroles", "acme", "", "held");
+    fake.until("the tenant is gone", |f| f.list("", "tenants", "").len() == 1).await;
+    stop.stop();
+    tasks.ended().await;
+    assert_eq!((everything(&fake, "acme"), everything(&fake, "globex")), ([0; 4], kept));
+    assert_eq!(fake.list("", "nodes", "").len(), 1, "what is the operators' stays");
 }

@@ -135,6 +135,11 @@ impl Fake {
         self.lock().refused.push(plural);
     }
 
+    /// From now on nothing is refused.
+    pub fn relent(&self) {
+        self.lock().refused.clear();
+    }
+
     /// Puts an object there, as a user would.
     pub fn put(&self, group: &str, plural: &str, mut object: Value) {
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
@@ -322,6 +327,9 @@ impl State {
                 metadata[field] = json!(value);
             }
         }
+        if target.collection == "/namespaces" {
+            object["spec"] = json!({"finalizers": ["kubernetes"]});
+        }
         if self.objects.contains_key(&key) {
             return Err(Error::already_exists("", &key.0, &key.3));
         }
@@ -343,7 +351,12 @@ impl State {
         } else {
             object
         };
-        Ok(self.put(key, new))
+        let goes = !new["metadata"]["deletionTimestamp"].is_null() && !holds(&new);
+        let new = self.put(key.clone(), new);
+        if goes {
+            self.remove(&key);
+        }
+        Ok(new)
     }
 
     fn patch(&mut self, target: &Target, patch: &Value) -> Result<Value> {
@@ -359,15 +372,39 @@ impl State {
         Ok(self.put(key, object))
     }
 
+    /// Deletes an object, or a collection. What has finalizers, in its metadata or its spec, stays and is marked.
     fn delete(&mut self, target: &Target, options: &Value) -> Result<Value> {
         let key = target.key();
+        if key.3.is_empty() {
+            let belongs_there = |(k, o): &(&Key, &Value)| k.0 == target.collection && belongs(o, target);
+            let keys: Vec<Key> = self.objects.iter().filter(belongs_there).map(|(k, _)| k.clone()).collect();
+            keys.iter().for_each(|key| self.mark_or_remove(key));
+            return Ok(json!({}));
+        }
         let object = self.get(&key)?;
         let wanted = &options["preconditions"]["uid"];
         if !wanted.is_null() && *wanted != object["metadata"]["uid"] {
             return Err(Error::conflict("", &key.0, &key.3, "another uid"));
         }
-        Ok(self.remove(&key).unwrap_or_default())
+        self.mark_or_remove(&key);
+        Ok(object)
     }
+
+    fn mark_or_remove(&mut self, key: &Key) {
+        let mut object = self.objects[key].clone();
+        if !holds(&object) {
+            self.remove(key);
+        } else if object["metadata"]["deletionTimestamp"].is_null() {
+            object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            self.put(key.clone(), object);
+        }
+    }
+}
+
+/// Whether an object has finalizers.
+fn holds(object: &Value) -> bool {
+    let any = |part: &str| object[part]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+    any("metadata") || any("spec")
 }
 
 fn merge(value: &mut Value, patch: &Value) {

@@ -81,6 +81,7 @@ pub fn validate_update(kind: &Kind, new: &Value, old: &Value) -> Vec<Cause> {
     Causes::of(|causes| {
         common_update(kind, strategy, new, old, causes);
         match strategy.update_revalidates {
+            Revalidation::Nothing => {}
             Revalidation::Content => causes.extend((strategy.validate)(new)),
             Revalidation::Everything => as_new(kind, strategy, new, causes),
             Revalidation::Twice => {

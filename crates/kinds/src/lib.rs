@@ -6,7 +6,9 @@
 
 mod addresses;
 pub mod admission;
+mod autoscaling;
 mod causes;
+mod conditions;
 mod convert;
 mod coordination;
 mod core;
@@ -14,13 +16,16 @@ mod fields;
 pub mod generic;
 mod names;
 mod networking;
+mod node;
 mod pods;
+mod policy;
 mod print;
 mod rbac;
 mod registry;
 mod resources;
 mod rows;
 pub mod scale;
+mod scheduling;
 mod selectors;
 pub mod services;
 mod storage;

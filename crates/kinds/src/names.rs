@@ -212,6 +212,21 @@ pub(crate) fn c_identifier(text: &str) -> Problems {
     )]
 }
 
+/// The reason of a condition.
+pub(crate) fn condition_reason(text: &str) -> Problems {
+    let start = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b"_,:".contains(&b);
+    if start && text.bytes().all(inner) && !text.ends_with([',', ':']) {
+        return Problems::new();
+    }
+    vec![pattern(
+        "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric \
+         characters or '_,:', and must end with an alphanumeric character or '_'",
+        "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?",
+        &["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"],
+    )]
+}
+
 /// The name of a header of HTTP.
 pub(crate) fn http_header(text: &str) -> Problems {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {

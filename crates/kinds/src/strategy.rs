@@ -4,10 +4,13 @@
 //! `prepare_…`), admission, and `generic::validate_…` (which calls the strategy's own `validate…`).
 
 use crate::coordination::LEASES;
+use crate::node::RUNTIME_CLASSES;
 use crate::pods::PODS;
+use crate::policy::POD_DISRUPTION_BUDGETS;
+use crate::scheduling::PRIORITY_CLASSES;
 use crate::services::SERVICES;
 use crate::table::{self, Column};
-use crate::{core, networking, rbac, storage, workloads};
+use crate::{autoscaling, core, networking, rbac, storage, workloads};
 use api::{Cause, Kind, Timestamp};
 use serde_json::{Value, json};
 
@@ -72,6 +75,8 @@ pub struct Change {
 /// What of an update's result is checked as if it were new. It tells how often a fault appears in the causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revalidation {
+    /// Only what changed.
+    Nothing,
     /// What `validate` checks.
     Content,
     /// Metadata, and what `validate` checks.
@@ -167,6 +172,8 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("apps", "Deployment") => &workloads::DEPLOYMENTS,
         ("apps", "ReplicaSet") => &workloads::REPLICA_SETS,
         ("apps", "StatefulSet") => &workloads::STATEFUL_SETS,
+        ("autoscaling", "HorizontalPodAutoscaler") if kind.version == "v1" => &autoscaling::AUTOSCALERS_V1,
+        ("autoscaling", "HorizontalPodAutoscaler") => &autoscaling::AUTOSCALERS_V2,
         ("batch", "CronJob") => &workloads::CRON_JOBS,
         ("batch", "Job") => &workloads::JOBS,
         ("coordination.k8s.io", "Lease") => &LEASES,
@@ -177,10 +184,13 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("networking.k8s.io", "IngressClass") => &networking::INGRESS_CLASSES,
         ("networking.k8s.io", "NetworkPolicy") => &networking::NETWORK_POLICIES,
         ("networking.k8s.io", "ServiceCIDR") => &networking::SERVICE_CIDRS,
+        ("node.k8s.io", "RuntimeClass") => &RUNTIME_CLASSES,
+        ("policy", "PodDisruptionBudget") => &POD_DISRUPTION_BUDGETS,
         ("rbac.authorization.k8s.io", "ClusterRole") => &rbac::CLUSTER_ROLES,
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::CLUSTER_ROLE_BINDINGS,
         ("rbac.authorization.k8s.io", "Role") => &rbac::ROLES,
         ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::ROLE_BINDINGS,
+        ("scheduling.k8s.io", "PriorityClass") => &PRIORITY_CLASSES,
         ("storage.k8s.io", "CSIDriver") => &storage::CSI_DRIVERS,
         ("storage.k8s.io", "CSINode") => &storage::CSI_NODES,
         ("storage.k8s.io", "CSIStorageCapacity") => &storage::CSI_STORAGE_CAPACITIES,

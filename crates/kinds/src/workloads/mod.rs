@@ -81,7 +81,7 @@ fn not_negative(value: &Value, fields: &[&str], at: &Path, causes: &mut Causes) 
 }
 
 /// A count, or a share of one.
-fn int_or_percent(value: &Value, at: &Path, causes: &mut Causes) {
+pub(crate) fn int_or_percent(value: &Value, at: &Path, causes: &mut Causes) {
     match value.as_str() {
         Some(share) if percent(share).is_none() => causes.invalid(
             at,
@@ -95,7 +95,7 @@ fn int_or_percent(value: &Value, at: &Path, causes: &mut Causes) {
 }
 
 /// A share of no more than all.
-fn at_most_all(value: &Value, at: &Path, causes: &mut Causes) {
+pub(crate) fn at_most_all(value: &Value, at: &Path, causes: &mut Causes) {
     if value.as_str().and_then(percent).is_some_and(|share| share > 100) {
         causes.invalid(at, value, "must not be greater than 100%");
     }

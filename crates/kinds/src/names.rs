@@ -198,20 +198,6 @@ pub(crate) fn env_var_name(text: &str) -> Problems {
     problems
 }
 
-/// A C identifier.
-pub(crate) fn c_identifier(text: &str) -> Problems {
-    let start = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if start && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Problems::new();
-    }
-    vec![pattern(
-        "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric \
-         characters or '_'",
-        "[A-Za-z_][A-Za-z0-9_]*",
-        &["my_name", "MY_NAME", "MyName"],
-    )]
-}
-
 /// The reason of a condition.
 pub(crate) fn condition_reason(text: &str) -> Problems {
     let start = text.starts_with(|c: char| c.is_ascii_alphabetic());
@@ -242,7 +228,7 @@ pub(crate) fn http_header(text: &str) -> Problems {
 /// The name of a port: at most 15 bytes.
 pub(crate) fn port_name(text: &str) -> Problems {
     let mut problems = longer_than(text, 15);
-    if !(!text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')) {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
         problems.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
     }
     if !text.bytes().any(|b| b.is_ascii_lowercase()) {
@@ -342,7 +328,6 @@ mod tests {
         check(config_map_key("..a"), 1);
         check(env_var_name("a=b"), 1);
         check(http_header("X-A"), 0);
-        check(c_identifier("1a"), 1);
         check(wildcard_dns_subdomain("*.a.b"), 0);
     }
 }

@@ -22,8 +22,11 @@ const NAMES: [(&str, &str); 7] = [
     ("reportingComponent", "reportingController"),
 ];
 
+/// A field, and what stands there when it is absent.
+type Absent = (&'static str, fn() -> Value);
+
 /// How the core group's view shows what is not there.
-const CORE_ABSENT: [(&str, fn() -> Value); 7] = [
+const CORE_ABSENT: [Absent; 7] = [
     ("involvedObject", || json!({})),
     ("source", || json!({})),
     ("firstTimestamp", || Value::Null),
@@ -34,7 +37,7 @@ const CORE_ABSENT: [(&str, fn() -> Value); 7] = [
 ];
 
 /// How the other view does.
-const EVENTS_ABSENT: [(&str, fn() -> Value); 5] = [
+const EVENTS_ABSENT: [Absent; 5] = [
     ("regarding", || json!({})),
     ("deprecatedSource", || json!({})),
     ("deprecatedFirstTimestamp", || Value::Null),
@@ -88,7 +91,7 @@ pub(crate) fn to_events(event: Value) -> Value {
 fn renamed(
     mut event: Value,
     direction: fn((&'static str, &'static str)) -> (&'static str, &'static str),
-    absent: &[(&str, fn() -> Value)],
+    absent: &[Absent],
     api_version: &str,
 ) -> Value {
     if let Some(fields) = event.as_object_mut() {

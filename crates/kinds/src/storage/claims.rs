@@ -88,7 +88,7 @@ fn change(new_claim: &Value, old_claim: &Value, causes: &mut Causes) {
     if is_empty(&old["volumeName"]) {
         keep(&mut rest, old, "volumeName");
     }
-    if old["storageClassName"].is_null() && class_of(old_claim) == "" {
+    if old["storageClassName"].is_null() && class_of(old_claim).is_empty() {
         keep(&mut rest, old, "storageClassName");
     }
     let bound = old_claim["status"]["phase"] == "Bound";

@@ -1,3 +1,5 @@
+//! What autoscalers are refused for, and what they look like.
+
 use super::*;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
-//! What upstream's default admission plugins make of a pod, as pure functions.
+//! What upstream's default admission plugins make of an object, as pure functions.
 
 use crate::value::{default, is_empty, is_true, list, list_mut, remove, set, text};
-use api::{Error, Result};
+use api::{Error, Identity, Result};
 use serde_json::{Value, json};
 
 const TOKEN_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -128,4 +128,17 @@ pub fn pod_priority(pod: &mut Value, priority_class: Option<&Value>) -> Result<(
     set(spec, "priority", priority);
     set(spec, "preemptionPolicy", policy);
     Ok(())
+}
+
+/// Who asks for a certificate.
+pub fn requested_by(request: &mut Value, identity: &Identity) {
+    let spec = &mut request["spec"];
+    set(spec, "username", identity.user.as_str());
+    set(spec, "groups", identity.groups.clone());
+    if !identity.uid.is_empty() {
+        set(spec, "uid", identity.uid.as_str());
+    }
+    if !identity.extra.is_empty() {
+        set(spec, "extra", json!(identity.extra));
+    }
 }

@@ -7,7 +7,7 @@ use crate::causes::{Causes, Path};
 use crate::names::{self, by_rule};
 use crate::value::{int, is_empty, is_true, keep, list, members, remove, set, text};
 use crate::{Change, NameRule, Revalidation, Strategy, strategy};
-use api::{Cause, Kind};
+use api::{Cause, Kind, Timestamp};
 use serde_json::Value;
 
 /// What annotations of one object may weigh, keys and values.
@@ -64,6 +64,12 @@ pub fn prepare_subresource_update(kind: &Kind, subresource: &str, new: &mut Valu
     (change.prepare)(new, old);
     count_generation(strategy(kind), new, old);
     true
+}
+
+/// Writes the times that the server itself notes when an update, through any subresource, changed something: after
+/// `prepare_…`, before validation.
+pub fn stamp(kind: &Kind, new: &mut Value, old: &Value, now: Timestamp) {
+    (strategy(kind).stamp)(new, old, now);
 }
 
 /// What is wrong with a new object.

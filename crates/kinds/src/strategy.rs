@@ -3,6 +3,7 @@
 //! The order of a write: conform, declarative defaults, `defaults`, `generic::prepare_…` (which calls the strategy's own
 //! `prepare_…`), admission, and `generic::validate_…` (which calls the strategy's own `validate…`).
 
+use crate::certificates::CERTIFICATE_SIGNING_REQUESTS;
 use crate::coordination::LEASES;
 use crate::node::RUNTIME_CLASSES;
 use crate::pods::PODS;
@@ -10,7 +11,7 @@ use crate::policy::POD_DISRUPTION_BUDGETS;
 use crate::scheduling::PRIORITY_CLASSES;
 use crate::services::SERVICES;
 use crate::table::{self, Column};
-use crate::{autoscaling, core, networking, rbac, storage, workloads};
+use crate::{autoscaling, core, flowcontrol, networking, rbac, storage, workloads};
 use api::{Cause, Kind, Timestamp};
 use serde_json::{Value, json};
 
@@ -24,6 +25,8 @@ pub struct Strategy {
     pub prepare_update: fn(new: &mut Value, old: &Value),
     /// After the generic rule, which leaves only the status of `new`.
     pub prepare_status: fn(new: &mut Value, old: &Value),
+    /// Writes the times that the server itself notes when an update changes something.
+    pub stamp: fn(new: &mut Value, old: &Value, now: Timestamp),
     /// What is wrong with an object, apart from its metadata.
     pub validate: fn(&Value) -> Vec<Cause>,
     /// What only a new object may not have.
@@ -116,6 +119,7 @@ impl Strategy {
         prepare_create: |_| {},
         prepare_update: |_, _| {},
         prepare_status: |_, _| {},
+        stamp: |_, _, _| {},
         validate: |_| Vec::new(),
         validate_create: |_| Vec::new(),
         validate_update: |_, _| Vec::new(),
@@ -176,9 +180,12 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("autoscaling", "HorizontalPodAutoscaler") => &autoscaling::AUTOSCALERS_V2,
         ("batch", "CronJob") => &workloads::CRON_JOBS,
         ("batch", "Job") => &workloads::JOBS,
+        ("certificates.k8s.io", "CertificateSigningRequest") => &CERTIFICATE_SIGNING_REQUESTS,
         ("coordination.k8s.io", "Lease") => &LEASES,
         ("discovery.k8s.io", "EndpointSlice") => &core::ENDPOINT_SLICES,
         ("events.k8s.io", "Event") => &core::EVENTS,
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &flowcontrol::FLOW_SCHEMAS,
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &flowcontrol::PRIORITY_LEVELS,
         ("networking.k8s.io", "IPAddress") => &networking::IP_ADDRESSES,
         ("networking.k8s.io", "Ingress") => &networking::INGRESSES,
         ("networking.k8s.io", "IngressClass") => &networking::INGRESS_CLASSES,

@@ -57,6 +57,14 @@ pub(crate) static VOLUMES: Strategy = Strategy {
         let created = volume["metadata"]["creationTimestamp"].clone();
         set(volume, "status", json!({"phase": "Pending", "lastPhaseTransitionTime": created}));
     },
+    stamp: |new, old, now| {
+        let status = &old["status"];
+        let moved = new["status"]["phase"] != status["phase"];
+        let told = new["status"]["lastPhaseTransitionTime"] != status["lastPhaseTransitionTime"];
+        if moved && !told && new["status"].is_object() {
+            set(&mut new["status"], "lastPhaseTransitionTime", now.to_string());
+        }
+    },
     validate: |volume| Causes::of(|causes| validate(&volume["spec"], causes)),
     validate_update: |new, old| {
         Causes::of(|causes| {

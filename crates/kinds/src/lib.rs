@@ -13,6 +13,7 @@ mod conditions;
 mod convert;
 mod coordination;
 mod core;
+mod extension;
 mod fields;
 mod flowcontrol;
 pub mod generic;

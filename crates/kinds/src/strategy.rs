@@ -11,7 +11,7 @@ use crate::policy::POD_DISRUPTION_BUDGETS;
 use crate::scheduling::PRIORITY_CLASSES;
 use crate::services::SERVICES;
 use crate::table::{self, Column};
-use crate::{autoscaling, core, flowcontrol, networking, rbac, storage, workloads};
+use crate::{autoscaling, core, extension, flowcontrol, networking, rbac, storage, workloads};
 use api::{Cause, Kind, Timestamp};
 use serde_json::{Value, json};
 
@@ -171,6 +171,14 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("", "Service") => &SERVICES,
         ("", "ServiceAccount") => &core::SERVICE_ACCOUNTS,
         ("", "Tenant") => &core::TENANTS,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &extension::MUTATING_POLICIES,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => &extension::MUTATING_POLICY_BINDINGS,
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => &extension::MUTATING_WEBHOOKS,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &extension::VALIDATING_POLICIES,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &extension::VALIDATING_POLICY_BINDINGS,
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => &extension::VALIDATING_WEBHOOKS,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => &extension::CUSTOM_RESOURCE_DEFINITIONS,
+        ("apiregistration.k8s.io", "APIService") => &extension::API_SERVICES,
         ("apps", "ControllerRevision") => &workloads::CONTROLLER_REVISIONS,
         ("apps", "DaemonSet") => &workloads::DAEMON_SETS,
         ("apps", "Deployment") => &workloads::DEPLOYMENTS,

@@ -1,0 +1,21 @@
+//! Kinds that extend the API: webhooks and policies of admission, services of APIs, definitions of resources.
+
+mod api_services;
+mod bindings;
+mod clients;
+mod definitions;
+mod policies;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod webhooks;
+
+pub(crate) use api_services::API_SERVICES;
+pub(crate) use bindings::{MUTATING_POLICY_BINDINGS, VALIDATING_POLICY_BINDINGS};
+pub(crate) use definitions::CUSTOM_RESOURCE_DEFINITIONS;
+pub(crate) use policies::{MUTATING_POLICIES, VALIDATING_POLICIES};
+pub(crate) use webhooks::{MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS};
+
+use crate::causes::Path;
+
+const SPEC: Path = Path::new("spec");

@@ -5,7 +5,7 @@
 #
 #   FAMILY      api (kinds, semantics, extension), transcripts, scheduling, controllers; all without one
 #   --only      cases whose name matches
-#   --full      runs every case; else, of the slow families, a sample of those expected to fail
+#   --full      runs every case; else, of the slow families, only those expected to pass
 #   --update    writes the lists anew instead of comparing; implies --full
 #   --verbose   shows all that differs in a case
 #

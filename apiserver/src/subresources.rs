@@ -55,8 +55,8 @@ pub async fn dispatch(
             let object = call.current(name)?;
             registry::object_response(call, 200, &object, answer.accepted, answer.include)
         }
-        ("status" | "approval", "update") => update(answer, name, Part::Status, query, request).await,
-        ("status" | "approval", "patch") => patch(answer, name, Part::Status, query, request).await,
+        ("status", "update") => update(answer, name, Part::Status, query, request).await,
+        ("status", "patch") => patch(answer, name, Part::Status, query, request).await,
         (named, "update" | "patch") => {
             let listed = kinds::strategy(call.kind).subresources;
             let (named, _) = listed.iter().find(|(known, _)| *known == named).ok_or_else(method_not_allowed)?;

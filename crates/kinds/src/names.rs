@@ -198,6 +198,20 @@ pub(crate) fn env_var_name(text: &str) -> Problems {
     problems
 }
 
+/// A C identifier.
+pub(crate) fn c_identifier(text: &str) -> Problems {
+    let start = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if start && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Problems::new();
+    }
+    vec![pattern(
+        "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric \
+         characters or '_'",
+        "[A-Za-z_][A-Za-z0-9_]*",
+        &["my_name", "MY_NAME", "MyName"],
+    )]
+}
+
 /// The reason of a condition.
 pub(crate) fn condition_reason(text: &str) -> Problems {
     let start = text.starts_with(|c: char| c.is_ascii_alphabetic());
@@ -328,6 +342,7 @@ mod tests {
         check(config_map_key("..a"), 1);
         check(env_var_name("a=b"), 1);
         check(http_header("X-A"), 0);
+        check(c_identifier("1a"), 1);
         check(wildcard_dns_subdomain("*.a.b"), 0);
     }
 }

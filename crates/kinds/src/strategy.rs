@@ -11,7 +11,7 @@ use crate::policy::POD_DISRUPTION_BUDGETS;
 use crate::scheduling::PRIORITY_CLASSES;
 use crate::services::SERVICES;
 use crate::table::{self, Column};
-use crate::{autoscaling, core, extension, flowcontrol, networking, rbac, storage, workloads};
+use crate::{autoscaling, core, devices, extension, flowcontrol, networking, rbac, reviews, storage, workloads};
 use api::{Cause, Kind, Timestamp};
 use serde_json::{Value, json};
 
@@ -184,6 +184,9 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("apps", "Deployment") => &workloads::DEPLOYMENTS,
         ("apps", "ReplicaSet") => &workloads::REPLICA_SETS,
         ("apps", "StatefulSet") => &workloads::STATEFUL_SETS,
+        ("authorization.k8s.io", "LocalSubjectAccessReview") => &reviews::LOCAL_SUBJECT_ACCESS_REVIEWS,
+        ("authorization.k8s.io", "SelfSubjectAccessReview") => &reviews::SELF_SUBJECT_ACCESS_REVIEWS,
+        ("authorization.k8s.io", "SubjectAccessReview") => &reviews::SUBJECT_ACCESS_REVIEWS,
         ("autoscaling", "HorizontalPodAutoscaler") if kind.version == "v1" => &autoscaling::AUTOSCALERS_V1,
         ("autoscaling", "HorizontalPodAutoscaler") => &autoscaling::AUTOSCALERS_V2,
         ("batch", "CronJob") => &workloads::CRON_JOBS,
@@ -205,6 +208,10 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::CLUSTER_ROLE_BINDINGS,
         ("rbac.authorization.k8s.io", "Role") => &rbac::ROLES,
         ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::ROLE_BINDINGS,
+        ("resource.k8s.io", "DeviceClass") => &devices::DEVICE_CLASSES,
+        ("resource.k8s.io", "ResourceClaim") => &devices::RESOURCE_CLAIMS,
+        ("resource.k8s.io", "ResourceClaimTemplate") => &devices::RESOURCE_CLAIM_TEMPLATES,
+        ("resource.k8s.io", "ResourceSlice") => &devices::RESOURCE_SLICES,
         ("scheduling.k8s.io", "PriorityClass") => &PRIORITY_CLASSES,
         ("storage.k8s.io", "CSIDriver") => &storage::CSI_DRIVERS,
         ("storage.k8s.io", "CSINode") => &storage::CSI_NODES,

@@ -19,6 +19,7 @@ pub(crate) static MUTATING_POLICY_BINDINGS: Strategy = Strategy {
         }
     },
     validate: |binding| Causes::of(|causes| validate(&binding["spec"], causes)),
+    known_finalizers: false,
     generation: Some(spec_changed),
     unconditional_update: false,
     columns: COLUMNS,

@@ -79,13 +79,13 @@ fn validate(definition: &Value, causes: &mut Causes) {
         let metadata = Path::new("metadata");
         causes.invalid(&metadata.child("name"), name, "must be spec.names.plural+\".\"+spec.group");
     }
-    match group {
-        "" => causes.required(&SPEC.child("group"), ""),
-        _ if !group.contains('.') => {
-            causes.each_invalid(&SPEC.child("group"), group, names::dns_subdomain(group));
-            causes.invalid(&SPEC.child("group"), group, "should be a domain with at least one dot");
-        }
-        _ => causes.each_invalid(&SPEC.child("group"), group, names::dns_subdomain(group)),
+    let problems = names::dns_subdomain(group);
+    if group.is_empty() {
+        causes.required(&SPEC.child("group"), "");
+    } else if problems.is_empty() && !group.contains('.') {
+        causes.invalid(&SPEC.child("group"), group, "should be a domain with at least one dot");
+    } else {
+        causes.each_invalid(&SPEC.child("group"), group, problems);
     }
     match text(&spec["scope"]) {
         "" => causes.required(&SPEC.child("scope"), ""),

@@ -16,6 +16,7 @@ const STATUS: Path = Path::new("status");
 
 const SHARED: Strategy = Strategy {
     defaults,
+    known_finalizers: false,
     generation: Some(spec_changed),
     unconditional_update: false,
     status_keeps: &["labels", "annotations", "finalizers", "ownerReferences"],
@@ -118,15 +119,11 @@ fn shared(spec: &Value, causes: &mut Causes) {
         let (at, name) = (at.index(i), text(&variable["name"]));
         if name.trim().is_empty() {
             causes.required(&at.child("name"), "name is not specified");
-        } else if !is_identifier(name) {
+        } else if !names::c_identifier(name).is_empty() {
             causes.invalid(&at.child("name"), name, "name is not a valid CEL identifier");
         }
         rules::expression(&variable["expression"], "expression is not specified", &at.child("expression"), causes);
     }
-}
-
-fn is_identifier(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 fn validate_validating(name: &str, spec: &Value, causes: &mut Causes) {

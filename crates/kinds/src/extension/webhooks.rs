@@ -14,6 +14,7 @@ const SECONDS_MAX: i64 = 30;
 pub(crate) static VALIDATING_WEBHOOKS: Strategy = Strategy {
     defaults: |configuration| list_mut(configuration, "webhooks").for_each(defaults),
     validate: |configuration| Causes::of(|causes| validate(list(&configuration["webhooks"]), causes)),
+    known_finalizers: false,
     generation: Some(content_changed),
     unconditional_update: false,
     columns: &[

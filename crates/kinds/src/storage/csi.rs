@@ -102,12 +102,12 @@ pub(crate) static CSI_STORAGE_CAPACITIES: Strategy = Strategy {
     },
     unconditional_update: false,
     columns: CAPACITY_COLUMNS,
-    row: |capacity, now| {
+    row: |capacity, _| {
         let amount = match &capacity["capacity"] {
             Value::Null => json!("<unset>"),
             amount => amount.clone(),
         };
-        vec![capacity["metadata"]["name"].clone(), capacity["storageClassName"].clone(), amount, age(capacity, now)]
+        vec![capacity["metadata"]["name"].clone(), capacity["storageClassName"].clone(), amount]
     },
     ..Strategy::PLAIN
 };
@@ -254,7 +254,6 @@ const CAPACITY_COLUMNS: &[Column] = &[
     NAME,
     column("StorageClassName", "io.k8s.api.storage.v1.CSIStorageCapacity", "storageClassName"),
     column("Capacity", "io.k8s.api.storage.v1.CSIStorageCapacity", "capacity"),
-    AGE,
 ];
 
 const ATTACHMENT: &str = "io.k8s.api.storage.v1.VolumeAttachmentSpec";

@@ -35,6 +35,7 @@ pub(crate) static ENDPOINTS: Strategy = Strategy {
 
 pub(crate) static ENDPOINT_SLICES: Strategy = Strategy {
     defaults: |slice| {
+        default(slice, "endpoints", Value::Null);
         for port in list_mut(slice, "ports") {
             default(port, "protocol", "TCP");
             if port["name"].is_null() {

@@ -9,7 +9,7 @@ use crate::print::or_unset;
 use crate::resources::quantity;
 use crate::selectors::node_selector;
 use crate::table::{AGE, Column, NAME, age, column, explained};
-use crate::value::{default, is_empty, list, members, set, text};
+use crate::value::{default, is_empty, list, members, object, set, text};
 use crate::{Revalidation, Strategy};
 use api::{Quantity, Timestamp};
 use serde_json::{Value, json};
@@ -57,10 +57,16 @@ pub(crate) static VOLUMES: Strategy = Strategy {
         let created = volume["metadata"]["creationTimestamp"].clone();
         set(volume, "status", json!({"phase": "Pending", "lastPhaseTransitionTime": created}));
     },
+    prepare_status: |new, _| {
+        if object(new, "status").is_some() {
+            default(&mut new["status"], "phase", "Pending");
+        }
+    },
     stamp: |new, old, now| {
         let status = &old["status"];
         let moved = new["status"]["phase"] != status["phase"];
-        let told = new["status"]["lastPhaseTransitionTime"] != status["lastPhaseTransitionTime"];
+        let time = &new["status"]["lastPhaseTransitionTime"];
+        let told = !time.is_null() && *time != status["lastPhaseTransitionTime"];
         if moved && !told && new["status"].is_object() {
             set(&mut new["status"], "lastPhaseTransitionTime", now.to_string());
         }

@@ -1,8 +1,8 @@
 //! Daemon sets.
 
 use super::{
-    SPEC, STATUS, at_most_all, count_or_percent, int_or_percent, lasting_pods, not_negative, selector_stays,
-    template_defaults, template_warnings,
+    SPEC, STATUS, at_most_all, collisions, count_or_percent, int_or_percent, lasting_pods, not_negative,
+    selector_stays, template_defaults, template_warnings,
 };
 use crate::causes::{Causes, Path};
 use crate::generic::spec_changed;
@@ -26,6 +26,14 @@ pub(crate) static DAEMON_SETS: Strategy = Strategy {
         let generation = text.parse().unwrap_or(0i64);
         let changed = new["spec"]["template"] != old["spec"]["template"];
         set_template_generation(new, generation + i64::from(changed));
+    },
+    prepare_status: |new, old| {
+        let kept = old["metadata"]["annotations"].get(TEMPLATE_GENERATION).filter(|kept| kept.is_string());
+        if let Some(kept) = kept
+            && object(&mut new["metadata"], "annotations").is_some()
+        {
+            set(&mut new["metadata"]["annotations"], TEMPLATE_GENERATION, kept.clone());
+        }
     },
     validate: |object| Causes::of(|causes| validate(&object["spec"], causes)),
     validate_update: |new, old| Causes::of(|causes| selector_stays(new, old, causes)),
@@ -117,10 +125,7 @@ fn validate_status(new: &Value, old: &Value) -> Vec<Cause> {
     ];
     Causes::of(|causes| {
         not_negative(&new["status"], &counts, &STATUS, causes);
-        let count = |status: &Value| status["collisionCount"].as_i64();
-        if count(&old["status"]).is_some_and(|before| count(&new["status"]).unwrap_or(0) < before) {
-            causes.invalid(&STATUS.child("collisionCount"), count(&new["status"]), "cannot be decremented");
-        }
+        collisions(&new["status"], &old["status"], causes);
     })
 }
 

@@ -1,8 +1,8 @@
 //! Deployments.
 
 use super::{
-    SPEC, STATUS, at_most, at_most_all, count_or_percent, int_or_percent, is_rolling, not_negative, replicated,
-    selector, selector_stays, template_defaults, template_warnings,
+    SPEC, STATUS, at_most, at_most_all, collisions, count_or_percent, int_or_percent, is_rolling, not_negative,
+    replicated, selector, selector_stays, template_defaults, template_warnings,
 };
 use crate::causes::{Causes, Path};
 use crate::generic::spec_changed;
@@ -104,10 +104,7 @@ fn validate_status(new: &Value, old: &Value) -> Vec<Cause> {
         let parts = ["updatedReplicas", "readyReplicas", "availableReplicas"];
         at_most(new, &parts, "replicas", "status.replicas", causes);
         at_most(new, &["availableReplicas"], "readyReplicas", "readyReplicas", causes);
-        let (count, before) = (int(&new["collisionCount"]), int(&old["collisionCount"]));
-        if before.is_some() && count.unwrap_or(0) < before.unwrap_or(0) {
-            causes.invalid(&STATUS.child("collisionCount"), count, "cannot be decremented");
-        }
+        collisions(new, old, causes);
     })
 }
 

@@ -122,6 +122,14 @@ fn at_most(status: &Value, fields: &[&str], of: &str, shown: &str, causes: &mut 
     }
 }
 
+/// The count of collisions of hashes, which never falls.
+fn collisions(new: &Value, old: &Value, causes: &mut Causes) {
+    let (count, before) = (int(&new["collisionCount"]), int(&old["collisionCount"]));
+    if before.is_some_and(|before| count.is_none_or(|count| count < before)) {
+        causes.invalid(&STATUS.child("collisionCount"), count.unwrap_or(0), "cannot be decremented");
+    }
+}
+
 /// A selector that may not change.
 fn selector_stays(new: &Value, old: &Value, causes: &mut Causes) {
     if new["spec"]["selector"] != old["spec"]["selector"] {

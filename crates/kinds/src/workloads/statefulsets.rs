@@ -1,6 +1,8 @@
 //! Stateful sets.
 
-use super::{SPEC, STATUS, at_most, not_negative, replicated, selector, template_defaults, template_warnings};
+use super::{
+    SPEC, STATUS, at_most, collisions, not_negative, replicated, selector, template_defaults, template_warnings,
+};
 use crate::causes::{Causes, Path};
 use crate::generic::spec_changed;
 use crate::names;
@@ -141,10 +143,7 @@ fn validate_status(new: &Value, old: &Value) -> Vec<Cause> {
         not_negative(new, &["observedGeneration", "collisionCount"], &STATUS, causes);
         at_most(new, &parts, "replicas", "status.replicas", causes);
         at_most(new, &["availableReplicas"], "readyReplicas", "status.readyReplicas", causes);
-        let (count, before) = (int(&new["collisionCount"]), int(&old["collisionCount"]));
-        if before.is_some() && count.unwrap_or(0) < before.unwrap_or(0) {
-            causes.invalid(&STATUS.child("collisionCount"), count, "cannot be decremented");
-        }
+        collisions(new, old, causes);
     })
 }
 

@@ -67,7 +67,7 @@ fn generate_selector(job: &mut Value) {
     if is_true(&job["spec"]["manualSelector"]) {
         return;
     }
-    let (uid, name) = (job["metadata"]["uid"].clone(), job["metadata"]["name"].clone());
+    let [uid, name] = ["uid", "name"].map(|field| json!(text(&job["metadata"][field])));
     let spec = &mut job["spec"];
     if object(spec, "template").is_none() || object(&mut spec["template"], "metadata").is_none() {
         return;

@@ -36,6 +36,8 @@ pub mod services;
 mod storage;
 mod strategy;
 mod table;
+#[cfg(test)]
+mod testing;
 mod value;
 mod workloads;
 

@@ -12,6 +12,8 @@ mod security;
 pub(crate) mod sources;
 pub(crate) mod spec;
 mod status;
+#[cfg(test)]
+mod tests;
 mod update;
 mod volumes;
 mod warnings;

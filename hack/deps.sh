@@ -47,6 +47,8 @@ need curl command -v curl
 need python3 command -v python3
 need gcc command -v cc
 need libc6-dev test -e /usr/include/stdio.h
+need git command -v git
+need procps test -x /bin/kill
 need kubernetes-client command -v kubectl
 
 [ ${#missing[@]} -gt 0 ] || exit 0

@@ -74,10 +74,12 @@ rust_tests() {
             unit=$((unit + good)) unit_bad=$((unit_bad + bad))
         fi
     done < <(test_counts "$log")
+    # Which tests failed and what they said, which the end of a long log does not show.
+    grep -E -A 4 '^test .* FAILED$|panicked at |^error' "$log" >"$logs/tests-failed.log" || true
     sed -n 's/^skipped: \(.*\)/    skipped: \1/p' "$log" | sort -u
-    report "end to end, with kubectl and containers" 0 "$log" "$began" "$e2e" "$e2e_bad"
+    report "end to end, with kubectl and containers" 0 "$logs/tests-failed.log" "$began" "$e2e" "$e2e_bad"
     [ "$e2e_bad" -eq 0 ] || status=0 # counted already
-    report "tests of the crates (time of all)" "$status" "$log" "$began" "$unit" "$unit_bad"
+    report "tests of the crates (time of all)" "$status" "$logs/tests-failed.log" "$began" "$unit" "$unit_bad"
 }
 
 # oracle FAMILY: cases that behave as recorded, and cases that go against the list.

@@ -161,10 +161,16 @@ impl Memory {
         self.probes.get(&(id.to_owned(), kind)).and_then(|p| p.verdict)
     }
 
+    /// Whether a running container's start is not over: the runtime may show it before its start, which says whether a
+    /// hook is to run, has been noted.
+    pub fn is_starting(&self, container: &str, id: &str) -> bool {
+        self.hooks.contains_key(id) || self.is_in_flight(&Key::Start(container.to_owned()))
+    }
+
     /// Whether a running container has run its hook and passed its startup probe.
     pub fn has_started(&self, container: &Container, id: &str) -> bool {
         let started_up = container.startup_probe.is_none() || self.verdict(id, ProbeKind::Startup) == Some(true);
-        !self.hooks.contains_key(id) && started_up
+        !self.is_starting(&container.name, id) && started_up
     }
 
     pub fn is_ready(&self, container: &Container, id: &str) -> bool {

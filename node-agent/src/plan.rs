@@ -254,7 +254,9 @@ impl<'a> Planner<'a> {
                 self.kill(running, pod.grace_secs(), now, Why::HookFailed);
             } else if memory.hooks.get(&running.id) == Some(&Hook::Pending) {
                 self.act(Action::PostStart { container: container.name.clone(), id: running.id.clone() });
-            } else if let Some(since) = running.running_since() {
+            } else if let Some(since) = running.running_since()
+                && !memory.is_in_flight(&Key::Start(container.name.clone()))
+            {
                 self.probe(container, &running.id, since);
             }
         }
@@ -310,7 +312,7 @@ impl<'a> Planner<'a> {
         for container in &pod.spec.containers {
             let latest = observed.latest(&container.name);
             let turn = match latest {
-                Some(c) if c.may_run() && memory.hooks.contains_key(&c.id) => Turn::Taken,
+                Some(c) if c.may_run() && memory.is_starting(&container.name, &c.id) => Turn::Taken,
                 Some(c) if c.may_run() => Turn::Blocked,
                 Some(c) if c.exit().is_some_and(|e| !restarts(pod.spec.restart_policy, e.code)) => Turn::Blocked,
                 Some(_) | None => self.start(container, sandbox),

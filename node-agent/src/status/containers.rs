@@ -29,7 +29,7 @@ pub fn describe(
             policy => plan::restarts(policy, e.code),
         });
     let state = match &latest.state {
-        State::Running { .. } if memory.hooks.contains_key(&latest.id) => waiting("ContainerCreating", None),
+        State::Running { .. } if memory.is_starting(&container.name, &latest.id) => waiting("ContainerCreating", None),
         State::Running { started } => json!({"running": {"startedAt": started.to_string()}}),
         State::Created => waiting("ContainerCreating", None),
         State::Unknown => waiting("ContainerStatusUnknown", None),

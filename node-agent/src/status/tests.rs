@@ -133,6 +133,15 @@ fn a_container_is_creating_until_its_hook_has_run() {
 }
 
 #[test]
+fn a_container_is_creating_until_its_start_is_noted() {
+    let mut scene = Scene::of(two()).sandbox().container("a", running());
+    scene.memory.in_flight.insert(Key::Start("a".into()), 1);
+    let status = scene.status();
+    assert_eq!(status["containerStatuses"][0]["state"], json!({"waiting": {"reason": "ContainerCreating"}}));
+    assert_eq!(status["containerStatuses"][0]["ready"], false);
+}
+
+#[test]
 fn a_readiness_gate_keeps_a_pod_unready() {
     let spec = json!({"containers": [{"name": "a"}], "readinessGates": [{"conditionType": "example.org/gate"}]});
     let mut scene = Scene::of(spec).sandbox().container("a", running());

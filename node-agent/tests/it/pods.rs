@@ -256,7 +256,8 @@ async fn probes_decide_on_readiness_and_restarts_and_hooks_run() {
     cluster.run_pod("acme", "probed", spec);
     let pod = node.phase("acme", "probed", "Running").await;
     assert_eq!(condition(&pod, "Ready"), "False");
-    assert!(shared.path().join("post").exists());
+    let told = cluster.events("acme", "probed");
+    assert!(shared.path().join("post").exists(), "{} {told:?}", pod["status"]);
     let run = |command: &str| {
         let path = format!("/exec/acme/default/probed/c?command=sh&command=-c&command={command}&stdout=1");
         crate::remote::run(&node.server, path)

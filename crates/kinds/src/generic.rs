@@ -337,17 +337,11 @@ fn managed_fields(entries: &Value, causes: &mut Causes) {
 mod tests {
     use super::*;
     use crate::registry;
+    use crate::testing::check;
     use serde_json::json;
 
     fn kind(group: &str, plural: &str) -> &'static Kind {
         registry().find(group, "v1", plural).expect("a kind")
-    }
-
-    #[track_caller]
-    fn check(causes: &[Cause], expected: &[&str]) {
-        let found: Vec<String> =
-            causes.iter().map(|c| format!("{} {}", c.reason.replace("FieldValue", ""), c.field)).collect();
-        assert_eq!(found, expected);
     }
 
     #[test]

@@ -196,26 +196,19 @@ fn binding_row(binding: &Value, now: Timestamp) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::Cause;
-
-    #[track_caller]
-    fn check(causes: Vec<Cause>, expected: &[&str]) {
-        let found: Vec<String> =
-            causes.iter().map(|c| format!("{} {}", c.reason.replace("FieldValue", ""), c.field)).collect();
-        assert_eq!(found, expected);
-    }
+    use crate::testing::check;
 
     #[test]
     fn rules_say_what_may_be_done_to_what() {
         let role = |rule: Value| (ROLES.validate)(&json!({"rules": [rule]}));
-        check(role(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]})), &[]);
+        check(&role(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]})), &[]);
         check(
-            role(json!({})),
+            &role(json!({})),
             &["Required rules[0].verbs", "Required rules[0].apiGroups", "Required rules[0].resources"],
         );
         let urls = json!({"verbs": ["get"], "nonResourceURLs": ["/x"]});
-        check(role(urls.clone()), &["Invalid rules[0].nonResourceURLs"]);
-        check((CLUSTER_ROLES.validate)(&json!({"rules": [urls]})), &[]);
+        check(&role(urls.clone()), &["Invalid rules[0].nonResourceURLs"]);
+        check(&(CLUSTER_ROLES.validate)(&json!({"rules": [urls]})), &[]);
     }
 
     #[test]
@@ -226,11 +219,11 @@ mod tests {
             (strategy.validate)(&binding)
         };
         let user = json!({"kind": "User", "name": "u"});
-        check(binding(&ROLE_BINDINGS, "Role", user.clone()), &[]);
-        check(binding(&CLUSTER_ROLE_BINDINGS, "Role", user), &["NotSupported roleRef.kind"]);
+        check(&binding(&ROLE_BINDINGS, "Role", user.clone()), &[]);
+        check(&binding(&CLUSTER_ROLE_BINDINGS, "Role", user), &["NotSupported roleRef.kind"]);
         let account = json!({"kind": "ServiceAccount", "name": "A_", "apiGroup": "x"});
         check(
-            binding(&CLUSTER_ROLE_BINDINGS, "ClusterRole", account),
+            &binding(&CLUSTER_ROLE_BINDINGS, "ClusterRole", account),
             &["Invalid subjects[0].name", "NotSupported subjects[0].apiGroup", "Required subjects[0].namespace"],
         );
     }

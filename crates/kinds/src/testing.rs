@@ -46,13 +46,13 @@ pub(crate) fn new(name: &str, sent: &Value) -> Value {
 
 /// What is wrong with a new object: reasons and fields.
 pub(crate) fn create(name: &str, sent: &Value) -> Vec<String> {
-    short(generic::validate_create(kind(name), &new(name, sent)))
+    short(&generic::validate_create(kind(name), &new(name, sent)))
 }
 
 /// What is wrong with a change of an object that is there.
 pub(crate) fn update(name: &str, old: &Value, changes: &[(&str, Value)]) -> Vec<String> {
     let kind = kind(name);
-    short(generic::validate_update(kind, &updated(name, old, changes), old))
+    short(&generic::validate_update(kind, &updated(name, old, changes), old))
 }
 
 /// An object after a change.
@@ -68,7 +68,7 @@ pub(crate) fn status(name: &str, old: &Value, changes: &[(&str, Value)]) -> Vec<
     let kind = kind(name);
     let mut new = defaulted(kind, with(old, changes));
     generic::prepare_status_update(kind, &mut new, old);
-    short(generic::validate_status_update(kind, &new, old))
+    short(&generic::validate_status_update(kind, &new, old))
 }
 
 /// What is wrong with a change by way of another subresource.
@@ -76,7 +76,7 @@ pub(crate) fn subresource(name: &str, subresource: &str, old: &Value, changes: &
     let kind = kind(name);
     let mut new = defaulted(kind, with(old, changes));
     assert!(generic::prepare_subresource_update(kind, subresource, &mut new, old), "no subresource {subresource}");
-    short(generic::validate_subresource_update(kind, subresource, &new, old))
+    short(&generic::validate_subresource_update(kind, subresource, &new, old))
 }
 
 /// The cells of an object.
@@ -96,6 +96,12 @@ fn defaulted(kind: &Kind, mut object: Value) -> Value {
     object
 }
 
-fn short(causes: Vec<Cause>) -> Vec<String> {
-    causes.into_iter().map(|cause| format!("{} {}", cause.reason.replace("FieldValue", ""), cause.field)).collect()
+/// Causes are those: reasons and fields.
+#[track_caller]
+pub(crate) fn check(causes: &[Cause], expected: &[&str]) {
+    assert_eq!(short(causes), expected);
+}
+
+fn short(causes: &[Cause]) -> Vec<String> {
+    causes.iter().map(|cause| format!("{} {}", cause.reason.replace("FieldValue", ""), cause.field)).collect()
 }

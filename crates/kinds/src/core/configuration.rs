@@ -169,14 +169,7 @@ fn docker_config(data: &Value, key: &str, causes: &mut Causes) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::Cause;
-
-    #[track_caller]
-    fn check(causes: &[Cause], expected: &[&str]) {
-        let found: Vec<String> =
-            causes.iter().map(|c| format!("{} {}", c.reason.replace("FieldValue", ""), c.field)).collect();
-        assert_eq!(found, expected);
-    }
+    use crate::testing::check;
 
     #[test]
     fn keys_of_config_maps_are_file_names() {

@@ -168,32 +168,25 @@ fn roles(node: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::Cause;
-
-    #[track_caller]
-    fn check(causes: Vec<Cause>, expected: &[&str]) {
-        let found: Vec<String> =
-            causes.iter().map(|c| format!("{} {}", c.reason.replace("FieldValue", ""), c.field)).collect();
-        assert_eq!(found, expected);
-    }
+    use crate::testing::check;
 
     #[test]
     fn faults_of_nodes_name_their_field() {
         let of = |node: Value| (NODES.validate)(&node);
         let taint = json!({"key": "k", "effect": "NoSchedule"});
-        check(of(json!({"spec": {"taints": [taint]}})), &[]);
-        check(of(json!({"spec": {"taints": [taint, taint]}})), &["Duplicate metadata.taints[1]"]);
-        check(of(json!({"spec": {"podCIDRs": ["10.0.0.0/24", "10.1.0.0/24"]}})), &["Invalid spec.podCIDRs"]);
-        check(of(json!({"status": {"capacity": {"cpu": "-1"}}})), &["Invalid status.capacity.cpu"]);
+        check(&of(json!({"spec": {"taints": [taint]}})), &[]);
+        check(&of(json!({"spec": {"taints": [taint, taint]}})), &["Duplicate metadata.taints[1]"]);
+        check(&of(json!({"spec": {"podCIDRs": ["10.0.0.0/24", "10.1.0.0/24"]}})), &["Invalid spec.podCIDRs"]);
+        check(&of(json!({"status": {"capacity": {"cpu": "-1"}}})), &["Invalid status.capacity.cpu"]);
     }
 
     #[test]
     fn what_is_given_to_a_node_stays() {
         let old = json!({"spec": {"podCIDRs": ["10.0.0.0/24"], "providerID": "a"}});
         let of = |spec: Value| (NODES.validate_update)(&json!({"spec": spec}), &old);
-        check(of(json!({"podCIDRs": ["10.0.0.0/24"], "providerID": "a", "unschedulable": true})), &[]);
+        check(&of(json!({"podCIDRs": ["10.0.0.0/24"], "providerID": "a", "unschedulable": true})), &[]);
         check(
-            of(json!({"podCIDRs": ["10.1.0.0/24"], "providerID": "b"})),
+            &of(json!({"podCIDRs": ["10.1.0.0/24"], "providerID": "b"})),
             &["Forbidden spec.podCIDRs", "Forbidden spec.providerID"],
         );
     }

@@ -153,6 +153,12 @@ fn only_some_of_a_pod_can_change() {
     assert_eq!(update("Pod", &old, &[("/spec/containers/0/image", json!("j"))]), [""; 0]);
     assert_eq!(update("Pod", &old, &[("/metadata/labels", json!({"a": "b"}))]), [""; 0]);
     assert_eq!(update("Pod", &old, &[("/spec/activeDeadlineSeconds", json!(5))]), [""; 0]);
+    let limited = made(&[("/spec/activeDeadlineSeconds", json!(5))]);
+    assert_eq!(update("Pod", &limited, &[("/spec/activeDeadlineSeconds", json!(4))]), [""; 0]);
+    for longer in [json!(6), Value::Null] {
+        let found = update("Pod", &limited, &[("/spec/activeDeadlineSeconds", longer)]);
+        assert_eq!(found, ["Invalid spec.activeDeadlineSeconds"]);
+    }
     assert_eq!(update("Pod", &old, &[("/spec/nodeName", json!("n"))]), ["Forbidden spec"]);
     assert_eq!(update("Pod", &old, &[("/spec/containers/0/command", json!(["x"]))]), ["Forbidden spec"]);
     let two = json!([{"name": "c", "image": "i"}, {"name": "d", "image": "i"}]);

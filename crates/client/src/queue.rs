@@ -15,6 +15,10 @@ use tokio::time::Instant;
 const RETRY_FIRST: Duration = Duration::from_millis(5);
 const RETRY_LONGEST: Duration = Duration::from_secs(300);
 
+/// The longest delay. A key that asks for more comes back then, and its worker asks again: delays can come from numbers
+/// that users choose, and no clock can name a time that is centuries away.
+const DELAY_LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Keys that need work. Cheap to clone; clones share the keys.
 pub struct WorkQueue<K> {
     shared: Arc<Shared<K>>,
@@ -77,12 +81,12 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         self.shared.changed.notify_one();
     }
 
-    /// Queues a key after a delay. Of two delays for the same key the shorter holds.
+    /// Queues a key after a delay, but no longer than a day. Of two delays for the same key the shorter holds.
     pub fn requeue_after(&self, key: K, delay: Duration) {
         if delay.is_zero() {
             return self.add(key);
         }
-        self.lock().delay(key, Instant::now() + delay);
+        self.lock().delay(key, Instant::now() + delay.min(DELAY_LONGEST));
         self.shared.changed.notify_one();
     }
 
@@ -273,6 +277,15 @@ mod tests {
             assert_eq!(start.elapsed(), Duration::from_secs(u64::from(expected) * 10));
         }
         assert!(now(&queue).is_none(), "each is due once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_delayed_for_ever_comes_after_the_longest_delay() {
+        let queue = WorkQueue::new();
+        let start = Instant::now();
+        queue.requeue_after(1, Duration::MAX);
+        assert_eq!(queue.next().await.as_deref(), Some(&1));
+        assert_eq!(start.elapsed(), DELAY_LONGEST);
     }
 
     #[tokio::test(start_paused = true)]

@@ -177,6 +177,34 @@ async fn pods_of_a_node_that_is_gone_go_and_those_of_one_not_seen_yet_stay() {
 }
 
 #[tokio::test]
+async fn a_silent_node_is_emptied_when_others_are_well_and_no_longer_when_none_is() {
+    let fake = Fake::new();
+    let node = |name: &str, ready: &str| {
+        let unknown = ["MemoryPressure", "DiskPressure", "PIDPressure"].map(|k| json!({"type": k, "status": "Unknown"}));
+        let conditions: Vec<Value> = [json!({"type": "Ready", "status": ready})].into_iter().chain(unknown).collect();
+        json!({"metadata": {"name": name}, "status": {"conditions": conditions}})
+    };
+    let taints = |f: &Fake| {
+        let nodes = f.list("", "nodes", "");
+        let taints = nodes[1]["spec"]["taints"].as_array().cloned().unwrap_or_default();
+        taints.iter().map(|t| t["effect"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    fake.put("", "nodes", node("other", "Unknown"));
+    fake.put("", "nodes", node("silent", "Unknown"));
+    let (stop, tasks) = start(&fake);
+    // Nothing happens to the silent node itself meanwhile.
+    for (others, effects) in
+        [("Unknown", &["NoSchedule"][..]), ("True", &["NoSchedule", "NoExecute"]), ("Unknown", &["NoSchedule"])]
+    {
+        fake.put("", "nodes", node("other", others));
+        pass(Duration::from_secs(10)).await;
+        assert_eq!(taints(&fake), effects, "the other node is {others}");
+    }
+    stop.stop();
+    tasks.ended().await;
+}
+
+#[tokio::test]
 async fn a_cache_that_lags_makes_no_pod_too_many() {
     let fake = Fake::new();
     fake.lag(Duration::from_millis(700));

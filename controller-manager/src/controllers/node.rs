@@ -4,7 +4,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use self::plan::{Observed, Plan, Zone};
+use self::plan::{LOOK_AGAIN, Observed, Plan, Zone};
 use crate::context::{Account, Context};
 use crate::recorder::{Event, Involved, Severity};
 use crate::runner::{Controller, Declaration, Reconcile, Setup};
@@ -24,9 +24,6 @@ pub const DECLARATION: Declaration =
 
 /// From one node of a zone to the next, when several are in trouble: so that a fault of the zone does not empty it.
 const BETWEEN_EVICTIONS: Duration = Duration::from_secs(10);
-
-/// When to look again at a node that is in trouble.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 struct Nodes {
     context: Context,

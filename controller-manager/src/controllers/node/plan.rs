@@ -14,6 +14,9 @@ pub const GRACE: Duration = Duration::from_secs(40);
 /// A node that has never said anything is given longer.
 pub const STARTUP_GRACE: Duration = Duration::from_secs(60);
 
+/// When to look again at a node that is in trouble.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
 /// A zone of more nodes than this is large.
 const LARGE_ZONE_NODES: usize = 50;
 
@@ -95,7 +98,9 @@ pub fn plan(observed: &Observed) -> Plan {
         return Plan::Taints { add, remove };
     }
     let until_silent = (silent_for <= grace).then(|| grace - silent_for + Duration::from_secs(1));
-    Plan::Nothing { again: until_silent }
+    // Whether the pods of a node in trouble may stay depends on other nodes, whose changes do not lead here.
+    let others_change = evicting_taint(node).map(|_| LOOK_AGAIN);
+    Plan::Nothing { again: [until_silent, others_change].into_iter().flatten().min() }
 }
 
 pub fn is_ready(node: &Node) -> bool {
@@ -136,6 +141,15 @@ pub fn evicts((_, effect): &TaintId) -> bool {
     *effect == "NoExecute"
 }
 
+/// The taint that makes the pods of a node in trouble go, where that is not withheld.
+fn evicting_taint(node: &Node) -> Option<TaintId> {
+    match node.condition("Ready")?.status.as_str() {
+        "False" => Some((NOT_READY, "NoExecute")),
+        "Unknown" => Some((UNREACHABLE, "NoExecute")),
+        _ => None,
+    }
+}
+
 /// The taints to add and to remove.
 fn taints(node: &Node, zone: Zone) -> (Vec<TaintId>, Vec<TaintId>) {
     let follows = |kind: &str, status: &str| node.condition(kind).is_some_and(|c| c.status == status);
@@ -148,12 +162,7 @@ fn taints(node: &Node, zone: Zone) -> (Vec<TaintId>, Vec<TaintId>) {
         wanted.push((UNSCHEDULABLE, "NoSchedule"));
     }
     let has = |(key, effect): TaintId| node.spec.taints.iter().any(|t| t.key == key && t.effect == effect);
-    let evicting = match node.condition("Ready").map(|c| c.status.as_str()) {
-        Some("False") => Some((NOT_READY, "NoExecute")),
-        Some("Unknown") => Some((UNREACHABLE, "NoExecute")),
-        _ => None,
-    };
-    if let Some(taint) = evicting
+    if let Some(taint) = evicting_taint(node)
         && !zone.nothing_is_ready
         && (has(taint) || zone.may_be_emptied())
     {

@@ -1,6 +1,6 @@
 //! When a node is silent, and which taints it has.
 
-use super::plan::{GRACE, NOT_READY, STARTUP_GRACE, TaintId, UNREACHABLE, plan, set_taints, zone_of};
+use super::plan::{GRACE, LOOK_AGAIN, NOT_READY, STARTUP_GRACE, TaintId, UNREACHABLE, plan, set_taints, zone_of};
 use super::*;
 use serde_json::from_value;
 
@@ -64,7 +64,7 @@ fn a_node_that_never_spoke_is_given_longer() {
 fn a_silent_node_is_said_to_be_so_once() {
     let unknown = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"].map(|kind| (kind, "Unknown"));
     let silent = node(&unknown, &[(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]);
-    assert_eq!(planned(&silent, Some(ago(GRACE * 2)), CALM), Plan::Nothing { again: None });
+    assert_eq!(planned(&silent, Some(ago(GRACE * 2)), CALM), Plan::Nothing { again: Some(LOOK_AGAIN) });
 }
 
 #[track_caller]
@@ -105,10 +105,24 @@ fn pods_stay_while_much_is_down_together() {
     assert!(!evicted(all));
     let tainted_before = node(&[("Ready", "Unknown")], &[(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]);
     tainted(&tainted_before, all, &[], &[(UNREACHABLE, "NoExecute")]);
-    assert_eq!(
-        planned(&tainted_before, Some(now()), zone(10, 6)),
-        Plan::Nothing { again: Some(GRACE + Duration::from_secs(1)) }
-    );
+    assert_eq!(planned(&tainted_before, Some(now()), zone(10, 6)), Plan::Nothing { again: Some(LOOK_AGAIN) });
+}
+
+#[test]
+fn what_becomes_of_the_pods_of_a_silent_node_is_asked_again_and_again() {
+    let unknown = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"].map(|kind| (kind, "Unknown"));
+    let mut node = node(&unknown, &[(UNREACHABLE, "NoSchedule")]);
+    let looked_again = Plan::Nothing { again: Some(LOOK_AGAIN) };
+    let zone = |not_ready| Zone { nodes: 10, not_ready, nothing_is_ready: not_ready == 10 };
+    let heard = Some(ago(GRACE * 9));
+    assert_eq!(planned(&node, heard, zone(10)), looked_again, "withheld while nothing is ready");
+    assert_eq!(planned(&node, heard, zone(6)), looked_again, "withheld while the zone is disrupted");
+    let evicting = (UNREACHABLE, "NoExecute");
+    assert_eq!(planned(&node, heard, zone(5)), Plan::Taints { add: vec![evicting], remove: vec![] });
+    let taint = from_value(json!({"key": evicting.0, "effect": evicting.1})).expect("a taint");
+    node.spec.taints.push(taint);
+    assert_eq!(planned(&node, heard, zone(5)), looked_again);
+    assert_eq!(planned(&node, heard, zone(10)), Plan::Taints { add: vec![], remove: vec![evicting] });
 }
 
 #[test]

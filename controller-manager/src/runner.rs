@@ -127,14 +127,15 @@ pub async fn run(connect: Arc<dyn Connect>, config: Config, stop: Stop) -> Resul
     }
     tokio::select! {
         biased;
-        // The workers that start below find that they are to stop.
+        // No worker starts: on caches that are half full, one could act on what is only missing there.
         () = stop.stopped() => {}
         // Cancelled at shutdown.
-        () = synced => {}
-    }
-    for (name, Controller { worker, beside }) in made {
-        for task in beside.into_iter().chain((0..workers.get()).map(|_| worker(name))) {
-            supervisor.spawn(Phase::Workers, name, task);
+        () = synced => {
+            for (name, Controller { worker, beside }) in made {
+                for task in beside.into_iter().chain((0..workers.get()).map(|_| worker(name))) {
+                    supervisor.spawn(Phase::Workers, name, task);
+                }
+            }
         }
     }
     supervisor.run(stop.stopped(), GRACE).await.map_err(Error::internal)

@@ -109,6 +109,18 @@ async fn what_failed_is_tried_again_and_a_repeated_event_is_counted() {
 }
 
 #[tokio::test]
+async fn nothing_is_done_on_half_full_caches_even_at_the_end() {
+    let fake = Fake::new();
+    fake.put("apps", "deployments", deployment("acme", 3));
+    fake.keep_waiting_for("replicasets");
+    let (stop, tasks) = start(&fake);
+    pass(Duration::from_secs(1)).await;
+    stop.stop();
+    tasks.ended().await;
+    assert_eq!(fake.writers(), []);
+}
+
+#[tokio::test]
 async fn a_stale_decision_changes_nothing() {
     let fake = Fake::new();
     let clients = Clients::new(Arc::new(fake.clone()));

@@ -39,6 +39,7 @@ struct State {
     writes: Vec<(String, String, String)>,
     lag: Duration,
     refused: Vec<&'static str>,
+    unlisted: Vec<&'static str>,
 }
 
 /// The API; clones share it.
@@ -61,6 +62,10 @@ impl Connect for Fake {
 
 impl Transport for Caller {
     fn call(&self, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<Body>>> {
+        let path = request.uri().path();
+        if request.method() == Method::GET && self.fake.lock().unlisted.iter().any(|plural| path.ends_with(plural)) {
+            return std::future::pending().boxed();
+        }
         let answer = self.fake.answer(&self.identity, &request);
         async move { Ok(answer.unwrap_or_else(|e| whole(e.code(), &e.to_status()))) }.boxed()
     }
@@ -133,6 +138,11 @@ impl Fake {
     /// From now on creations of this kind are refused.
     pub fn refuse(&self, plural: &'static str) {
         self.lock().refused.push(plural);
+    }
+
+    /// From now on lists of this kind are not answered.
+    pub fn keep_waiting_for(&self, plural: &'static str) {
+        self.lock().unlisted.push(plural);
     }
 
     /// From now on nothing is refused.

@@ -206,7 +206,7 @@ impl Deployments {
             {
                 return Ok(());
             }
-            let collisions = deployment.status.collision_count.unwrap_or(0) + 1;
+            let collisions = deployment.status.collision_count.unwrap_or(0).saturating_add(1);
             let status = DeploymentStatus { collision_count: Some(collisions), ..deployment.status.clone() };
             self.write_status(key, deployment, None, &status).await?;
         } else if !super::is_namespace_gone(&error) {

@@ -139,7 +139,7 @@ impl Step<'_> {
     /// Gives an existing newest set its revision and what it takes over from the deployment.
     fn keep_revision(&mut self) {
         let deployment = self.observed.deployment;
-        let revision = self.sets.highest_old_revision() + 1;
+        let revision = self.sets.next_revision();
         let Some(index) = self.sets.newest else { return };
         let newest = &mut self.sets.all[index];
         newest.become_newest(deployment, revision);
@@ -156,7 +156,7 @@ impl Step<'_> {
         let hash = template::hash(&deployment.spec.template, deployment.status.collision_count);
         let name = format!("{}-{hash}", deployment.metadata.name);
         let mut newest = Set::new(name, now);
-        newest.become_newest(deployment, self.sets.highest_old_revision() + 1);
+        newest.become_newest(deployment, self.sets.next_revision());
         newest.min_ready_seconds = deployment.spec.min_ready_seconds;
         newest.replicas = self.sets.newest_size(0);
         let wanted = deployment.spec.replicas;

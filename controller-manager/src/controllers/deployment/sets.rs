@@ -25,6 +25,9 @@ const NOT_COPIED: [&str; 6] = [
     MAX_REPLICAS,
 ];
 
+/// The most that the API lets a number of pods be.
+const COUNT_MAX: i64 = i32::MAX as i64;
+
 /// The longest history of revisions that a replica set keeps.
 const REVISION_HISTORY_CHARS_MAX: usize = 2000;
 
@@ -127,7 +130,8 @@ fn append_revision(history: &str, revision: &str) -> Option<String> {
     Some(format!("{kept},{revision}"))
 }
 
-/// How many pods a deployment may have beyond, and lack of, what it asks for.
+/// How many pods a deployment may have beyond, and lack of, what it asks for. At most what the API lets a count be, so
+/// that sums and products of two of them stay within what is counted with here.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds {
     pub surge: i64,
@@ -162,14 +166,16 @@ enum Rounding {
 /// A number, or a percentage of `total`.
 fn scaled(value: &Value, total: i64, rounding: Rounding) -> i64 {
     let percent = value.as_str().and_then(|text| text.strip_suffix('%')).and_then(|p| p.parse::<i64>().ok());
-    match (value.as_i64(), percent, rounding) {
-        (Some(number), _, _) => number,
-        (None, Some(percent), Rounding::Up) => {
-            (percent * total).div_euclid(100) + i64::from((percent * total) % 100 > 0)
+    let given = match (value.as_i64(), percent) {
+        (Some(number), _) => number,
+        (None, Some(percent)) => {
+            let hundredfold = percent.saturating_mul(total);
+            let up = matches!(rounding, Rounding::Up) && hundredfold % 100 > 0;
+            hundredfold.div_euclid(100) + i64::from(up)
         }
-        (None, Some(percent), Rounding::Down) => (percent * total).div_euclid(100),
-        (None, None, _) => 0,
-    }
+        (None, None) => 0,
+    };
+    given.min(COUNT_MAX)
 }
 
 /// All replica sets of a deployment, and which of them is for its current template.
@@ -207,8 +213,10 @@ impl<'a> Sets<'a> {
         self.all.iter().map(count).sum()
     }
 
-    pub fn highest_old_revision(&self) -> i64 {
-        self.old().into_iter().filter_map(|i| self.all[i].number(REVISION)).max().unwrap_or(0)
+    /// The revision of the newest. Those of the others are annotations, which users can write.
+    pub fn next_revision(&self) -> i64 {
+        let highest = self.old().into_iter().filter_map(|i| self.all[i].number(REVISION)).max().unwrap_or(0);
+        highest.saturating_add(1)
     }
 
     /// How large the newest may become now, within the bounds.
@@ -329,7 +337,7 @@ impl<'a> Sets<'a> {
         if before <= 0 {
             return 0;
         }
-        let size = (set.replicas * (wanted + self.bounds.surge)) as f64 / before as f64;
+        let size = set.replicas as f64 * (wanted + self.bounds.surge) as f64 / before as f64;
         size.round() as i64 - set.replicas
     }
 }

@@ -331,3 +331,34 @@ fn a_deployment_that_is_being_deleted_changes_nothing_but_its_status() {
     assert!(plan.create.is_none() && plan.delete.is_empty());
     assert_eq!(play.sizes(), [3]);
 }
+
+#[test]
+fn percentages_beyond_all_counts_are_as_the_largest_count() {
+    let huge = json!(format!("{}%", i64::MAX));
+    let most = i64::from(i32::MAX);
+    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": huge, "maxUnavailable": huge}});
+    let mut play = Play::new(json!({"replicas": most, "strategy": rolling}));
+    assert_eq!(sets::Bounds::of(&play.deployment), sets::Bounds { surge: most, unavailable: most });
+    play.complete();
+    assert_eq!(play.sizes(), [most]);
+    play.image(2).settle();
+    assert_eq!(play.sizes(), [0, most]);
+    // Resized in mid-rollout, with an annotation of a user's that makes each share as large as can be.
+    play.change(|d| d.spec.replicas = 10).image(3).step();
+    play.sets[0].spec.replicas = 5;
+    for set in &mut play.sets {
+        set.metadata.annotations.insert(MAX_REPLICAS.to_owned(), "1".to_owned());
+    }
+    play.change(|d| d.spec.replicas = most).step();
+    assert!(play.sizes().iter().all(|size| (0..=2 * most).contains(size)), "{:?}", play.sizes());
+}
+
+#[test]
+fn the_last_revision_of_all_is_followed_by_itself() {
+    let mut play = Play::new(json!({"replicas": 1}));
+    play.complete();
+    play.sets[0].metadata.annotations.insert(REVISION.to_owned(), i64::MAX.to_string());
+    play.image(2).complete();
+    assert_eq!([play.annotation(0, REVISION), play.annotation(1, REVISION)], ["9223372036854775807"; 2]);
+    assert_eq!(play.sizes(), [0, 1]);
+}

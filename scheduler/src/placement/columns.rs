@@ -1,8 +1,8 @@
 //! Resources of all nodes as columns: one array per resource, one entry per node, so that asking every node for room
 //! is a walk over numbers.
 //!
-//! Invariant: what is taken is exactly the sum of what was taken and not given back; with amounts below
-//! [`super::requests::AMOUNT_MAX`] that holds for 32,768 pods on a node.
+//! Invariant: what is taken is exactly the sum of what was taken and not given back. Nothing limits how many pods claim
+//! a node by name, so sums are wider than amounts: with amounts up to [`super::requests::AMOUNT_MAX`] they hold 2^79 pods.
 //! Invariant: a column exists for what some node has ever offered, and for nothing else: what pods ask for adds none.
 
 use super::NodeId;
@@ -22,10 +22,10 @@ const ALWAYS: [&str; 4] = [CPU, MEMORY, EPHEMERAL_STORAGE, PODS];
 pub struct Columns {
     names: Vec<Box<str>>,
     offered: Vec<Vec<i64>>,
-    taken: Vec<Vec<i64>>,
+    taken: Vec<Vec<i128>>,
     /// CPU and memory taken as the scores see them.
-    pub scored_cpu: Vec<i64>,
-    pub scored_memory: Vec<i64>,
+    pub scored_cpu: Vec<i128>,
+    pub scored_memory: Vec<i128>,
 }
 
 impl Default for Columns {
@@ -42,9 +42,8 @@ impl Default for Columns {
 
 impl Columns {
     pub fn add_node(&mut self) {
-        for column in self.offered.iter_mut().chain(&mut self.taken) {
-            column.push(0);
-        }
+        self.offered.iter_mut().for_each(|column| column.push(0));
+        self.taken.iter_mut().for_each(|column| column.push(0));
         self.scored_cpu.push(0);
         self.scored_memory.push(0);
     }
@@ -61,7 +60,7 @@ impl Columns {
         &self.offered[resource.0]
     }
 
-    pub fn taken(&self, resource: ResourceId) -> &[i64] {
+    pub fn taken(&self, resource: ResourceId) -> &[i128] {
         &self.taken[resource.0]
     }
 
@@ -94,13 +93,12 @@ impl Columns {
         for (column, amount) in
             [(&mut self.scored_cpu, requests.scored_cpu), (&mut self.scored_memory, requests.scored_memory)]
         {
-            column[node.index()] = column[node.index()].wrapping_add(sign * amount);
+            column[node.index()] += i128::from(sign * amount);
         }
     }
 
     pub fn take_of(&mut self, resource: ResourceId, node: NodeId, amount: i64) {
-        let taken = &mut self.taken[resource.0][node.index()];
-        *taken = taken.wrapping_add(amount);
+        self.taken[resource.0][node.index()] += i128::from(amount);
     }
 
     /// Whether a pod finds room on a node; and if not, whether it never would, however empty the node.
@@ -121,14 +119,14 @@ impl Columns {
                 Some(resource) => (self.offered(resource)[at], self.taken(resource)[at]),
                 None => (0, 0),
             };
-            (*amount > offered.wrapping_sub(taken)).then_some((&**name, *amount > offered))
+            (i128::from(*amount) > i128::from(offered) - taken).then_some((&**name, *amount > offered))
         })
     }
 
     /// Whether the node is out of slots for pods.
     pub fn full(&self, node: NodeId) -> bool {
         let at = node.index();
-        self.taken(PODS_COLUMN)[at] >= self.offered(PODS_COLUMN)[at]
+        self.taken(PODS_COLUMN)[at] >= i128::from(self.offered(PODS_COLUMN)[at])
     }
 }
 

@@ -15,7 +15,8 @@ pub const PODS: &str = "pods";
 const SCORED_CPU_MILLIS: i64 = 100;
 const SCORED_MEMORY_BYTES: i64 = 200 << 20;
 
-/// The most that is counted of a resource, asked for or offered: 256 TiB, so that sums over a node's pods do not overflow.
+/// The most that is counted of a resource, asked for or offered: 256 TiB, so that sums over a pod's containers do not
+/// overflow, and those over pods have a known width.
 pub const AMOUNT_MAX: i64 = 1 << 48;
 
 /// What a pod takes from its node.

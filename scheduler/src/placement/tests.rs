@@ -109,6 +109,61 @@ fn requests_beyond_all_measure_neither_overflow_nor_stay() {
     assert_eq!(node_of(placement.decide(&key("red", "x"), &small, &mut Rng::new(1))), "n1");
 }
 
+#[test]
+fn no_number_of_pods_of_any_size_overflows_or_makes_room() {
+    // Around the counts at which sums of 2^48 reach 2^63 and 2^64.
+    let counts = [0_i128, 1, 32_767, 32_768, 32_769, 65_535, 65_536, 65_537];
+    for amount in [1, 1000, requests::AMOUNT_MAX - 1, requests::AMOUNT_MAX] {
+        let named = [requests::CPU, requests::MEMORY].map(|name| (name.into(), amount));
+        let taking = Requests { amounts: named.into(), scored_cpu: amount, scored_memory: amount };
+        for offered in [0, 1, amount, requests::AMOUNT_MAX] {
+            let mut columns = columns::Columns::default();
+            columns.add_node();
+            let node = NodeId::at(0);
+            let slots = (requests::PODS, requests::AMOUNT_MAX);
+            let offers = [(requests::CPU, offered), (requests::MEMORY, offered), slots];
+            columns.offer(node, &offers.map(|(name, amount)| (name.to_owned(), amount)).into());
+            let mut placed = 0;
+            for count in counts {
+                while placed < count {
+                    columns.take(node, &taking, 1);
+                    placed += 1;
+                }
+                let left = i128::from(offered) - count * i128::from(amount);
+                let fit = Fit::of(&columns, &taking, node);
+                assert_eq!(fit.room == Room::Enough, i128::from(amount) <= left, "{count} of {amount} on {offered}");
+                assert_eq!(fit.room == Room::Never, amount > offered, "{count} of {amount} on {offered}");
+                assert!((0..=2 * TOP_SCORE).contains(&fit.score), "{count} of {amount} on {offered}: {}", fit.score);
+            }
+            while placed > 0 {
+                columns.take(node, &taking, -1);
+                placed -= 1;
+            }
+            assert_eq!(columns.room(node, &taking) == Room::Enough, amount <= offered, "all gave back what they took");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_more_pods_claim_than_can_be_summed_is_full_and_the_others_go_on() {
+    let mut placement = with_nodes(&["n1", "n2"]);
+    let request = json!({"cpu": "256T", "memory": "256Ti"});
+    let huge =
+        pod(json!({"containers": [{"name": "c", "resources": {"requests": request}}], "priority": -1}), json!({}));
+    for i in 0..65_536 {
+        placement.snapshot.place(&key("red", &format!("p{i}")), huge.clone(), "n1");
+    }
+    let small = pod(json!({"containers": asks("1")}), json!({}));
+    assert_eq!(node_of(placement.decide(&key("blue", "x"), &small, &mut Rng::new(1))), "n2");
+    placement.snapshot.remove_node("n2");
+    let why = refusal_of(placement.decide(&key("blue", "x"), &small, &mut Rng::new(1)));
+    assert!(
+        why.message.starts_with("0/1 nodes are available: 1 Insufficient cpu, 1 Too many pods."),
+        "{}",
+        why.message
+    );
+}
+
 /// A random cluster of few values, so that everything meets everything.
 struct Random(Rng);
 

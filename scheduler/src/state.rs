@@ -5,7 +5,9 @@
 //!
 //! Pure: time and randomness are arguments. One owner; nobody else holds a part of it.
 
-use crate::placement::{Budget, Decision, Node, Placement, Pod, PodKey, PodSelector, Preemption, Rng, Unschedulable};
+use crate::placement::{
+    Budget, Decision, Node, Placement, Pod, PodKey, PodSelector, Preemption, Rng, Unschedulable, Word,
+};
 use crate::queue::Queue;
 use crate::wake::{self, Happening};
 use api::{TenantName, Timestamp};
@@ -92,8 +94,15 @@ pub struct State {
     scheduler_name: String,
     placement: Placement,
     queue: Queue,
-    /// Pods whose binding is under way: their uids.
-    assumed: HashMap<PodKey, Box<str>>,
+    /// Pods whose binding is under way.
+    assumed: HashMap<PodKey, Assumed>,
+}
+
+/// A pod whose binding is under way.
+struct Assumed {
+    uid: Box<str>,
+    /// What was promised to it before, and is again if it does not get its node.
+    promise: Option<(Box<str>, Word)>,
 }
 
 impl State {
@@ -151,9 +160,9 @@ impl State {
         let (key, pod) = self.queue.pop(now)?;
         Some(match self.placement.decide(&key, &pod, rng) {
             Decision::Node(node) => {
-                self.placement.snapshot.forget_nomination(&key);
+                let promise = self.placement.snapshot.forget_nomination(&key);
                 self.placement.snapshot.place(&key, pod.clone(), &node);
-                self.assumed.insert(key.clone(), pod.uid.clone());
+                self.assumed.insert(key.clone(), Assumed { uid: pod.uid.clone(), promise });
                 self.wake(&Happening::Placed { key: &key, pod: &pod });
                 vec![Action::Bind { key, pod, node }]
             }
@@ -166,8 +175,8 @@ impl State {
         self.queue.next_time()
     }
 
-    fn pod_seen(&mut self, key: &PodKey, pod: Arc<Pod>) -> Vec<Action> {
-        if self.assumed.get(key).is_some_and(|uid| *uid != pod.uid)
+    fn pod_seen(&mut self, key: &PodKey, mut pod: Arc<Pod>) -> Vec<Action> {
+        if self.assumed.get(key).is_some_and(|assumed| assumed.uid != pod.uid)
             || self.queue.get(key).is_some_and(|p| p.uid != pod.uid)
         {
             self.pod_gone(key);
@@ -183,6 +192,9 @@ impl State {
         }
         if self.assumed.contains_key(key) {
             // Its binding is under way, and decides what becomes of it.
+            if let Some(old) = self.queue.get(key) {
+                Arc::make_mut(&mut pod).nominated = old.nominated.clone();
+            }
             self.queue.update(key, pod);
             return Vec::new();
         }
@@ -204,18 +216,19 @@ impl State {
 
     fn pod_waits(&mut self, key: &PodKey, mut pod: Arc<Pod>) -> Vec<Action> {
         let old = self.queue.get(key).cloned();
-        match &old {
-            None => {
-                if !pod.nominated.is_empty() {
-                    self.placement.snapshot.nominate(key, pod.clone(), &pod.nominated);
-                }
-            }
-            Some(old) => {
-                // What this scheduler nominated holds, whatever the API shows of it by now.
+        match old.as_ref().filter(|old| !old.gated) {
+            // What this scheduler nominated holds, whatever the API shows of it by now.
+            Some(old) if !pod.gated => {
                 Arc::make_mut(&mut pod).nominated = old.nominated.clone();
-                if !pod.nominated.is_empty() {
-                    self.placement.snapshot.nominate(key, pod.clone(), &pod.nominated);
-                }
+                self.placement.snapshot.update_nomination(key, &pod);
+            }
+            None if !pod.gated && !pod.nominated.is_empty() => {
+                self.placement.snapshot.nominate(key, pod.clone(), &pod.nominated, Word::Status);
+            }
+            None if !pod.gated => {}
+            // Nobody makes room for a pod that does not even ask for it.
+            Some(_) | None => {
+                self.placement.snapshot.forget_nomination(key);
             }
         }
         self.queue.add(key, pod.clone());
@@ -289,22 +302,25 @@ impl State {
         self.queue.update(key, pod.clone());
         self.placement.snapshot.forget_nomination(key);
         if !node.is_empty() {
-            self.placement.snapshot.nominate(key, pod.clone(), node);
+            self.placement.snapshot.nominate(key, pod.clone(), node, Word::Own);
         }
     }
 
     fn failed(&mut self, failure: Failure, now: Timestamp) -> Vec<Action> {
         match failure {
             Failure::Bind { key, uid, why } => {
-                if self.assumed.get(&key) != Some(&uid) {
+                if self.assumed.get(&key).is_none_or(|assumed| assumed.uid != uid) {
                     return Vec::new();
                 }
-                self.assumed.remove(&key);
+                let promise = self.assumed.remove(&key).and_then(|assumed| assumed.promise);
                 if let Some((pod, _)) = self.placement.snapshot.unplace(&key) {
                     self.wake(&Happening::Left { key: &key, pod: &pod });
                 }
                 self.queue.failed(&key, now);
                 let Some(pod) = self.queue.get(&key).cloned() else { return Vec::new() };
+                if let Some((node, word)) = promise {
+                    self.placement.snapshot.nominate(&key, pod.clone(), &node, word);
+                }
                 let report = Report { condition: Some((SCHEDULER_ERROR, why)), nominated: None };
                 vec![Action::Report { key, pod, report }]
             }
@@ -347,3 +363,6 @@ fn asks_other(old: &Pod, new: &Pod) -> bool {
         || old.spread != new.spread
         || old.priority != new.priority
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@
 //!
 //! Invariant: pure. It knows no clock, no client and no task; time and randomness are arguments.
 //! Invariant: pods of one tenant neither see, attract, repel nor evict pods of another. They share nodes alone.
+//! Invariant: what a tenant can write into a pod's status holds no place against another tenant's pods.
 
 mod affinity;
 mod budget;
@@ -41,7 +42,7 @@ pub use pod::{HostPort, NodeNeeds, Pod, PodKey, Scheduled};
 pub use preempt::Preemption;
 pub use requests::Requests;
 pub use selector::PodSelector;
-pub use snapshot::{NodeId, Snapshot};
+pub use snapshot::{NodeId, Snapshot, Word};
 pub use workloads::Workloads;
 
 use columns::Room;
@@ -216,11 +217,8 @@ fn check_promised(
     evaluation: &mut Evaluation,
     verdicts: &mut [Verdict],
 ) -> HashMap<NodeId, Vec<String>> {
-    let before = |key: &PodKey, pod: &Pod| key != evaluation.key && pod.priority >= evaluation.pod.priority;
-    let promised = snapshot.nominations().filter(|(_, key, pod)| before(key, pod));
-    let promised: BTreeSet<NodeId> = promised.filter_map(|(node, _, _)| snapshot.find(node)).collect();
     let mut refused = HashMap::new();
-    for node in promised {
+    for node in snapshot.promised_before(evaluation.key, evaluation.pod) {
         if verdicts[node.index()] == Verdict::Feasible {
             let (verdict, reasons) = preempt::check_with_nominated(snapshot, evaluation, node);
             verdicts[node.index()] = verdict;

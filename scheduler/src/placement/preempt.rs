@@ -50,7 +50,7 @@ pub fn preempt(
     if !evaluation.pod.may_preempt {
         return Err(NoPreemption::NotEligible("preemptionPolicy=Never"));
     }
-    if awaits_victims(snapshot, evaluation.pod, verdicts) {
+    if awaits_victims(snapshot, evaluation, verdicts) {
         return Err(NoPreemption::NotEligible("a terminating pod on the nominated node"));
     }
     let enough = CANDIDATES_MIN.max(snapshot.node_count() / CANDIDATES_SHARE);
@@ -77,9 +77,12 @@ pub fn preempt(
 }
 
 /// Whether room is being made already on the node that the pod is nominated for.
-fn awaits_victims(snapshot: &Snapshot, pod: &Pod, verdicts: &[Verdict]) -> bool {
+fn awaits_victims(snapshot: &Snapshot, evaluation: &Evaluation, verdicts: &[Verdict]) -> bool {
+    let Evaluation { key, pod, .. } = evaluation;
     let Some(node) = snapshot.find(&pod.nominated) else { return false };
-    let leaving = |(_, other): (&PodKey, &Arc<Pod>)| other.preempted && other.priority < pod.priority;
+    let leaving = |(other_key, other): (&PodKey, &Arc<Pod>)| {
+        other_key.tenant == key.tenant && other.preempted && other.priority < pod.priority
+    };
     verdicts[node.index()].others_could_leave() && snapshot.pods_on(node).any(leaving)
 }
 
@@ -126,16 +129,13 @@ fn dry_run(
     Err(reasons)
 }
 
-/// The verdict on a node with and without the pods that it is promised to, and the reasons for a refusal.
+/// The verdict on a node with and without the pods whose promises hold against this one, and the reasons for a refusal.
 pub fn check_with_nominated(
     snapshot: &mut Snapshot,
     evaluation: &mut Evaluation,
     node: NodeId,
 ) -> (Verdict, Vec<String>) {
-    let name = snapshot.names[node.index()].clone();
-    let before = |key: &PodKey, pod: &Pod| key != evaluation.key && pod.priority >= evaluation.pod.priority;
-    let promised = snapshot.nominated_on(&name).filter(|(key, pod)| before(key, pod));
-    let promised: Vec<(PodKey, Arc<Pod>)> = promised.map(|(key, pod)| (key.clone(), pod.clone())).collect();
+    let promised = snapshot.promised_on(node, evaluation.key, evaluation.pod);
     for (key, pod) in &promised {
         evaluation.suppose_placed(snapshot, key, pod, node);
     }

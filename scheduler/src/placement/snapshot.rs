@@ -10,7 +10,7 @@ use super::symbol::{Labels, Symbol, Symbols, value_of};
 use super::wire::Taint;
 use super::{HostPort, Node, Pod, PodKey};
 use api::TenantName;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A place in the arrays. Kept while the node, or a pod on it, exists.
@@ -25,6 +25,21 @@ impl NodeId {
     pub(super) fn at(index: usize) -> NodeId {
         NodeId(u32::try_from(index).expect("there are fewer than 2^32 nodes"))
     }
+}
+
+/// Whose word it is that a waiting pod gets a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// This scheduler's, which made room for it: it holds against the pods of all tenants.
+    Own,
+    /// Only the pod's status says so, which its tenant can write: it holds against that tenant's own pods.
+    Status,
+}
+
+/// A waiting pod that was promised a place.
+struct Promised {
+    pod: Arc<Pod>,
+    word: Word,
 }
 
 struct Placed {
@@ -53,13 +68,24 @@ pub struct Snapshot {
     /// Which nodes have an image, and how large it is there.
     pub(super) images: HashMap<Box<str>, BTreeMap<NodeId, i64>>,
     offers: Vec<Arc<Node>>,
-    nominated: BTreeMap<Box<str>, BTreeMap<PodKey, Arc<Pod>>>,
+    nominated: BTreeMap<Box<str>, BTreeMap<PodKey, Promised>>,
     pub(super) namespaces: HashMap<TenantName, HashMap<Arc<str>, BTreeMap<String, String>>>,
     present_count: usize,
     /// Nodes whose labels, taints or marks changed.
     pub(super) changes: Changes,
     /// Nodes whose resources changed, offered or taken.
     pub(super) usage: Changes,
+}
+
+impl Promised {
+    /// Whether the promise to `key` holds against another pod.
+    fn holds(&self, key: &PodKey, other: &PodKey, pod: &Pod) -> bool {
+        let counts = match self.word {
+            Word::Own => true,
+            Word::Status => key.tenant == other.tenant,
+        };
+        counts && key != other && self.pod.priority >= pod.priority
+    }
 }
 
 impl Snapshot {
@@ -199,25 +225,46 @@ impl Snapshot {
     }
 
     /// Promises a waiting pod a place on a node; pods of lower priority leave it alone.
-    pub fn nominate(&mut self, key: &PodKey, pod: Arc<Pod>, node: &str) {
+    pub fn nominate(&mut self, key: &PodKey, pod: Arc<Pod>, node: &str, word: Word) {
         self.forget_nomination(key);
-        self.nominated.entry(node.into()).or_default().insert(key.clone(), pod);
+        self.nominated.entry(node.into()).or_default().insert(key.clone(), Promised { pod, word });
     }
 
-    pub fn forget_nomination(&mut self, key: &PodKey) {
-        self.nominated.retain(|_, pods| {
-            pods.remove(key);
+    /// What was promised holds for the pod as it is now.
+    pub fn update_nomination(&mut self, key: &PodKey, pod: &Arc<Pod>) {
+        for promised in self.nominated.values_mut().filter_map(|pods| pods.get_mut(key)) {
+            promised.pod = pod.clone();
+        }
+    }
+
+    /// Takes back what was promised to a pod. Returns the node, and whose word it was.
+    pub fn forget_nomination(&mut self, key: &PodKey) -> Option<(Box<str>, Word)> {
+        let mut forgotten = None;
+        self.nominated.retain(|node, pods| {
+            if let Some(promised) = pods.remove(key) {
+                forgotten = Some((node.clone(), promised.word));
+            }
             !pods.is_empty()
         });
+        forgotten
     }
 
-    /// The nodes that are promised to pods, and those pods.
-    pub fn nominations(&self) -> impl Iterator<Item = (&str, &PodKey, &Arc<Pod>)> {
-        self.nominated.iter().flat_map(|(node, pods)| pods.iter().map(|(key, pod)| (&**node, key, pod)))
+    /// The nodes with promises that a pod has to leave alone: made to others, of its priority or a higher one.
+    pub fn promised_before(&self, key: &PodKey, pod: &Pod) -> BTreeSet<NodeId> {
+        let holds = |pods: &BTreeMap<PodKey, Promised>| pods.iter().any(|(other, p)| p.holds(other, key, pod));
+        self.nominated.iter().filter(|(_, pods)| holds(pods)).filter_map(|(node, _)| self.find(node)).collect()
     }
 
+    /// The pods to whom a node is promised, as far as a pod has to leave them their place.
+    pub fn promised_on(&self, node: NodeId, key: &PodKey, pod: &Pod) -> Vec<(PodKey, Arc<Pod>)> {
+        let pods = self.nominated.get(self.name(node)).into_iter().flatten();
+        let before = pods.filter(|(other, promised)| promised.holds(other, key, pod));
+        before.map(|(other, promised)| (other.clone(), promised.pod.clone())).collect()
+    }
+
+    /// Whoever has a promise for a node, whatever it is worth.
     pub fn nominated_on(&self, node: &str) -> impl Iterator<Item = (&PodKey, &Arc<Pod>)> {
-        self.nominated.get(node).into_iter().flatten()
+        self.nominated.get(node).into_iter().flatten().map(|(key, promised)| (key, &promised.pod))
     }
 
     pub fn set_namespace(&mut self, tenant: &TenantName, name: &str, labels: BTreeMap<String, String>) {

@@ -163,8 +163,7 @@ impl Runtime {
 
     /// SIGTERM, and SIGKILL after `grace`.
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CriError> {
-        let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
-        let request = cri::StopContainerRequest { container_id: id.to_owned(), timeout };
+        let request = cri::StopContainerRequest { container_id: id.to_owned(), timeout: whole_secs(grace) };
         let mut client = self.runtime.clone();
         gone_is_done(call(CALL_DEADLINE + grace, client.stop_container(request)).await)
     }
@@ -182,8 +181,8 @@ impl Runtime {
         command: &[String],
         timeout: Duration,
     ) -> Result<cri::ExecSyncResponse, CriError> {
-        let secs = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
-        let request = cri::ExecSyncRequest { container_id: id.to_owned(), cmd: command.to_vec(), timeout: secs };
+        let request =
+            cri::ExecSyncRequest { container_id: id.to_owned(), cmd: command.to_vec(), timeout: whole_secs(timeout) };
         let mut client = self.runtime.clone();
         call(timeout + Duration::from_secs(5), client.exec_sync(request)).await
     }
@@ -211,7 +210,7 @@ impl Runtime {
     pub async fn reopen_log(&self, id: &str) -> Result<(), CriError> {
         let request = cri::ReopenContainerLogRequest { container_id: id.to_owned() };
         let mut client = self.runtime.clone();
-        call(CALL_DEADLINE, client.reopen_container_log(request)).await.map(drop)
+        call(POLL_DEADLINE, client.reopen_container_log(request)).await.map(drop)
     }
 
     /// An image that the runtime has.
@@ -249,6 +248,11 @@ fn selector(labels: &[(&str, &str)]) -> std::collections::HashMap<String, String
     labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
+/// A time as CRI counts it. Rounded up: the last second of a grace may be all of it, and a grace of none is SIGKILL.
+fn whole_secs(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos().div_ceil(1_000_000_000)).unwrap_or(i64::MAX)
+}
+
 async fn call<T>(
     deadline: Duration,
     answer: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
@@ -268,5 +272,17 @@ fn gone_is_done<T>(result: Result<T, CriError>) -> Result<(), CriError> {
         Ok(_) => Ok(()),
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grace_is_never_cut_short_by_counting_seconds() {
+        let whole = |millis| whole_secs(Duration::from_millis(millis));
+        assert_eq!([0, 1, 999, 1000, 1001, 29_999, 30_000].map(whole), [0, 1, 1, 1, 2, 30, 30]);
+        assert_eq!(whole_secs(Duration::MAX), i64::MAX);
     }
 }

@@ -443,7 +443,7 @@ impl<'a> Planner<'a> {
         killed == 0 && !busy
     }
 
-    /// Kills a container by `began` plus grace, a second at the least; sooner than before if asked to.
+    /// Kills a container by `began` plus grace in whole seconds, one at the least; sooner than before if asked to.
     fn kill(&mut self, container: &observed::Container, grace_secs: i64, began: Timestamp, why: Why) {
         let View { memory, now, .. } = *self.view;
         let secs = |n: i64| Duration::from_secs(n.try_into().unwrap_or(0));
@@ -454,7 +454,7 @@ impl<'a> Planner<'a> {
         if memory.is_in_flight(&key) && soon_enough || self.waits_for_retry(&key) {
             return;
         }
-        let grace_secs = i64::try_from(deadline.since(now).as_secs()).unwrap_or(i64::MAX);
+        let grace_secs = i64::try_from(deadline.since(now).as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
         let (id, name) = (container.id.clone(), container.name.clone());
         self.actions.push(Action::Kill { container: name, id, grace_secs, pre_stop: before.is_none(), why });
     }

@@ -372,6 +372,18 @@ fn a_shorter_grace_kills_sooner_and_a_longer_one_does_not_start_again() {
 }
 
 #[test]
+fn a_grace_that_began_within_a_second_is_not_cut_to_whole_ones() {
+    let mut world = World::of(json!({"containers": [{"name": "a"}]}));
+    world.settle();
+    world.memory.stop_began = Some(world.now);
+    world.delete(5);
+    world.now = world.now.plus(Duration::from_millis(300));
+    assert!(matches!(world.plan().actions[..], [Action::Kill { grace_secs: 5, .. }]));
+    world.now = world.now.plus(Duration::from_millis(700));
+    assert!(matches!(world.plan().actions[..], [Action::Kill { grace_secs: 4, .. }]));
+}
+
+#[test]
 fn a_pod_that_the_api_has_forgotten_leaves_nothing() {
     let mut world = World::of(json!({"containers": [{"name": "a"}]}));
     world.settle();

@@ -279,6 +279,35 @@ async fn probes_decide_on_readiness_and_restarts_and_hooks_run() {
 }
 
 #[tokio::test]
+async fn a_container_with_a_second_of_grace_is_told_to_end_before_it_is_killed() {
+    if skipped() {
+        return;
+    }
+    let (cluster, containerd) = (Cluster::default(), Containerd::start().await);
+    let node = Node::start(&cluster, &containerd);
+    let script =
+        "trap 'echo told > /shared/told; exit 0' TERM; touch /shared/traps; while :; do sleep 1000 & wait; done";
+    let mut container = shell("c", script);
+    container["volumeMounts"] = json!([{"name": "shared", "mountPath": "/shared"}]);
+    let shared = tempfile::tempdir().expect("a directory");
+    let volumes = json!([{"name": "shared", "hostPath": {"path": shared.path(), "type": "Directory"}}]);
+    cluster.run_pod("acme", "brief", json!({"containers": [container], "volumes": volumes}));
+    node.ready("acme", "brief").await;
+    wait_for(
+        "the trap to be set",
+        SOON,
+        async || {
+            if shared.path().join("traps").exists() { Ok(()) } else { Err("it is not") }
+        },
+    )
+    .await;
+    cluster.delete_pod("acme", "brief", 1);
+    node.gone("acme", "brief").await;
+    assert!(shared.path().join("told").exists());
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_node_is_registered_with_its_conditions_and_recovers_with_its_runtime() {
     if skipped() {
         return;

@@ -73,22 +73,35 @@ END
 END
 }
 
-# Sets $bridge and $subnet: the ones recorded, or the first that are free. Making the bridge is what claims them.
+# Sets $bridge to this directory's. A bridge's alias says whose it is: a name that was recorded may be another's by now.
+find_bridge() {
+    local found
+    for found in /sys/class/net/ursa*; do
+        bridge=${found##*/}
+        [ "$(cat "$found/ifalias" 2>/dev/null)" != "$dir" ] || return 0
+    done
+    return 1
+}
+
+# Makes the bridge $bridge, unless that name is taken.
+make_bridge() {
+    ip link add "$bridge" type bridge 2>/dev/null || return
+    ip link set "$bridge" alias "$dir" || { ip link delete "$bridge" && return 1; }
+}
+
+# Sets $bridge and $subnet: those of this directory, or the first that are free.
 claim_bridge() {
     local n
-    if [ -f "$dir/containerd/bridge" ]; then
-        bridge=$(cat "$dir/containerd/bridge")
-        n=${bridge#ursa}
-        if [ -e "/sys/class/net/$bridge" ] || ip link add "$bridge" type bridge; then
-            subnet=10.$((88 + n)).0.0/16
-            return
-        fi
+    mkdir -p "$dir/containerd"
+    if find_bridge; then
+        subnet=10.$((88 + ${bridge#ursa})).0.0/16
+        echo "$bridge" >"$dir/containerd/bridge"
+        return
     fi
     for n in {0..99}; do
         bridge=ursa$n subnet=10.$((88 + n)).0.0/16
         [ -z "$(ip route show root "$subnet")" ] || continue
-        if ip link add "$bridge" type bridge 2>/dev/null; then
-            mkdir -p "$dir/containerd"
+        if make_bridge; then
             echo "$bridge" >"$dir/containerd/bridge"
             return
         fi
@@ -131,10 +144,13 @@ start() {
         command -v "$program" >/dev/null || die "there is no $program: run hack/deps.sh"
     done
     # 107 bytes is what the kernel takes for a socket's path; containerd makes a second one beside it.
-    [ "${#socket}" -le 101 ] || die "the path $dir is too long for a socket in it: use --data-dir with one of at most 75 bytes"
+    [ "$(printf %s "$socket" | wc -c)" -le 101 ] ||
+        die "the path $dir is too long for a socket in it: use --data-dir with one of at most 74 bytes"
     claim_bridge
     masquerade
-    daemon_pid "$dir/run" containerd >/dev/null || configure
+    if daemon_gone "$dir/run" containerd || ! grep -qsF "\"$bridge\"" "$dir/cni/net.d/10-ursa.conflist"; then
+        configure
+    fi
     run_containerd
     "$root/hack/images.py" "$(command -v busybox)" "$dir/containerd/images.tar"
     ctr images import "$dir/containerd/images.tar"
@@ -213,29 +229,38 @@ unmount_all() {
     ! grep -qF " $dir/" /proc/self/mountinfo || die "mounts are left below $dir; see /proc/self/mountinfo"
 }
 
+remove_bridge() {
+    if find_bridge; then
+        nft delete table ip "$bridge" 2>/dev/null || true
+        ip link delete "$bridge"
+    fi
+}
+
 stop() {
     local cgroups='' pid
-    if [ -f "$dir/containerd/config.toml" ]; then
-        bridge=$(cat "$dir/containerd/bridge")
-        # A containerd that crashed left shims: start it again to end them in order.
-        if ! daemon_gone "$dir/run" containerd || ! no_shims; then
-            run_containerd
-            cgroups=$(container_cgroups)
-            remove_pods
-        fi
-        stop_daemon "$dir/run" containerd 20
-        if ! within 10 no_shims; then
-            for pid in $(shims); do
-                kill -KILL "$pid" 2>/dev/null || true
-            done
-        fi
-        remove_cgroups <<<"$cgroups"
-        nft delete table ip "$bridge" 2>/dev/null || true
-        ip link delete "$bridge" 2>/dev/null || true
-        rm -rf "$dir/cni/networks" "$dir/run/cri"
-        # What shims and the network library keep outside of DIR; another containerd's entries stay.
-        rmdir --ignore-fail-on-non-empty -p /run/containerd/s /var/lib/cni/results 2>/dev/null || true
+    # Below a directory without a containerd of ours, what runs and is mounted is someone else's. A start that failed early
+    # may have made the bridge.
+    if ! has_containerd "$dir"; then
+        remove_bridge
+        return
     fi
+    # A containerd that crashed left shims: start it again to end them in order.
+    if ! daemon_gone "$dir/run" containerd || ! no_shims; then
+        run_containerd
+        cgroups=$(container_cgroups)
+        remove_pods
+    fi
+    stop_daemon "$dir/run" containerd 20
+    if ! within 10 no_shims; then
+        for pid in $(shims); do
+            kill -KILL "$pid" 2>/dev/null || true
+        done
+    fi
+    remove_cgroups <<<"$cgroups"
+    remove_bridge
+    rm -rf --one-file-system "$dir/cni/networks" "$dir/run/cri" "$dir/containerd/bridge"
+    # What shims and the network library keep outside of DIR; another containerd's entries stay.
+    rmdir --ignore-fail-on-non-empty -p /run/containerd/s /var/lib/cni/results 2>/dev/null || true
     unmount_all
 }
 

@@ -5,7 +5,7 @@
 #   hack/down.sh [--data-dir DIR] [--purge]
 #
 #   --data-dir DIR   as given to hack/up.sh, .ursa in the checkout unless told otherwise
-#   --purge          removes the data too
+#   --purge          removes the data too, and the directory where it holds nothing else
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 export PATH=$PATH:/usr/sbin:/sbin
@@ -30,7 +30,7 @@ if [ ! -d "$dir" ]; then
     echo "There is nothing at $dir."
     exit
 fi
-[ -d "$dir/run" ] || die "$dir was not made by hack/up.sh: it has no folder 'run'"
+is_data_dir "$dir" || die "$dir was not made by hack/up.sh: nothing was touched"
 log=$dir/logs/down.log
 mkdir -p "$dir/logs"
 : >"$log"
@@ -38,8 +38,20 @@ exec 3>&1
 trap step_failed EXIT
 
 purge() {
-    ! grep -q " $dir/" /proc/self/mountinfo || die "there are mounts left in $dir: nothing was removed"
-    rm -rf "$dir"
+    local name
+    ! grep -qF " $dir/" /proc/self/mountinfo || die "there are mounts left in $dir: nothing was removed"
+    for name in {admin,acme}.kubeconfig{,.new} cni containerd node pki store; do
+        rm -rf --one-file-system "${dir:?}/$name"
+    done
+    for name in up down ursa containerd; do
+        rm -f "$dir/logs/$name.log"
+    done
+    # The mark last: until then an interrupted purge may be repeated.
+    for name in ursa.pid containerd.pid cri data-directory; do
+        rm -f "$dir/run/$name"
+    done
+    rmdir --ignore-fail-on-non-empty "$dir"/{logs,run} 2>/dev/null || true
+    rmdir "$dir" 2>/dev/null || echo "Ursa did not make, and left, in $dir: $(find "$dir" -mindepth 1 -maxdepth 1 -printf '%f ')" >&3
 }
 
 step "Stopping the server" stop_daemon "$dir/run" ursa 30

@@ -42,6 +42,23 @@ step() {
     printf '%-58s %7s s\n' "$title" "$(seconds_since "$began")" >&3
 }
 
+# Whether hack/up.sh or hack/containerd.sh took a directory for a data directory: what may be stopped and removed there.
+# The mark lies in a folder that is Ursa's, so that the directory holds nothing else than the server expects.
+is_data_dir() {
+    [ -f "$1/run/data-directory" ] || has_containerd "$1"
+}
+
+# Whether the containerd below a directory is one that hack/containerd.sh configured for this very place.
+has_containerd() {
+    grep -qsxF "root = \"$1/containerd/root\"" "$1/containerd/config.toml"
+}
+
+# Whether a directory holds what `ursa server` makes, and nothing of anyone else.
+is_servers_dir() {
+    [ -f "$1/pki/ca.crt" ] && [ -d "$1/store" ] &&
+        [ -z "$(find "$1" -mindepth 1 -maxdepth 1 ! -name admin.kubeconfig ! -name node ! -name pki ! -name store -print -quit)" ]
+}
+
 # Says which step failed and shows the end of its output. For `trap step_failed EXIT`.
 step_failed() {
     local status=$?

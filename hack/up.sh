@@ -4,7 +4,8 @@
 #   hack/up.sh [--no-demo] [--data-dir DIR] [--port N]
 #
 #   --no-demo        no tenant, no Deployment
-#   --data-dir DIR   where everything is kept, .ursa in the checkout unless told otherwise
+#   --data-dir DIR   where everything is kept, .ursa in the checkout unless told otherwise; one that is missing or empty, or
+#                    that Ursa made
 #   --port N         the API server's port on 127.0.0.1, 6443 unless told otherwise
 #
 # $URSA_BIN names a built ursa to be taken instead of building one.
@@ -33,7 +34,11 @@ dir=$(realpath -m "$dir")
 ursa=$(realpath -m "${URSA_BIN:-$root/target/release/ursa}")
 admin=$dir/admin.kubeconfig
 acme=$dir/acme.kubeconfig
+if [ -n "$(ls -A "$dir" 2>/dev/null)" ] && ! is_data_dir "$dir" && ! is_servers_dir "$dir"; then
+    die "$dir holds something that Ursa did not make: choose another with --data-dir"
+fi
 mkdir -p "$dir/logs" "$dir/run" || die "cannot make $dir: choose another with --data-dir"
+echo "hack/up.sh keeps Ursa's data in $dir" >"$dir/run/data-directory"
 log=$dir/logs/up.log
 : >"$log"
 exec 3>&1

@@ -52,6 +52,31 @@ async fn up_brings_the_demo_and_down_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_directory_of_someone_else_is_left_alone() {
+    if let Some(why) = Containerd::missing() {
+        return println!("skipped: {why}");
+    }
+    let scratch = Scratch::new();
+    let home = scratch.path().to_str().expect("a path of ours");
+    for dir in ["run", "logs", "store"] {
+        std::fs::create_dir(scratch.join(dir)).expect("a fresh directory");
+    }
+    std::fs::write(scratch.join("letter"), "dear").expect("a fresh directory");
+    for (name, flag) in [("hack/up.sh", "--no-demo"), ("hack/down.sh", "--purge")] {
+        let answer = script(name, &["--data-dir", home, flag]).await;
+        assert!(answer.code == Some(1) && answer.stderr.contains(home), "{answer}");
+    }
+    assert!(scratch.join("store").exists() && !scratch.join("run/data-directory").exists());
+
+    // Even where Ursa keeps its data, what it did not make stays.
+    std::fs::write(scratch.join("run/data-directory"), "").expect("a fresh directory");
+    let printed = script("hack/down.sh", &["--data-dir", home, "--purge"]).await.ok();
+    assert!(printed.contains("letter"), "{printed}");
+    let left: Vec<_> = std::fs::read_dir(home).expect("it is there").filter_map(Result::ok).collect();
+    assert!(left.len() == 1 && scratch.join("letter").exists(), "{left:?}");
+}
+
+#[tokio::test]
 async fn a_wrong_flag_of_a_script_is_named() {
     for name in ["hack/up.sh", "hack/down.sh"] {
         let answer = script(name, &["--verbos"]).await;

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Installs what is missing, runs every check and every test, and ends with 'N passed, N failed'. Leaves no process behind.
 #
-# What each step prints is kept in target/test; of a step that fails, the end is shown.
+# What each step prints is kept in target/test; of a step that fails, the end is shown. The logs of what failed tests started
+# are in target/test/kit.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 export PATH=$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin
 
 [ $# -eq 0 ] || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2 && exit 64; }
+[ "$(id -u)" = 0 ] || die "needs root, for the tests with containers and networks: run it with sudo"
 cd "$root"
 logs=$root/target/test
 rm -rf "$logs"
@@ -19,15 +21,25 @@ passed=0 failed=0
 
 sweep() {
     local dir process
-    for dir in "$scratch"/*/; do
-        [ ! -d "$dir/containerd" ] || "$root/hack/containerd.sh" stop "$dir" || true
+    # A test that was broken off leaves what it started, hack/up.sh's in a directory further down.
+    for dir in "$scratch"/* "$scratch"/*/*; do
+        ! is_data_dir "$dir" || "$root/hack/down.sh" --data-dir "$dir" >/dev/null || true
     done
     for process in /proc/[0-9]*; do
         if [ "$process" != "/proc/$$" ] && grep -qzxF "URSA_TEST_RUN=$URSA_TEST_RUN" "$process/environ" 2>/dev/null; then
             kill -KILL "${process#/proc/}" 2>/dev/null || true
         fi
     done
-    rm -rf "$scratch"
+    rm -rf --one-file-system "$scratch"
+}
+
+# The directories of tests that passed are gone by now.
+keep_logs() {
+    local log
+    (cd "$scratch" && find . -maxdepth 4 -name '*.log') | while read -r log; do
+        install -D -m 644 "$scratch/$log" "$logs/kit/$log"
+    done
+    [ ! -d "$logs/kit" ] || echo "(logs of what failed tests started: $logs/kit)"
 }
 trap sweep EXIT
 trap 'exit 130' INT
@@ -97,6 +109,7 @@ oracle() {
 }
 
 check "packages" hack/deps.sh || exit 1
+sed -n '/^kubectl is /s/^/    /p' "$logs/packages.log"
 check "rustfmt" cargo fmt --all --check || true
 check "build" cargo build --workspace --all-targets --release && built=1 || built=''
 check "clippy" cargo clippy --workspace --all-targets --release -- --deny warnings || true
@@ -110,6 +123,7 @@ if [ -n "$built" ]; then
     check "benchmark, tiny" target/release/perf --tiny || true
     grep -h . "$logs/benchmark,-tiny.log" | sed 's/^/    /'
 fi
+[ "$failed" -eq 0 ] || keep_logs
 echo "$(($(now) / 1000000 - began / 1000000)) s in all"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -22,7 +22,18 @@ pub struct Task {
 
 impl Containerd {
     /// Why none can be started here; `None` where it can.
+    ///
+    /// # Panics
+    /// Where it cannot in a run of `hack/test.sh`, which promises to run every test.
     pub fn missing() -> Option<&'static str> {
+        let missing = Containerd::what_is_missing();
+        if let Some(why) = missing {
+            assert!(std::env::var_os("URSA_TEST_RUN").is_none(), "hack/test.sh skips no test, but {why}");
+        }
+        missing
+    }
+
+    fn what_is_missing() -> Option<&'static str> {
         let there =
             |program: &str| Command::new("which").arg(program).output().is_ok_and(|found| found.status.success());
         if std::fs::metadata("/proc/self").map(|process| process.uid()).ok() != Some(0) {
@@ -59,6 +70,9 @@ impl Containerd {
     }
 
     /// The running containers, pods' sandboxes included, in order.
+    ///
+    /// # Panics
+    /// When containerd does not answer, which is not the same as none.
     pub fn tasks(&self) -> Vec<Task> {
         let listed = Command::new("ctr")
             .args(["--namespace", "k8s.io", "--address"])
@@ -66,6 +80,7 @@ impl Containerd {
             .args(["tasks", "list"])
             .output()
             .expect("there is ctr");
+        assert!(listed.status.success(), "ctr tasks list: {}", String::from_utf8_lossy(&listed.stderr));
         let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
         let mut tasks: Vec<Task> = listed.lines().filter_map(task).collect();
         tasks.sort();
@@ -115,5 +130,38 @@ mod tests {
         drop(containerd);
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
         assert!(!bridge.exists() && !dir.exists() && !mounts.contains(&*dir.to_string_lossy()));
+    }
+
+    #[tokio::test]
+    async fn a_stopped_containerd_owns_no_bridge_that_another_has_now() {
+        if let Some(why) = Containerd::missing() {
+            return println!("skipped: {why}");
+        }
+        let (stopped, running) = (Containerd::start().await, Containerd::start().await);
+        assert!(script("stop", stopped.dir()).status.success());
+        let record = std::fs::read_to_string(running.dir().join("containerd/bridge")).expect("it has a bridge");
+        // As a stop that was cut short would leave it, and another start would find the name free.
+        std::fs::write(stopped.dir().join("containerd/bridge"), &record).expect("it is a directory of the test's");
+        drop(stopped);
+        assert!(Path::new("/sys/class/net").join(record.trim()).exists());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_unmounted_below_a_directory_without_a_containerd() {
+        if let Some(why) = Containerd::missing() {
+            return println!("skipped: {why}");
+        }
+        let scratch = Scratch::new();
+        let foreign = scratch.join("mounted");
+        std::fs::create_dir(&foreign).expect("a fresh directory");
+        let mount = |program: &str, args: &[&str]| {
+            let done = Command::new(program).args(args).arg(&foreign).output().expect("there is mount");
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        };
+        mount("mount", &["-t", "tmpfs", "tmpfs"]);
+        let stopped = script("stop", scratch.path());
+        // Fails where it is not mounted any more.
+        mount("umount", &[]);
+        assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
     }
 }

@@ -51,12 +51,26 @@ need git command -v git
 need procps test -x /bin/kill
 need kubernetes-client command -v kubectl
 
-[ ${#missing[@]} -gt 0 ] || exit 0
-echo "missing: ${missing[*]}"
-[ "$(id -u)" = 0 ] || die "installing ${missing[*]} needs root: run it with sudo, or install them by hand"
-command -v apt-get >/dev/null || die "this is no Debian: install by hand what provides ${missing[*]}"
-apt-get install --simulate --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || apt-get update --quiet
-if ! install "${missing[@]}"; then
-    apt-get update --quiet # the lists may be older than the mirror
-    install "${missing[@]}" || die "apt-get could not install ${missing[*]}; its message is above"
-fi
+install_missing() {
+    echo "missing: ${missing[*]}"
+    [ "$(id -u)" = 0 ] || die "installing ${missing[*]} needs root: run it with sudo, or install them by hand"
+    command -v apt-get >/dev/null || die "this is no Debian: install by hand what provides ${missing[*]}"
+    apt-get install --simulate --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || apt-get update --quiet
+    if ! install "${missing[@]}"; then
+        apt-get update --quiet # the lists may be older than the mirror
+        install "${missing[@]}" || die "apt-get could not install ${missing[*]}; its message is above"
+    fi
+}
+
+# Debian 12 has 1.20. Said on the terminal of hack/up.sh, which is file descriptor 3.
+tell_old_kubectl() {
+    local version
+    version=$(kubectl version --client 2>/dev/null) || return 0
+    [[ $version =~ v1\.([0-9]+)\.[0-9]+ ]] || return 0
+    [ "${BASH_REMATCH[1]}" -ge 27 ] ||
+        echo "kubectl is ${BASH_REMATCH[0]}, from before 1.27: SPECIFICATION.md says which ones are tested" >&3
+}
+
+[ ${#missing[@]} -eq 0 ] || install_missing
+{ : >&3; } 2>/dev/null || exec 3>&1
+tell_old_kubectl

@@ -19,25 +19,15 @@ seconds_since() {
     echo "$((tenths / 10)).$((tenths % 10))"
 }
 
-# step [--show] TITLE COMMAND...: runs the command and prints the title with the time it took. Its output goes to the
-# file $log, or with --show to the terminal; file descriptor 3 always reaches the terminal.
+# step TITLE COMMAND...: runs the command and prints the title with the time it took; on a terminal the title is there from
+# the start. The command's output goes to the file $log; file descriptor 3 always reaches the terminal.
 step() {
-    local show='' title began
-    if [ "$1" = --show ]; then
-        show=1
-        shift
-    fi
-    title=$1
+    local title=$1 began
     shift
     began=$(now)
     current_step=$title
-    if [ -n "$show" ]; then
-        printf '%s\n' "$title" >&3
-        "$@"
-    else
-        [ -t 3 ] && printf '%-58s\r' "$title" >&3
-        "$@" >>"$log" 2>&1
-    fi
+    [ ! -t 3 ] || printf '%-58s\r' "$title" >&3
+    "$@" >>"$log" 2>&1
     current_step=''
     printf '%-58s %7s s\n' "$title" "$(seconds_since "$began")" >&3
 }

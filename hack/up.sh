@@ -98,7 +98,7 @@ address() {
 }
 
 step "Installing Debian packages that are missing" "$root/hack/deps.sh"
-[ -n "${URSA_BIN-}" ] || step --show "Building Ursa (minutes, the first time)" build
+[ -n "${URSA_BIN-}" ] || step "Building Ursa (minutes, the first time)" build
 step "Starting a containerd of its own, with network and images" "$root/hack/containerd.sh" start "$dir"
 step "Starting the server on port $port" server
 step "Waiting for this machine's node to be Ready" node

@@ -15,7 +15,7 @@ pub use containerd::{Containerd, Task};
 pub use kubectl::{Kubectl, Lines};
 pub use scratch::Scratch;
 pub use server::{Options, Server, Tenant, binary, ursa};
-pub use wait::wait_for;
+pub use wait::{leave_alone, wait_for};
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
 //! `ursa server` as a process of its own, on a free port, with a fresh data directory.
 
+use crate::wait::time_until;
 use crate::{Answer, Containerd, Kubectl, Scratch, run, wait_for};
 use bytes::Bytes;
 use client::Client;
@@ -52,6 +53,7 @@ pub struct Server {
     scratch: Scratch,
     port: u16,
     child: Child,
+    ready_after: Duration,
 }
 
 /// One tenant of a server.
@@ -68,7 +70,7 @@ impl Server {
         let scratch = Scratch::new();
         let options = Options { data_dir: Some(options.data_dir.unwrap_or_else(|| scratch.join("data"))), ..options };
         let child = spawn(&options, 0, &scratch);
-        let mut server = Server { options, scratch, port: 0, child };
+        let mut server = Server { options, scratch, port: 0, child, ready_after: Duration::ZERO };
         server.ready().await;
         server
     }
@@ -87,6 +89,11 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// From the last start of the process to its first answer that it is ready.
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
     }
 
     /// What the server has logged until now.
@@ -157,7 +164,7 @@ impl Server {
     /// Waits until the server answers ready, and learns its port.
     async fn ready(&mut self) {
         let kubeconfig = self.admin_kubeconfig();
-        wait_for("the server to be ready", READY_DEADLINE, async || {
+        self.ready_after = time_until("the server to be ready", READY_DEADLINE, async || {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
                 panic!("ursa server ended with {status}:\n{}", self.log());
             }

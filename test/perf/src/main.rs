@@ -1,37 +1,27 @@
-//! Measures a server from outside, over HTTPS on loopback, with a load generator of its own: operations per second,
-//! latencies, and the server's CPU per operation beside its budget.
+//! Measures a server from outside, over HTTPS on loopback, with a load generator of its own: its start and its memory when
+//! idle, operations per second, latencies, and the server's CPU per operation, beside their budgets.
 
 mod api;
 mod connection;
 mod measure;
 mod objects;
 mod report;
+mod start;
 mod watch;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, ValueEnum};
+use connection::Error;
+use report::Report;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-#[derive(Parser)]
-#[command(about = "Measures a server. Without a subcommand: the API.")]
-struct Cli {
-    #[command(subcommand)]
-    benchmark: Option<Benchmark>,
-    #[command(flatten)]
-    api: ApiArgs,
-}
-
-#[derive(Subcommand)]
-enum Benchmark {
-    /// Create, get, list and watch.
-    Api(ApiArgs),
-}
-
 /// What to measure, and how much of it.
-#[derive(Args, Clone, Debug)]
-struct ApiArgs {
-    /// The server to measure; without it, one is started from $URSA_BIN, or from the ursa beside this program.
+#[derive(Parser, Clone, Debug)]
+#[command(about = "Measures a server: start, idle memory, create, get, list and watch.")]
+struct Cli {
+    /// The server to measure; without it, one is started from $URSA_BIN, or from the ursa beside this program, and its
+    /// start is measured too.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
     /// The process whose CPU is counted; needed with --kubeconfig.
@@ -73,12 +63,12 @@ enum Kind {
     Pods,
 }
 
-impl ApiArgs {
-    fn shrunk(self) -> ApiArgs {
+impl Cli {
+    fn shrunk(self) -> Cli {
         if !self.tiny {
             return self;
         }
-        ApiArgs { seconds: 0.5, objects: 500, watchers: 10, events: 100, ..self }
+        Cli { seconds: 0.5, objects: 500, watchers: 10, events: 100, ..self }
     }
 
     fn duration(&self) -> Duration {
@@ -86,13 +76,21 @@ impl ApiArgs {
     }
 }
 
+/// Measures a server of its own from its start, or the one that is named.
+async fn run(args: &Cli) -> Result<Report, Error> {
+    let Some(kubeconfig) = &args.kubeconfig else {
+        let (server, start) = start::run(args.tiny).await;
+        let report = api::run(args, &server.admin_kubeconfig(), Some(server.pid())).await?;
+        return Ok(Report { start: Some(start), ..report });
+    };
+    api::run(args, kubeconfig, args.server_pid).await
+}
+
 /// One thread: on a small machine the rest of it is the server's.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Cli { benchmark, api } = Cli::parse();
-    let Benchmark::Api(args) = benchmark.unwrap_or(Benchmark::Api(api));
-    let args = args.shrunk();
-    match api::run(&args).await {
+    let args = Cli::parse().shrunk();
+    match run(&args).await {
         Ok(report) if args.json => println!("{}", report.to_json()),
         Ok(report) => print!("{report}"),
         Err(why) => {

@@ -10,6 +10,16 @@ pub fn cpu_of(pid: u32) -> Option<Duration> {
     parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// The bytes of memory that a process has resident; `None` for a process that is not there.
+pub fn memory_of(pid: u32) -> Option<u64> {
+    parse_status(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
+fn parse_status(status: &str) -> Option<u64> {
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix("kB")?;
+    Some(kib.trim().parse::<u64>().ok()? * 1024)
+}
+
 fn parse_stat(stat: &str) -> Option<Duration> {
     // The second field is the program's name in parentheses, which may itself hold anything.
     let (_, rest) = stat.rsplit_once(") ")?;
@@ -69,5 +79,12 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 4 0 100 1 2 3";
         assert_eq!(parse_stat(stat), Some(Duration::from_secs(3)));
         assert!(cpu_of(std::process::id()).is_some());
+    }
+
+    #[test]
+    fn memory_is_what_is_resident() {
+        let status = "Name:\tursa\nVmHWM:\t   40000 kB\nVmRSS:\t   36864 kB\nRssAnon:\t   20000 kB\n";
+        assert_eq!(parse_status(status), Some(36 << 20));
+        assert!(memory_of(std::process::id()).is_some());
     }
 }

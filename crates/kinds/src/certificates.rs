@@ -3,7 +3,7 @@
 use crate::causes::{Causes, Path};
 use crate::names;
 use crate::table::{AGE, Column, NAME, age, column, duration, explained};
-use crate::value::{int, is_empty, keep, list, list_mut, remove, set, text};
+use crate::value::{first_by, int, is_empty, keep, list, list_mut, remove, repeats, set, text};
 use crate::{Change, NameRule, Revalidation, Strategy};
 use api::{Cause, Timestamp};
 use base64::Engine;
@@ -69,14 +69,14 @@ pub(crate) static CERTIFICATE_SIGNING_REQUESTS: Strategy = Strategy {
     },
     stamp: |new, old, now| {
         let now = now.to_string();
-        let before = old["status"]["conditions"].clone();
+        let before = first_by(list(&old["status"]["conditions"]), |old| (&old["type"], &old["status"]));
         for condition in list_mut(&mut new["status"], "conditions") {
             if is_empty(&condition["lastUpdateTime"]) {
                 set(condition, "lastUpdateTime", now.as_str());
             }
             if is_empty(&condition["lastTransitionTime"]) {
-                let same = |old: &&Value| old["type"] == condition["type"] && old["status"] == condition["status"];
-                let since = list(&before).iter().find(same).map(|old| &old["lastTransitionTime"]);
+                let same = before.get(&(&condition["type"], &condition["status"]));
+                let since = same.map(|old| &old["lastTransitionTime"]);
                 let since = since.filter(|time| !is_empty(time)).cloned().unwrap_or_else(|| json!(now));
                 set(condition, "lastTransitionTime", since);
             }
@@ -138,9 +138,10 @@ fn validate(spec: &Value, causes: &mut Causes) {
     if usages.is_empty() {
         causes.required(&at, "");
     }
+    let repeated = repeats(usages);
     for (i, usage) in usages.iter().enumerate() {
         causes.one_of(&at.index(i), usage, &USAGES);
-        if usages[..i].contains(usage) {
+        if repeated.contains(&i) {
             causes.duplicate(&at.index(i), usage);
         }
     }
@@ -199,6 +200,7 @@ fn signer_name(signer: &str, at: &Path, causes: &mut Causes) {
 fn conditions(status: &Value, causes: &mut Causes) {
     let at = STATUS.child("conditions");
     let conditions = list(&status["conditions"]);
+    let repeated = repeats(conditions.iter().map(|condition| text(&condition["type"])));
     for (i, condition) in conditions.iter().enumerate() {
         let at = at.index(i);
         let (kind, status) = (text(&condition["type"]), text(&condition["status"]));
@@ -213,7 +215,7 @@ fn conditions(status: &Value, causes: &mut Causes) {
             "" => causes.required(&at.child("status"), ""),
             _ => causes.one_of(&at.child("status"), &condition["status"], supported),
         }
-        if conditions[..i].iter().any(|earlier| earlier["type"] == kind) {
+        if repeated.contains(&i) {
             causes.duplicate(&at.child("type"), kind);
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::causes::{Causes, Path};
 use crate::names;
-use crate::value::{int, is_empty, list, text};
+use crate::value::{int, is_empty, list, repeats, text};
 use serde_json::Value;
 
 const REASON_BYTES_MAX: usize = 1024;
@@ -11,9 +11,10 @@ const MESSAGE_BYTES_MAX: usize = 32 << 10;
 /// What conditions must be.
 pub(crate) fn conditions(conditions: &Value, at: &Path, causes: &mut Causes) {
     let conditions = list(conditions);
+    let repeated = repeats(conditions.iter().map(|condition| &condition["type"]));
     for (i, condition) in conditions.iter().enumerate() {
         let at = at.index(i);
-        if conditions[..i].iter().any(|earlier| earlier["type"] == condition["type"]) {
+        if repeated.contains(&i) {
             causes.duplicate(&at.child("type"), &condition["type"]);
         }
         match text(&condition["type"]) {

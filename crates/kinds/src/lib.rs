@@ -26,6 +26,8 @@ mod policy;
 mod print;
 mod rbac;
 mod registry;
+#[cfg(test)]
+mod repeats;
 mod resources;
 mod reviews;
 mod rows;

@@ -1,6 +1,7 @@
 //! What names, keys and addresses must be: each function says what is wrong with a text, in upstream's words.
 
 use crate::NameRule;
+use crate::causes::{Causes, Path};
 
 /// What is wrong with a text; empty when nothing is.
 pub(crate) type Problems = Vec<String>;
@@ -255,6 +256,13 @@ pub(crate) fn port_name(text: &str) -> Problems {
         problems.push("must not begin or end with a hyphen".to_owned());
     }
     problems
+}
+
+/// The number of a port must be one.
+pub(crate) fn port(number: i64, at: &Path, causes: &mut Causes) {
+    for problem in port_number(number) {
+        causes.invalid(at, number, &problem);
+    }
 }
 
 /// The number of a port.

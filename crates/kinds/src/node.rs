@@ -7,8 +7,9 @@ use crate::names;
 use crate::pods::spec::tolerations;
 use crate::resources::requirements;
 use crate::table::{AGE, NAME, age, explained};
-use crate::value::{int, list, text};
+use crate::value::{int, list, repeats, text};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 pub(crate) static RUNTIME_CLASSES: Strategy = Strategy {
     validate: |class| Causes::of(|causes| validate(class, causes)),
@@ -32,13 +33,14 @@ fn validate(class: &Value, causes: &mut Causes) {
         handler => causes.each_invalid(&Path::new("handler"), handler, names::dns_label(handler)),
     }
     let overhead = json!({"limits": class["overhead"]["podFixed"]});
-    requirements(&overhead, &[], &Path::new("overhead"), causes);
+    requirements(&overhead, &HashSet::new(), &Path::new("overhead"), causes);
     let at = Path::new("scheduling");
     labels(&class["scheduling"]["nodeSelector"], &at.child("nodeSelector"), causes);
     let at = at.child("tolerations");
     let all = list(&class["scheduling"]["tolerations"]);
     tolerations(all, &at, causes);
-    for (i, toleration) in all.iter().enumerate().filter(|(i, toleration)| all[..*i].contains(toleration)) {
+    let repeated = repeats(all);
+    for (i, toleration) in all.iter().enumerate().filter(|(i, _)| repeated.contains(i)) {
         let shown = Toleration {
             key: text(&toleration["key"]),
             operator: text(&toleration["operator"]),

@@ -5,6 +5,7 @@ use crate::names;
 use crate::value::{is_empty, list, members, text};
 use api::Quantity;
 use serde_json::Value;
+use std::collections::{HashMap, HashSet};
 
 const HUGE_PAGES: &str = "hugepages-";
 const OBJECT_COUNTS: [&str; 10] = [
@@ -108,7 +109,7 @@ pub(crate) fn amount(name: &str, value: &Value, at: &Path, causes: &mut Causes) 
 }
 
 /// Limits and requests of a container. `claims` are the names of the pod's resource claims.
-pub(crate) fn requirements(resources: &Value, claims: &[&str], at: &Path, causes: &mut Causes) {
+pub(crate) fn requirements(resources: &Value, claims: &HashSet<&str>, at: &Path, causes: &mut Causes) {
     let (limits_at, requests_at) = (at.child("limits"), at.child("requests"));
     let limits = &resources["limits"];
     for (name, value) in members(limits) {
@@ -150,20 +151,24 @@ fn named_amount(name: &str, value: &Value, at: &Path, causes: &mut Causes) {
     }
 }
 
-fn resource_claims(used: &Value, claims: &[&str], at: &Path, causes: &mut Causes) {
-    let mut seen: Vec<(&str, &str)> = Vec::new();
+fn resource_claims(used: &Value, claims: &HashSet<&str>, at: &Path, causes: &mut Causes) {
+    let mut seen: HashMap<&str, HashSet<&str>> = HashMap::new();
     for (i, claim) in list(used).iter().enumerate() {
         let (name, request) = (text(&claim["name"]), text(&claim["request"]));
         if name.is_empty() {
             causes.required(&at.index(i), "");
             continue;
         }
-        if seen.iter().any(|(n, r)| *n == name && (r.is_empty() || request.is_empty() || *r == request)) {
+        // Of one claim either every request is used or some, each once.
+        let requests: &mut HashSet<&str> = seen.entry(name).or_default();
+        let whole = requests.contains("") || (request.is_empty() && !requests.is_empty());
+        if whole || requests.contains(request) {
             causes.duplicate(&at.index(i), name);
         }
-        seen.push((name, request));
-        if !claims.contains(&name) {
-            let mut sorted = claims.to_vec();
+        requests.insert(request);
+        // The words hold the names of all claims.
+        if !claims.contains(name) && !causes.is_full() {
+            let mut sorted: Vec<&str> = claims.iter().copied().collect();
             sorted.sort_unstable();
             let known = if claims.is_empty() { " which is empty".into() } else { format!(": {}", sorted.join(", ")) };
             let why = format!("must be one of the names in pod.spec.resourceClaims{known}");

@@ -1,6 +1,8 @@
 //! Reading and changing JSON values where a field may be absent.
 
 use serde_json::{Map, Value};
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
 /// The text of a string, empty for anything else.
 pub(crate) fn text(value: &Value) -> &str {
@@ -10,6 +12,18 @@ pub(crate) fn text(value: &Value) -> &str {
 /// The items of a list, none for anything else.
 pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The indexes of those keys that are the same as an earlier one. Lists are as long as clients like: no item is compared
+/// with all others.
+pub(crate) fn repeats<K: Eq + Hash>(keys: impl IntoIterator<Item = K>) -> HashSet<usize> {
+    let mut seen = HashSet::new();
+    keys.into_iter().enumerate().filter_map(|(i, key)| (!seen.insert(key)).then_some(i)).collect()
+}
+
+/// The items of a list by a key; of items with the same key, the first.
+pub(crate) fn first_by<'a, K: Eq + Hash>(items: &'a [Value], key: impl Fn(&'a Value) -> K) -> HashMap<K, &'a Value> {
+    items.iter().rev().map(|item| (key(item), item)).collect()
 }
 
 /// The items of a list, to be changed.
@@ -81,5 +95,25 @@ pub(crate) fn keep(new: &mut Value, old: &Value, field: &str) {
     match old.get(field) {
         Some(kept) => set(new, field, kept.clone()),
         None => remove(new, field),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_items_with_the_same_key_the_first_is_found() {
+        let items = [("a", 1), ("b", 2), ("a", 3)].map(|(name, n)| serde_json::json!({"name": name, "n": n}));
+        let by_name = first_by(&items, |item| text(&item["name"]));
+        assert_eq!((by_name.len(), &by_name["a"]["n"], &by_name["b"]["n"]), (2, &Value::from(1), &Value::from(2)));
+    }
+
+    #[test]
+    fn what_an_earlier_key_equals_is_a_repeat() {
+        assert_eq!(repeats(["a", "b", "a", "c", "a", "b"]), HashSet::from([2, 4, 5]));
+        assert!(repeats([0; 0]).is_empty());
+        let same = serde_json::json!({"a": 1, "b": [null]});
+        assert_eq!(repeats([&same, &Value::Null, &same.clone()]), HashSet::from([2]));
     }
 }

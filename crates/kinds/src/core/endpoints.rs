@@ -8,7 +8,7 @@ use crate::names;
 use crate::print::or_none;
 use crate::services::special_address;
 use crate::table::{AGE, Column, NAME, age, column};
-use crate::value::{default, int, is_empty, list, list_mut, remove, text};
+use crate::value::{default, int, is_empty, list, list_mut, remove, repeats, text};
 use api::Timestamp;
 use serde_json::{Value, json};
 
@@ -89,10 +89,7 @@ fn subsets(subsets: &[Value], causes: &mut Causes) {
                 "" => {}
                 name => causes.each_invalid(&at.child("name"), name, names::dns_label(name)),
             }
-            let number = int(&port["port"]).unwrap_or(0);
-            for problem in names::port_number(number) {
-                causes.invalid(&at.child("port"), number, &problem);
-            }
+            names::port(int(&port["port"]).unwrap_or(0), &at.child("port"), causes);
             causes.one_of(&at.child("protocol"), &port["protocol"], &PROTOCOLS);
             if let Some(protocol) = port["appProtocol"].as_str() {
                 causes.each_invalid(&at.child("appProtocol"), protocol, names::qualified_name(protocol));
@@ -204,19 +201,18 @@ fn slice_ports(ports: &[Value], causes: &mut Causes) {
     if ports.len() > SLICE_PORTS_MAX {
         return causes.too_many(&at, ports.len(), SLICE_PORTS_MAX);
     }
+    let repeated = repeats(ports.iter().map(|port| text(&port["name"])));
     for (i, port) in ports.iter().enumerate() {
         let at = at.index(i);
         let name = text(&port["name"]);
         if !name.is_empty() {
             causes.each_invalid(&at.child("name"), name, names::dns_label(name));
         }
-        if ports[..i].iter().any(|earlier| text(&earlier["name"]) == name) {
+        if repeated.contains(&i) {
             causes.duplicate(&at.child("name"), name);
         }
         if let Some(number) = int(&port["port"]) {
-            for problem in names::port_number(number) {
-                causes.invalid(&at.child("port"), number, &problem);
-            }
+            names::port(number, &at.child("port"), causes);
         }
         causes.one_of(&at.child("protocol"), &port["protocol"], &PROTOCOLS);
         if let Some(protocol) = port["appProtocol"].as_str() {

@@ -5,7 +5,7 @@ use crate::causes::{Causes, Path};
 use crate::names;
 use crate::resources::{amount, container_resource_name, is_huge_pages, is_quota, quantity, resource_name};
 use crate::table::{AGE, Column, NAME, age, explained};
-use crate::value::{default, is_empty, list, list_mut, members, object, text};
+use crate::value::{default, is_empty, list, list_mut, members, object, repeats, text};
 use api::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -83,6 +83,7 @@ fn limit_defaults(limit: &mut Value) {
 }
 
 fn limits(limits: &[Value], at: &Path, causes: &mut Causes) {
+    let repeated = repeats(limits.iter().map(|limit| text(&limit["type"])));
     for (i, limit) in limits.iter().enumerate() {
         let at = at.index(i);
         let kind = text(&limit["type"]);
@@ -90,7 +91,7 @@ fn limits(limits: &[Value], at: &Path, causes: &mut Causes) {
         if !kind.contains('/') && !matches!(kind, "Pod" | "Container" | "PersistentVolumeClaim") && !kind.is_empty() {
             causes.invalid(&at.child("type"), kind, "must be a standard limit type or fully qualified");
         }
-        if limits[..i].iter().any(|earlier| earlier["type"] == kind) {
+        if repeated.contains(&i) {
             causes.duplicate(&at.child("type"), kind);
         }
         limit_names(limit, &at, causes);

@@ -8,7 +8,7 @@ use crate::pods::spec::taint_effect;
 use crate::print::{joined, or_none};
 use crate::resources::amount;
 use crate::table::{AGE, Column, NAME, age, column, explained};
-use crate::value::{default, is_empty, is_true, keep, list, members, remove, set, text};
+use crate::value::{default, is_empty, is_true, keep, list, members, remove, repeats, set, text};
 use api::Timestamp;
 use serde_json::{Value, json};
 
@@ -63,6 +63,7 @@ fn validate(node: &Value, causes: &mut Causes) {
 }
 
 fn taints(taints: &[Value], at: &Path, causes: &mut Causes) {
+    let repeated = repeats(taints.iter().map(|taint| (text(&taint["key"]), &taint["effect"])));
     for (i, taint) in taints.iter().enumerate() {
         let at = at.index(i);
         let (key, value) = (text(&taint["key"]), text(&taint["value"]));
@@ -72,7 +73,7 @@ fn taints(taints: &[Value], at: &Path, causes: &mut Causes) {
             "" => causes.required(&at.child("effect"), ""),
             effect => taint_effect(effect, &at.child("effect"), causes),
         }
-        if taints[..i].iter().any(|earlier| earlier["key"] == key && earlier["effect"] == taint["effect"]) {
+        if repeated.contains(&i) {
             causes.duplicate(&at, taint);
         }
     }

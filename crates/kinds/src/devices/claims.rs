@@ -6,8 +6,9 @@ use crate::causes::{Causes, Path};
 use crate::generic::{annotations, labels};
 use crate::names;
 use crate::table::{AGE, NAME, age, explained};
-use crate::value::{default, int, is_empty, list, list_mut, members, object, text};
+use crate::value::{default, int, is_empty, list, list_mut, members, object, repeats, text};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 const STATUS: Path = Path::new("status");
 const ALTERNATIVES_MAX: usize = 8;
@@ -88,17 +89,19 @@ fn request_defaults(request: &mut Value) {
 fn devices(devices: &Value, at: &Path, causes: &mut Causes) {
     let requests_at = at.child("requests");
     let requests = limited(&devices["requests"], ITEMS_MAX, &requests_at, causes);
+    let repeated = repeats(requests.iter().map(|request| &request["name"]));
     for (i, request) in requests.iter().enumerate() {
         let at = requests_at.index(i);
         self::request(request, &at, causes);
-        if requests[..i].iter().any(|earlier| earlier["name"] == request["name"]) {
+        if repeated.contains(&i) {
             causes.duplicate(&at, &request["name"]);
         }
     }
+    let known = names_of_requests(requests);
     let constraints = at.child("constraints");
     for (i, constraint) in limited(&devices["constraints"], ITEMS_MAX, &constraints, causes).iter().enumerate() {
         let at = constraints.index(i);
-        known_requests(&constraint["requests"], requests, &at.child("requests"), causes);
+        known_requests(&constraint["requests"], &known, &at.child("requests"), causes);
         match (constraint["matchAttribute"].as_str(), constraint["distinctAttribute"].as_str()) {
             (Some(name), None) => attribute(name, true, &at.child("matchAttribute"), causes),
             (None, Some(name)) => attribute(name, true, &at.child("distinctAttribute"), causes),
@@ -108,7 +111,7 @@ fn devices(devices: &Value, at: &Path, causes: &mut Causes) {
     let configs = at.child("config");
     for (i, config) in limited(&devices["config"], ITEMS_MAX, &configs, causes).iter().enumerate() {
         let at = configs.index(i);
-        known_requests(&config["requests"], requests, &at.child("requests"), causes);
+        known_requests(&config["requests"], &known, &at.child("requests"), causes);
         configuration(config, &at, causes);
     }
 }
@@ -127,11 +130,12 @@ fn request(request: &Value, at: &Path, causes: &mut Causes) {
         (false, true) => {
             let at = at.child("firstAvailable");
             let alternatives = limited(&request["firstAvailable"], ALTERNATIVES_MAX, &at, causes);
+            let repeated = repeats(alternatives.iter().map(|alternative| text(&alternative["name"])));
             for (i, alternative) in alternatives.iter().enumerate() {
                 let (at, name) = (at.index(i), text(&alternative["name"]));
                 causes.each_invalid(&at.child("name"), name, names::dns_label(name));
                 exactly(alternative, &at, causes);
-                if alternatives[..i].iter().any(|earlier| earlier["name"] == name) {
+                if repeated.contains(&i) {
                     causes.duplicate(&at, name);
                 }
             }
@@ -181,33 +185,40 @@ fn exactly(request: &Value, at: &Path, causes: &mut Causes) {
 }
 
 /// References to requests, or to alternatives of them.
-fn known_requests(references: &Value, requests: &[Value], at: &Path, causes: &mut Causes) {
+fn known_requests(references: &Value, requests: &HashSet<String>, at: &Path, causes: &mut Causes) {
     let references = limited(references, ITEMS_MAX, at, causes);
+    let repeated = repeats(references);
     for (i, reference) in references.iter().enumerate() {
-        if !is_known(text(reference), requests) {
+        if !requests.contains(text(reference)) {
             causes.invalid(&at.index(i), reference, NO_SUCH_REQUEST);
         }
-        if references[..i].contains(reference) {
+        if repeated.contains(&i) {
             causes.duplicate(&at.index(i), reference);
         }
     }
 }
 
-fn is_known(reference: &str, requests: &[Value]) -> bool {
-    let (name, alternative) = reference.split_once('/').map_or((reference, None), |(name, rest)| (name, Some(rest)));
-    let Some(request) = requests.iter().find(|request| request["name"] == name) else { return false };
-    alternative.is_none_or(|name| list(&request["firstAvailable"]).iter().any(|other| other["name"] == name))
+/// The names of requests, and of alternatives as `request/alternative`. Of requests with one name, the first.
+fn names_of_requests(requests: &[Value]) -> HashSet<String> {
+    let mut names = HashSet::new();
+    for request in requests {
+        let name = request["name"].as_str().filter(|name| !name.contains('/'));
+        let Some(name) = name.filter(|name| names.insert((*name).to_owned())) else { continue };
+        let alternatives = list(&request["firstAvailable"]).iter().filter_map(|other| other["name"].as_str());
+        names.extend(alternatives.map(|alternative| format!("{name}/{alternative}")));
+    }
+    names
 }
 
 fn status(new: &Value, old: &Value, causes: &mut Causes) {
     let (allocation, reserved) = (&new["status"]["allocation"], &new["status"]["reservedFor"]);
     let at = STATUS.child("allocation");
-    let requests = list(&new["spec"]["devices"]["requests"]);
+    let requests = names_of_requests(list(&new["spec"]["devices"]["requests"]));
     let results = at.child("devices");
     let results = results.child("results");
     for (i, result) in limited(&allocation["devices"]["results"], ITEMS_MAX, &results, causes).iter().enumerate() {
         let at = results.index(i);
-        if !is_known(text(&result["request"]), requests) {
+        if !requests.contains(text(&result["request"])) {
             causes.invalid(&at.child("request"), &result["request"], NO_SUCH_REQUEST);
         }
         driver(text(&result["driver"]), &at.child("driver"), causes);
@@ -221,12 +232,13 @@ fn status(new: &Value, old: &Value, causes: &mut Causes) {
     }
     let at = STATUS.child("reservedFor");
     let consumers = limited(reserved, CONSUMERS_MAX, &at, causes);
+    let repeated = repeats(consumers.iter().map(|consumer| &consumer["uid"]));
     for (i, consumer) in consumers.iter().enumerate() {
         let at = at.index(i);
         for field in ["resource", "name", "uid"].into_iter().filter(|field| is_empty(&consumer[*field])) {
             causes.required(&at.child(field), "");
         }
-        if consumers[..i].iter().any(|earlier| earlier["uid"] == consumer["uid"]) {
+        if repeated.contains(&i) {
             causes.duplicate(&at, &consumer["uid"]);
         }
     }

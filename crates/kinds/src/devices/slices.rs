@@ -7,7 +7,7 @@ use crate::generic::spec_changed;
 use crate::names;
 use crate::selectors::node_selector;
 use crate::table::{AGE, Column, NAME, age, column};
-use crate::value::{default, int, is_empty, is_true, list_mut, members, set, text};
+use crate::value::{default, int, is_empty, is_true, list_mut, members, repeats, set, text};
 use api::Timestamp;
 use serde_json::{Value, json};
 
@@ -95,10 +95,11 @@ fn validate(spec: &Value, causes: &mut Causes) {
     place(spec, causes);
     let at = SPEC.child("devices");
     let devices = limited(&spec["devices"], DEVICES_MAX, &at, causes);
+    let repeated = repeats(devices.iter().map(|device| &device["name"]));
     for (i, device) in devices.iter().enumerate() {
         let at = at.index(i);
         self::device(device, &at, causes);
-        if devices[..i].iter().any(|earlier| earlier["name"] == device["name"]) {
+        if repeated.contains(&i) {
             causes.duplicate(&at, &device["name"]);
         }
     }

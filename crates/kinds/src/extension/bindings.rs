@@ -8,7 +8,7 @@ use crate::names;
 use crate::print::selector;
 use crate::selectors::label_selector;
 use crate::table::{AGE, Column, NAME, age, explained};
-use crate::value::{list, text};
+use crate::value::{list, repeats, text};
 use api::Timestamp;
 use serde_json::{Value, json};
 
@@ -100,9 +100,10 @@ fn actions(actions: &[Value], causes: &mut Causes) {
     if actions.is_empty() {
         causes.required(&at, "at least one validation action is required");
     }
+    let repeated = repeats(actions);
     for (i, action) in actions.iter().enumerate() {
         causes.one_of(&at.index(i), action, &["Audit", "Deny", "Warn"]);
-        if actions[..i].contains(action) {
+        if repeated.contains(&i) {
             causes.duplicate(&at.index(i), action);
         }
     }

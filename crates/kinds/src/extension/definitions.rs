@@ -1,6 +1,6 @@
 //! Definitions of custom resources: their names, scope and versions. Schemas are checked where they are used.
 
-use super::SPEC;
+use super::{SPEC, kind_name};
 use crate::causes::{Causes, Path};
 use crate::generic::spec_changed;
 use crate::names;
@@ -128,13 +128,7 @@ fn resource_names(resource: &Value, causes: &mut Causes) {
             name if matches!(field, "plural" | "singular") => {
                 causes.each_invalid(&at.child(field), name, names::dns_1035_label(name));
             }
-            kind => {
-                let problems = names::dns_1035_label(&kind.to_lowercase());
-                if !problems.is_empty() {
-                    let why = format!("may have mixed case, but should otherwise match: {}", problems.join(","));
-                    causes.invalid(&at.child(field), kind, &why);
-                }
-            }
+            kind => kind_name(kind, &at.child(field), causes),
         }
     }
     for field in ["shortNames", "categories"] {

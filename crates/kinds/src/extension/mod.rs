@@ -16,6 +16,16 @@ pub(crate) use definitions::CUSTOM_RESOURCE_DEFINITIONS;
 pub(crate) use policies::{MUTATING_POLICIES, VALIDATING_POLICIES};
 pub(crate) use webhooks::{MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS};
 
-use crate::causes::Path;
+use crate::causes::{Causes, Path};
+use crate::names;
 
 const SPEC: Path = Path::new("spec");
+
+/// The name of a kind.
+fn kind_name(kind: &str, at: &Path, causes: &mut Causes) {
+    let problems = names::dns_1035_label(&kind.to_lowercase());
+    if !problems.is_empty() {
+        let why = format!("may have mixed case, but should otherwise match: {}", problems.join(","));
+        causes.invalid(at, kind, &why);
+    }
+}

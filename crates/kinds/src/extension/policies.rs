@@ -1,13 +1,13 @@
 //! Policies of admission that are expressions.
 
-use super::{SPEC, rules};
+use super::{SPEC, kind_name, rules};
 use crate::Strategy;
 use crate::causes::{Causes, Path};
 use crate::conditions;
 use crate::generic::spec_changed;
 use crate::names;
 use crate::table::{AGE, NAME, age, explained};
-use crate::value::{default, is_empty, list, text};
+use crate::value::{default, is_empty, list, repeats, text};
 use serde_json::{Value, json};
 
 const ANNOTATIONS_MAX: usize = 20;
@@ -96,12 +96,10 @@ fn shared(spec: &Value, causes: &mut Causes) {
             _ => {}
         }
         let kind = text(&params["kind"]);
-        let problems = names::dns_1035_label(&kind.to_lowercase());
         if kind.is_empty() {
             causes.required(&at.child("kind"), "");
-        } else if !problems.is_empty() {
-            let why = format!("may have mixed case, but should otherwise match: {}", problems.join(","));
-            causes.invalid(&at.child("kind"), kind, &why);
+        } else {
+            kind_name(kind, &at.child("kind"), causes);
         }
     }
     let (matched, at) = (&spec["matchConstraints"], SPEC.child("matchConstraints"));
@@ -142,6 +140,7 @@ fn validate_validating(name: &str, spec: &Value, causes: &mut Causes) {
     if annotations.len() > ANNOTATIONS_MAX {
         causes.invalid(&at, annotations, &format!("must not have more than {ANNOTATIONS_MAX} auditAnnotations"));
     }
+    let repeated = repeats(annotations.iter().map(|annotation| text(&annotation["key"])));
     for (i, annotation) in annotations.iter().enumerate() {
         let (at, key) = (at.index(i), text(&annotation["key"]));
         if key.is_empty() {
@@ -155,7 +154,7 @@ fn validate_validating(name: &str, spec: &Value, causes: &mut Causes) {
         if text(&annotation["valueExpression"]).len() > ANNOTATION_BYTES_MAX {
             causes.too_long(&value_at, ANNOTATION_BYTES_MAX);
         }
-        if annotations[..i].iter().any(|earlier| earlier["key"] == key) {
+        if repeated.contains(&i) {
             causes.duplicate(&at.child("key"), key);
         }
     }

@@ -3,7 +3,7 @@
 use crate::causes::{Causes, Path};
 use crate::names;
 use crate::selectors::label_selector;
-use crate::value::{default, is_empty, list, list_mut, text};
+use crate::value::{default, is_empty, list, list_mut, repeats, text};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -36,9 +36,10 @@ pub(super) fn resources(matched: &Value, at: &Path, causes: &mut Causes) {
             let at = rules.index(i);
             self::rule(rule, &at, causes);
             let (names, at) = (list(&rule["resourceNames"]), at.child("resourceNames"));
+            let repeated = repeats(names);
             for (i, name) in names.iter().enumerate() {
                 causes.each_invalid(&at.index(i), text(name), names::path_segment(text(name), false));
-                if names[..i].contains(name) {
+                if repeated.contains(&i) {
                     causes.duplicate(&at.index(i), name);
                 }
             }
@@ -117,6 +118,7 @@ pub(super) fn conditions(conditions: &Value, at: &Path, causes: &mut Causes) {
     if conditions.len() > CONDITIONS_MAX {
         return causes.too_many(at, conditions.len(), CONDITIONS_MAX);
     }
+    let repeated = repeats(conditions.iter().map(|condition| text(&condition["name"])));
     for (i, condition) in conditions.iter().enumerate() {
         let at = at.index(i);
         expression(&condition["expression"], "", &at.child("expression"), causes);
@@ -124,7 +126,7 @@ pub(super) fn conditions(conditions: &Value, at: &Path, causes: &mut Causes) {
             "" => causes.required(&at.child("name"), ""),
             name => {
                 causes.each_invalid(&at.child("name"), name, names::qualified_name(name));
-                if conditions[..i].iter().any(|earlier| earlier["name"] == name) {
+                if repeated.contains(&i) {
                     causes.duplicate(&at.child("name"), name);
                 }
             }

@@ -6,7 +6,7 @@ use crate::causes::{Causes, Path};
 use crate::generic::content_changed;
 use crate::names;
 use crate::table::{AGE, NAME, age, explained};
-use crate::value::{default, int, is_empty, list, list_mut, text};
+use crate::value::{default, int, is_empty, list, list_mut, repeats, text};
 use serde_json::{Value, json};
 
 const SECONDS_MAX: i64 = 30;
@@ -50,12 +50,13 @@ fn defaults(webhook: &mut Value) {
 
 fn validate(webhooks: &[Value], causes: &mut Causes) {
     let at = Path::new("webhooks");
+    let repeated = repeats(webhooks.iter().map(|webhook| text(&webhook["name"])));
     for (i, webhook) in webhooks.iter().enumerate() {
         let at = at.index(i);
         self::webhook(webhook, &at, causes);
         review_versions(list(&webhook["admissionReviewVersions"]), &at.child("admissionReviewVersions"), causes);
         let name = text(&webhook["name"]);
-        if !name.is_empty() && webhooks[..i].iter().any(|earlier| earlier["name"] == name) {
+        if !name.is_empty() && repeated.contains(&i) {
             causes.duplicate(&at.child("name"), name);
         }
     }
@@ -103,9 +104,10 @@ fn review_versions(versions: &[Value], at: &Path, causes: &mut Causes) {
     if versions.is_empty() {
         return causes.required(at, &format!("must specify one of {}", SPOKEN.join(", ")));
     }
+    let repeated = repeats(versions);
     for (i, version) in versions.iter().enumerate() {
         let problems = names::dns_1035_label(text(version));
-        if versions[..i].contains(version) {
+        if repeated.contains(&i) {
             causes.invalid(&at.index(i), version, "duplicate version");
         } else if !problems.is_empty() {
             causes.invalid(&at.index(i), version, &problems.join(","));

@@ -143,11 +143,7 @@ fn backend(backend: &Value, at: &Path, causes: &mut Causes) {
             match (name, number) {
                 ("", 0) => causes.required(at, "port name or number is required"),
                 (name, 0) => causes.each_invalid(&port_at.child("name"), name, names::port_name(name)),
-                ("", number) => {
-                    for problem in names::port_number(number) {
-                        causes.invalid(&port_at.child("number"), number, &problem);
-                    }
-                }
+                ("", number) => names::port(number, &port_at.child("number"), causes),
                 _ => causes.invalid(at, "", "cannot set both port name & port number"),
             }
         }

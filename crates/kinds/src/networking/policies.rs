@@ -83,14 +83,12 @@ fn validate_port(port: &Value, at: &Path, causes: &mut Causes) {
         }
         (first, _) => {
             let first = int(first).unwrap_or(0);
-            for problem in names::port_number(first) {
-                causes.invalid(&first_at, first, &problem);
-            }
+            names::port(first, &first_at, causes);
             if end.is_some_and(|end| end < first) {
                 causes.invalid(&end_at, first, "must be greater than or equal to `port`");
             }
-            for problem in end.map(names::port_number).unwrap_or_default() {
-                causes.invalid(&end_at, end, &problem);
+            if let Some(end) = end {
+                names::port(end, &end_at, causes);
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::names;
 use crate::selectors::{label_selector, node_selector, node_selector_term};
 use crate::value::{int, is_empty, list, text};
 use serde_json::Value;
+use std::collections::{HashMap, HashSet};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -54,8 +55,9 @@ fn pod_term(term: &Value, at: &Path, causes: &mut Causes) {
     for field in ["matchLabelKeys", "mismatchLabelKeys"] {
         label_keys(&term[field], &term["labelSelector"], &at.child(field), causes);
     }
+    let mismatched: HashSet<&Value> = list(&term["mismatchLabelKeys"]).iter().collect();
     let both = list(&term["matchLabelKeys"]).iter().enumerate();
-    for (i, key) in both.filter(|(_, key)| list(&term["mismatchLabelKeys"]).contains(key)) {
+    for (i, key) in both.filter(|(_, key)| mismatched.contains(key)) {
         let why = "exists in both matchLabelKeys and mismatchLabelKeys";
         causes.invalid(&at.child("matchLabelKeys").index(i), key, why);
     }
@@ -84,6 +86,11 @@ fn label_keys(keys: &Value, selector: &Value, at: &Path, causes: &mut Causes) {
 
 /// Constraints that spread pods over places.
 pub(crate) fn spread(constraints: &[Value], at: &Path, causes: &mut Causes) {
+    let mut places: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+    for (i, constraint) in constraints.iter().enumerate() {
+        let place = (text(&constraint["topologyKey"]), text(&constraint["whenUnsatisfiable"]));
+        places.entry(place).or_default().push(i);
+    }
     for (i, constraint) in constraints.iter().enumerate() {
         let list_at = at;
         let at = at.index(i);
@@ -95,10 +102,10 @@ pub(crate) fn spread(constraints: &[Value], at: &Path, causes: &mut Causes) {
         let (when, topology) = (text(&constraint["whenUnsatisfiable"]), text(&constraint["topologyKey"]));
         let actions = ["DoNotSchedule", "ScheduleAnyway"];
         causes.one_of(&at.child("whenUnsatisfiable"), &constraint["whenUnsatisfiable"], &actions);
-        let same = |c: &Value| text(&c["topologyKey"]) == topology && text(&c["whenUnsatisfiable"]) == when;
-        if constraints[i + 1..].iter().any(same) && !constraints[..i].iter().any(same) {
-            let later = i + 1 + constraints[i + 1..].iter().position(same).unwrap_or_default();
-            let at = list_at.index(later);
+        if let [first, second, ..] = places[&(topology, when)][..]
+            && first == i
+        {
+            let at = list_at.index(second);
             causes.duplicate(&at.child("{topologyKey, whenUnsatisfiable}"), format!("{{{topology}, {when}}}"));
         }
         if let Some(domains) = int(&constraint["minDomains"]) {

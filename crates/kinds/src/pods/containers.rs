@@ -5,8 +5,9 @@ use super::{handlers, security, volumes};
 use crate::causes::{Causes, Path};
 use crate::names;
 use crate::resources;
-use crate::value::{int, is_empty, is_true, list, text};
+use crate::value::{int, is_empty, is_true, list, repeats, text};
 use serde_json::Value;
+use std::collections::HashSet;
 
 const RESTART_RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
@@ -27,13 +28,13 @@ const NOT_EPHEMERAL: [&str; 9] = [
 /// The containers, init containers and ephemeral containers of a pod spec.
 pub(crate) fn all(context: &Context, at: &Path, causes: &mut Causes) {
     let spec = context.spec;
-    let mut names = Vec::new();
+    let mut names = HashSet::new();
     regular(context, list(&spec["containers"]), &mut names, &at.child("containers"), causes);
     init(context, list(&spec["initContainers"]), &mut names, &at.child("initContainers"), causes);
     ephemeral(context, list(&spec["ephemeralContainers"]), &mut names, &at.child("ephemeralContainers"), causes);
 }
 
-fn regular<'a>(context: &Context, list: &'a [Value], names: &mut Vec<&'a str>, at: &Path, causes: &mut Causes) {
+fn regular<'a>(context: &Context, list: &'a [Value], names: &mut HashSet<&'a str>, at: &Path, causes: &mut Causes) {
     if list.is_empty() {
         causes.required(at, "");
     }
@@ -48,7 +49,7 @@ fn regular<'a>(context: &Context, list: &'a [Value], names: &mut Vec<&'a str>, a
     host_port_conflicts(list.iter().enumerate(), at, causes);
 }
 
-fn init<'a>(context: &Context, list: &'a [Value], names: &mut Vec<&'a str>, at: &Path, causes: &mut Causes) {
+fn init<'a>(context: &Context, list: &'a [Value], names: &mut HashSet<&'a str>, at: &Path, causes: &mut Causes) {
     for (i, container) in list.iter().enumerate() {
         let list_at = at;
         let at = at.index(i);
@@ -77,12 +78,12 @@ fn init<'a>(context: &Context, list: &'a [Value], names: &mut Vec<&'a str>, at: 
     }
 }
 
-fn ephemeral<'a>(context: &Context, list: &'a [Value], names: &mut Vec<&'a str>, at: &Path, causes: &mut Causes) {
+fn ephemeral<'a>(context: &Context, list: &'a [Value], names: &mut HashSet<&'a str>, at: &Path, causes: &mut Causes) {
     for (i, container) in list.iter().enumerate() {
         let at = at.index(i);
         common(context, container, &at, causes);
         let target = text(&container["targetContainerName"]);
-        if !target.is_empty() && !names.contains(&target) {
+        if !target.is_empty() && !names.contains(target) {
             causes.not_found(&at.child("targetContainerName"), target);
         }
         unique(container, names, &at, causes);
@@ -98,12 +99,10 @@ fn ephemeral<'a>(context: &Context, list: &'a [Value], names: &mut Vec<&'a str>,
     }
 }
 
-fn unique<'a>(container: &'a Value, names: &mut Vec<&'a str>, at: &Path, causes: &mut Causes) {
+fn unique<'a>(container: &'a Value, names: &mut HashSet<&'a str>, at: &Path, causes: &mut Causes) {
     let name = text(&container["name"]);
-    if names.contains(&name) && !name.is_empty() {
+    if !names.insert(name) && !name.is_empty() {
         causes.duplicate(&at.child("name"), name);
-    } else {
-        names.push(name);
     }
 }
 
@@ -135,26 +134,25 @@ fn common(context: &Context, container: &Value, at: &Path, causes: &mut Causes) 
 
 fn ports(context: &Context, ports: &[Value], at: &Path, causes: &mut Causes) {
     let host_network = is_true(&context.spec["hostNetwork"]);
-    let mut names: Vec<&str> = Vec::new();
+    let repeated = repeats(ports.iter().map(|port| text(&port["name"])));
     for (i, port) in ports.iter().enumerate() {
         let at = at.index(i);
         let name = text(&port["name"]);
         if !name.is_empty() {
             let problems = names::port_name(name);
-            if problems.is_empty() && names.contains(&name) {
+            if problems.is_empty() && repeated.contains(&i) {
                 causes.duplicate(&at.child("name"), name);
             }
             causes.each_invalid(&at.child("name"), name, problems);
-            names.push(name);
         }
         let number = int(&port["containerPort"]).unwrap_or(0);
         let host = int(&port["hostPort"]).unwrap_or(0);
         match number {
             0 => causes.required(&at.child("containerPort"), ""),
-            number => port_number(number, &at.child("containerPort"), causes),
+            number => names::port(number, &at.child("containerPort"), causes),
         }
         if host != 0 {
-            port_number(host, &at.child("hostPort"), causes);
+            names::port(host, &at.child("hostPort"), causes);
         }
         causes.one_of(&at.child("protocol"), &port["protocol"], &["SCTP", "TCP", "UDP"]);
         if host_network && host != number && (context.is_pod || host != 0) {
@@ -163,16 +161,9 @@ fn ports(context: &Context, ports: &[Value], at: &Path, causes: &mut Causes) {
     }
 }
 
-/// The number of a port.
-pub(crate) fn port_number(number: i64, at: &Path, causes: &mut Causes) {
-    for problem in names::port_number(number) {
-        causes.invalid(at, number, &problem);
-    }
-}
-
 /// Two containers cannot have the same port of the host.
 fn host_port_conflicts<'a>(containers: impl Iterator<Item = (usize, &'a Value)>, at: &Path, causes: &mut Causes) {
-    let mut taken: Vec<String> = Vec::new();
+    let mut taken = HashSet::new();
     for (i, container) in containers {
         let at = at.index(i);
         let at = at.child("ports");
@@ -181,24 +172,21 @@ fn host_port_conflicts<'a>(containers: impl Iterator<Item = (usize, &'a Value)>,
             if host == 0 {
                 continue;
             }
-            let place = format!("{}/{}/{host}", text(&port["protocol"]), text(&port["hostIP"]));
-            if taken.contains(&place) {
-                causes.duplicate(&at.index(i).child("hostPort"), &place);
-            } else {
-                taken.push(place);
+            let (protocol, ip) = (text(&port["protocol"]), text(&port["hostIP"]));
+            if !taken.insert((protocol, ip, host)) {
+                causes.duplicate(&at.index(i).child("hostPort"), format!("{protocol}/{ip}/{host}"));
             }
         }
     }
 }
 
 fn resize_policies(context: &Context, policies: &[Value], at: &Path, causes: &mut Causes) {
-    let mut seen: Vec<&str> = Vec::new();
+    let repeated = repeats(policies.iter().map(|policy| text(&policy["resourceName"])));
     for (i, policy) in policies.iter().enumerate() {
         let name = text(&policy["resourceName"]);
-        if seen.contains(&name) {
+        if repeated.contains(&i) {
             causes.duplicate(&at.index(i), name);
         }
-        seen.push(name);
         match name {
             "cpu" | "memory" => {}
             "" => causes.required(at, ""),

@@ -1,6 +1,5 @@
 //! Checks of what containers run beside their process: probes, hooks; and of where their environment comes from.
 
-use super::containers::port_number;
 use super::spec::Context;
 use crate::causes::{Causes, Path};
 use crate::names;
@@ -127,7 +126,7 @@ fn http_get(get: &Value, at: &Path, causes: &mut Causes) {
 pub(crate) fn port(port: &Value, at: &Path, causes: &mut Causes) {
     match port.as_str() {
         Some(name) => causes.each_invalid(at, name, names::port_name(name)),
-        None => port_number(int(port).unwrap_or(0), at, causes),
+        None => names::port(int(port).unwrap_or(0), at, causes),
     }
 }
 

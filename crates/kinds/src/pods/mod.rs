@@ -15,7 +15,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod update;
-mod volumes;
+pub(crate) mod volumes;
 mod warnings;
 
 use crate::causes::{Causes, Path};

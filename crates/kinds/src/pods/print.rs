@@ -1,9 +1,11 @@
 //! What kubectl shows of pods.
 
+use crate::print::or_none;
 use crate::table::{AGE, Column, NAME, age, column, explained, since};
 use crate::value::{int, is_empty, is_true, list, text};
 use api::Timestamp;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 const SPEC: &str = "io.k8s.api.core.v1.PodSpec";
 const STATUS: &str = "io.k8s.api.core.v1.PodStatus";
@@ -56,7 +58,6 @@ pub(super) fn row(pod: &Value, now: Timestamp) -> Vec<Value> {
         }
         Restarts { count, .. } => count.to_string(),
     };
-    let or_none = |value: &Value| if is_empty(value) { json!("<none>") } else { value.clone() };
     vec![
         pod["metadata"]["name"].clone(),
         json!(format!("{}/{total}", summary.ready)),
@@ -85,7 +86,9 @@ fn gates(spec: &Value, status: &Value) -> String {
     if gates.is_empty() {
         return "<none>".to_owned();
     }
-    let open = gates.iter().filter(|gate| has_condition(status, text(&gate["conditionType"]))).count();
+    let met = list(&status["conditions"]).iter().filter(|condition| condition["status"] == "True");
+    let met: HashSet<&str> = met.map(|condition| text(&condition["type"])).collect();
+    let open = gates.iter().filter(|gate| met.contains(text(&gate["conditionType"]))).count();
     format!("{open}/{}", gates.len())
 }
 
@@ -126,8 +129,9 @@ fn summary(pod: &Value) -> Summary {
 /// The first init container that is not done says how far the pod is. Answers whether there is one.
 fn initialization(pod: &Value, summary: &mut Summary, of_sidecars: &mut Restarts) -> bool {
     let init = list(&pod["spec"]["initContainers"]);
+    let sidecars: HashSet<&Value> = init.iter().filter(|c| is_sidecar(c)).map(|c| &c["name"]).collect();
     for (i, container) in list(&pod["status"]["initContainerStatuses"]).iter().enumerate() {
-        let sidecar = init.iter().any(|c| c["name"] == container["name"] && is_sidecar(c));
+        let sidecar = sidecars.contains(&container["name"]);
         summary.restarts.add(container);
         if sidecar {
             of_sidecars.add(container);

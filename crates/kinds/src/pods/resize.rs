@@ -3,7 +3,7 @@
 use super::update::only_spec;
 use super::{SPEC, qos, spec};
 use crate::causes::Causes;
-use crate::value::{is_empty, keep, list, list_mut, members, set};
+use crate::value::{first_by, is_empty, keep, list, list_mut, members, set};
 use api::Cause;
 use serde_json::Value;
 
@@ -12,8 +12,10 @@ pub(super) fn prepare(new: &mut Value, old: &Value) {
     let asked = new["spec"].clone();
     only_spec(new, old);
     for field in ["containers", "initContainers"].into_iter().filter(|field| !is_empty(&asked[*field])) {
-        let of_old = |asked: &Value| {
-            let mut container = list(&old["spec"][field]).iter().find(|c| c["name"] == asked["name"])?.clone();
+        // Each container of old once: what is asked of it again is refused as it came.
+        let mut by_name = first_by(list(&old["spec"][field]), |container| &container["name"]);
+        let mut of_old = |asked: &Value| {
+            let mut container = by_name.remove(&asked["name"])?.clone();
             keep(&mut container, asked, "resources");
             keep(&mut container, asked, "resizePolicy");
             Some(container)

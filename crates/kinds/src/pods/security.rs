@@ -5,6 +5,7 @@ use super::volumes::descending_path;
 use crate::causes::{Causes, Path};
 use crate::value::{int, is_empty, is_true, list, text};
 use serde_json::Value;
+use std::collections::HashSet;
 
 const ID_MAX: i64 = i32::MAX as i64;
 const SYSCTL_CHARS_MAX: usize = 253;
@@ -118,7 +119,7 @@ fn profiles(security: &Value, at: &Path, causes: &mut Causes) {
 }
 
 fn sysctls(spec: &Value, sysctls: &[Value], at: &Path, causes: &mut Causes) {
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen = HashSet::new();
     for (i, sysctl) in sysctls.iter().enumerate() {
         let at = at.index(i);
         let at = at.child("name");
@@ -140,7 +141,7 @@ fn sysctls(spec: &Value, sysctls: &[Value], at: &Path, causes: &mut Causes) {
         if is_true(&spec["hostIPC"]) && of_ipc {
             causes.invalid(&at, name, "may not be specified when 'hostIPC' is true");
         }
-        seen.push(plain);
+        seen.insert(plain);
     }
 }
 

@@ -7,8 +7,9 @@ use crate::causes::{Causes, Path};
 use crate::generic::{annotations, labels};
 use crate::names;
 use crate::resources;
-use crate::value::{int, is_empty, is_true, list, members, text};
+use crate::value::{int, is_empty, is_true, list, members, repeats, text};
 use serde_json::Value;
+use std::collections::{HashMap, HashSet};
 
 const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
@@ -19,10 +20,10 @@ pub(crate) struct Context<'a> {
     pub spec: &'a Value,
     /// A pod, and not a template of one.
     pub is_pod: bool,
-    /// Names of the volumes that are in order.
-    pub volumes: Vec<(&'a str, &'a Value)>,
+    /// The volumes that are in order, by name.
+    pub volumes: HashMap<&'a str, &'a Value>,
     /// Names of the pod's resource claims.
-    pub claims: Vec<&'a str>,
+    pub claims: HashSet<&'a str>,
 }
 
 impl Context<'_> {
@@ -108,16 +109,16 @@ fn names_in_spec(spec: &Value, at: &Path, causes: &mut Causes) {
     }
 }
 
-fn pod_claims<'a>(claims: &'a Value, at: &Path, causes: &mut Causes) -> Vec<&'a str> {
-    let mut seen: Vec<&str> = Vec::new();
+fn pod_claims<'a>(claims: &'a Value, at: &Path, causes: &mut Causes) -> HashSet<&'a str> {
+    let mut seen = HashSet::new();
     for (i, claim) in list(claims).iter().enumerate() {
         let at = at.index(i);
         match text(&claim["name"]) {
             "" => causes.required(&at.child("name"), ""),
-            name if seen.contains(&name) => causes.duplicate(&at.child("name"), name),
+            name if seen.contains(name) => causes.duplicate(&at.child("name"), name),
             name => {
                 causes.each_invalid(&at.child("name"), name, names::dns_label(name));
-                seen.push(name);
+                seen.insert(name);
             }
         }
         let sources = ["resourceClaimName", "resourceClaimTemplateName"];
@@ -189,14 +190,14 @@ fn gates(spec: &Value, at: &Path, causes: &mut Causes) {
         causes.each_invalid(&readiness.index(i).child("conditionType"), condition, names::qualified_name(condition));
     }
     let scheduling = at.child("schedulingGates");
-    let mut seen: Vec<&str> = Vec::new();
-    for (i, gate) in list(&spec["schedulingGates"]).iter().enumerate() {
+    let gates = list(&spec["schedulingGates"]);
+    let repeated = repeats(gates.iter().map(|gate| text(&gate["name"])));
+    for (i, gate) in gates.iter().enumerate() {
         let name = text(&gate["name"]);
         causes.each_invalid(&scheduling.index(i), name, names::qualified_name(name));
-        if seen.contains(&name) {
+        if repeated.contains(&i) {
             causes.duplicate(&scheduling.index(i), name);
         }
-        seen.push(name);
     }
 }
 

@@ -3,9 +3,10 @@
 use crate::addresses;
 use crate::causes::{Causes, Path};
 use crate::names;
-use crate::value::{int, is_empty, keep, list, remove, set, text};
+use crate::value::{first_by, int, is_empty, keep, list, remove, set, text};
 use api::Cause;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 const STATUS: Path = Path::new("status");
 
@@ -58,11 +59,13 @@ fn ended(spec: &Value, new: &[Value], old: &[Value], at: &Path, causes: &mut Cau
     if spec["restartPolicy"] == "Always" {
         return;
     }
+    let before = first_by(old, |status| &status["name"]);
+    let restarting = restarting_by_themselves(spec);
     for (i, new) in new.iter().enumerate().filter(|(_, new)| new["state"]["terminated"].is_null()) {
-        let Some(old) = old.iter().find(|old| old["name"] == new["name"]) else { continue };
+        let Some(old) = before.get(&new["name"]) else { continue };
         let failed = int(&old["state"]["terminated"]["exitCode"]).unwrap_or(0) != 0;
         let restarts = spec["restartPolicy"] == "OnFailure" && failed;
-        let restarts = restarts || restarts_by_itself(spec, text(&new["name"]));
+        let restarts = restarts || restarting.contains(text(&new["name"]));
         if !old["state"]["terminated"].is_null() && !restarts {
             causes.forbidden(&at.index(i).child("state"), "may not be transitioned to non-terminated state");
         }
@@ -70,9 +73,10 @@ fn ended(spec: &Value, new: &[Value], old: &[Value], at: &Path, causes: &mut Cau
 }
 
 /// Sidecars, and containers with a policy of their own.
-fn restarts_by_itself(spec: &Value, name: &str) -> bool {
-    let mut containers = ["containers", "initContainers"].into_iter().flat_map(|field| list(&spec[field]));
-    containers.any(|c| c["name"] == name && !matches!(text(&c["restartPolicy"]), "" | "Never"))
+fn restarting_by_themselves(spec: &Value) -> HashSet<&str> {
+    let containers = ["containers", "initContainers"].into_iter().flat_map(|field| list(&spec[field]));
+    let restarts = |container: &&Value| !matches!(text(&container["restartPolicy"]), "" | "Never");
+    containers.filter(restarts).map(|container| text(&container["name"])).collect()
 }
 
 fn addresses(addresses: &Value, at: &Path, causes: &mut Causes) {

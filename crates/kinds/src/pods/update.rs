@@ -3,9 +3,10 @@
 use super::create::positive_grace;
 use super::{SPEC, spec};
 use crate::causes::{Causes, Path};
-use crate::value::{int, is_empty, keep, list, list_mut, members, remove, text};
+use crate::value::{first_by, int, is_empty, keep, list, list_mut, members, remove, text};
 use api::Cause;
 use serde_json::Value;
+use std::collections::HashSet;
 
 const MUTABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
                        `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to \
@@ -75,7 +76,7 @@ fn tolerations(new: &Value, old: &Value, causes: &mut Causes) {
         remove(&mut toleration, "tolerationSeconds");
         toleration
     };
-    let kept: Vec<Value> = list(&new["tolerations"]).iter().map(timeless).collect();
+    let kept: HashSet<Value> = list(&new["tolerations"]).iter().map(timeless).collect();
     if !list(&old["tolerations"]).iter().map(timeless).all(|old| kept.contains(&old)) {
         return causes.forbidden(&at, "existing toleration can not be modified except its tolerationSeconds");
     }
@@ -85,7 +86,8 @@ fn tolerations(new: &Value, old: &Value, causes: &mut Causes) {
 /// Scheduling gates may only go.
 fn gates(new: &[Value], old: &[Value], causes: &mut Causes) {
     let at = SPEC.child("schedulingGates");
-    for (i, gate) in new.iter().enumerate().filter(|(_, gate)| !old.contains(gate)) {
+    let before: HashSet<&Value> = old.iter().collect();
+    for (i, gate) in new.iter().enumerate().filter(|(_, gate)| !before.contains(gate)) {
         let why = format!("only deletion is allowed, but found new scheduling gate '{}'", text(&gate["name"]));
         causes.forbidden(&at.index(i).child("name"), &why);
     }
@@ -161,11 +163,12 @@ pub(super) fn validate_ephemeral(new: &Value, old: &Value) -> Vec<Cause> {
         let at = SPEC.child("ephemeralContainers");
         spec::pod_spec(&new["spec"], true, &SPEC, causes);
         let containers = list(&new["spec"]["ephemeralContainers"]);
+        let by_name = first_by(containers, |container| text(&container["name"]));
         for old in list(&old["spec"]["ephemeralContainers"]) {
             let name = text(&old["name"]);
-            match containers.iter().find(|new| new["name"] == name) {
+            match by_name.get(name) {
                 None => causes.forbidden(&at, &format!("existing ephemeral containers {name:?} may not be removed\n")),
-                Some(new) if new != old => {
+                Some(new) if *new != old => {
                     causes.forbidden(&at, &format!("existing ephemeral containers {name:?} may not be changed"));
                 }
                 Some(_) => {}

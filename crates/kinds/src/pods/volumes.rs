@@ -7,8 +7,9 @@ use crate::causes::{Causes, Path};
 use crate::names;
 use crate::resources::quantity;
 use crate::storage::claim_spec;
-use crate::value::{int, is_empty, is_true, list, members, text};
+use crate::value::{int, is_empty, is_true, list, members, repeats, text};
 use serde_json::Value;
+use std::collections::{HashMap, HashSet};
 
 const MODE_MAX: i64 = 0o777;
 const TOKEN_SECONDS_MIN: i64 = 600;
@@ -53,8 +54,8 @@ const FILE_FIELDS: [&str; 5] =
     ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 
 /// The volumes of a pod; answers with those that containers may mount.
-pub(crate) fn volumes<'a>(volumes: &'a [Value], at: &Path, causes: &mut Causes) -> Vec<(&'a str, &'a Value)> {
-    let (mut names, mut usable): (Vec<&str>, Vec<(&str, &Value)>) = (Vec::new(), Vec::new());
+pub(crate) fn volumes<'a>(volumes: &'a [Value], at: &Path, causes: &mut Causes) -> HashMap<&'a str, &'a Value> {
+    let mut usable = HashMap::new();
     for (i, volume) in volumes.iter().enumerate() {
         let mut found = Causes::new();
         let at = at.index(i);
@@ -64,12 +65,11 @@ pub(crate) fn volumes<'a>(volumes: &'a [Value], at: &Path, causes: &mut Causes) 
             "" => found.required(&at.child("name"), ""),
             name => found.each_invalid(&at.child("name"), name, names::dns_label(name)),
         }
-        if names.contains(&name) {
+        if usable.contains_key(name) {
             found.duplicate(&at.child("name"), name);
         }
         if found.is_empty() {
-            names.push(name);
-            usable.push((name, volume));
+            usable.insert(name, volume);
         }
         causes.extend(found.into_vec());
     }
@@ -214,21 +214,25 @@ fn projected(volume: &Value, at: &Path, causes: &mut Causes) {
                     list(&value["items"]).iter().for_each(|item| downward_file(item, &value_at, causes));
                 }
                 "serviceAccountToken" => {
-                    let (seconds, seconds_at) = (int(&value["expirationSeconds"]), value_at.child("expirationSeconds"));
-                    match seconds {
-                        Some(seconds) if seconds < TOKEN_SECONDS_MIN => {
-                            causes.invalid(&seconds_at, seconds, "may not specify a duration less than 10 minutes");
-                        }
-                        Some(seconds) if seconds > TOKEN_SECONDS_MAX => {
-                            causes.invalid(&seconds_at, seconds, "may not specify a duration larger than 2^32 seconds");
-                        }
-                        _ => {}
-                    }
+                    token_seconds(&value["expirationSeconds"], &value_at.child("expirationSeconds"), causes);
                     file_path(text(&value["path"]), &at.child("path"), causes);
                 }
                 _ => {}
             }
         }
+    }
+}
+
+/// How long a token of a service account lasts.
+pub(crate) fn token_seconds(seconds: &Value, at: &Path, causes: &mut Causes) {
+    match int(seconds) {
+        Some(seconds) if seconds < TOKEN_SECONDS_MIN => {
+            causes.invalid(at, seconds, "may not specify a duration less than 10 minutes");
+        }
+        Some(seconds) if seconds > TOKEN_SECONDS_MAX => {
+            causes.invalid(at, seconds, "may not specify a duration larger than 2^32 seconds");
+        }
+        _ => {}
     }
 }
 
@@ -252,7 +256,14 @@ fn ephemeral(volume: &Value, at: &Path, causes: &mut Causes) {
 /// Where a container mounts volumes and finds devices.
 pub(crate) fn mounts(context: &Context, container: &Value, at: &Path, causes: &mut Causes) {
     let (mounts, devices) = (list(&container["volumeMounts"]), list(&container["volumeDevices"]));
-    let has = |items: &[Value], field: &str, value: &str| items.iter().any(|item| text(&item[field]) == value);
+    let of_mounts = |field: &'static str| mounts.iter().map(move |mount| text(&mount[field]));
+    let of_devices = |field: &'static str| devices.iter().map(move |device| text(&device[field]));
+    let (repeated_paths, repeated_names, repeated_device_paths) =
+        (repeats(of_mounts("mountPath")), repeats(of_devices("name")), repeats(of_devices("devicePath")));
+    let (mounted, mount_paths): (HashSet<&str>, HashSet<&str>) =
+        (of_mounts("name").collect(), of_mounts("mountPath").collect());
+    let (attached, device_paths): (HashSet<&str>, HashSet<&str>) =
+        (of_devices("name").collect(), of_devices("devicePath").collect());
     let mounts_at = at.child("volumeMounts");
     for (i, mount) in mounts.iter().enumerate() {
         let at = mounts_at.index(i);
@@ -260,19 +271,19 @@ pub(crate) fn mounts(context: &Context, container: &Value, at: &Path, causes: &m
         if name.is_empty() {
             causes.required(&at.child("name"), "");
         }
-        if !context.volumes.iter().any(|(n, _)| *n == name) {
+        if !context.volumes.contains_key(name) {
             causes.not_found(&at.child("name"), name);
         }
         if path.is_empty() {
             causes.required(&at.child("mountPath"), "");
         }
-        if has(&mounts[..i], "mountPath", path) {
+        if repeated_paths.contains(&i) {
             causes.invalid(&at.child("mountPath"), path, "must be unique");
         }
-        if has(devices, "name", name) {
+        if attached.contains(name) {
             causes.invalid(&at.child("name"), name, "must not already exist in volumeDevices");
         }
-        if has(devices, "devicePath", path) {
+        if device_paths.contains(path) {
             causes.invalid(&at.child("mountPath"), path, "must not already exist as a path in volumeDevices");
         }
         mount_options(container, mount, &at, &mounts_at, causes);
@@ -284,12 +295,12 @@ pub(crate) fn mounts(context: &Context, container: &Value, at: &Path, causes: &m
         if name.is_empty() {
             causes.required(&at.child("name"), "");
         }
-        if has(&devices[..i], "name", name) {
+        if repeated_names.contains(&i) {
             causes.invalid(&at.child("name"), name, "must be unique");
         }
-        match context.volumes.iter().find(|(n, _)| *n == name) {
+        match context.volumes.get(name) {
             None => causes.not_found(&at.child("name"), name),
-            Some((_, volume)) if volume["persistentVolumeClaim"].is_null() && volume["ephemeral"].is_null() => {
+            Some(volume) if volume["persistentVolumeClaim"].is_null() && volume["ephemeral"].is_null() => {
                 let why = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
                 causes.invalid(&at.child("name"), name, why);
             }
@@ -298,16 +309,16 @@ pub(crate) fn mounts(context: &Context, container: &Value, at: &Path, causes: &m
         if path.is_empty() {
             causes.required(&at.child("devicePath"), "");
         }
-        if has(&devices[..i], "devicePath", path) {
+        if repeated_device_paths.contains(&i) {
             causes.invalid(&at.child("devicePath"), path, "must be unique");
         }
         if path.split('/').any(|segment| segment == "..") {
             causes.invalid(&at.child("devicePath"), path, "can not contain backsteps ('..')");
         }
-        if has(mounts, "name", name) {
+        if mounted.contains(name) {
             causes.invalid(&at.child("name"), name, "must not already exist in volumeMounts");
         }
-        if has(mounts, "mountPath", path) {
+        if mount_paths.contains(path) {
             causes.invalid(&at.child("devicePath"), path, "must not already exist as a path in volumeMounts");
         }
     }

@@ -3,8 +3,9 @@
 use crate::causes::Path;
 use crate::names;
 use crate::resources::quantity;
-use crate::value::{int, is_empty, list, members, text};
+use crate::value::{int, is_empty, list, members, repeats, text};
 use serde_json::Value;
+use std::collections::HashMap;
 
 const NODE_LABELS: [(&str, &str); 7] = [
     ("beta.kubernetes.io/arch", "deprecated since v1.14; use \"kubernetes.io/arch\" instead"),
@@ -127,23 +128,23 @@ fn volume(volume: &Value, at: &Path, warnings: &mut Vec<String>) {
     if sources.iter().any(|source| members(source).all(|(_, value)| value.is_null())) {
         warnings.push(format!("volume {name:?} (Projected) has no sources provided"));
     }
-    let mut paths: Vec<(String, &str)> = Vec::new();
+    let mut paths: HashMap<&str, &str> = HashMap::new();
     for source in sources {
         let mut found = Vec::new();
         for (field, kind) in [("secret", "Secret"), ("configMap", "ConfigMap"), ("downwardAPI", "DownwardAPI")] {
             let items = list(&source[field]["items"]).iter();
-            found.extend(items.map(|item| (text(&item["path"]).to_owned(), kind)));
+            found.extend(items.map(|item| (text(&item["path"]), kind)));
         }
         if !source["serviceAccountToken"].is_null() {
-            found.push((text(&source["serviceAccountToken"]["path"]).to_owned(), "ServiceAccountToken"));
+            found.push((text(&source["serviceAccountToken"]["path"]), "ServiceAccountToken"));
         }
         for (path, kind) in found {
-            if let Some((_, other)) = paths.iter().find(|(other, _)| *other == path) {
-                warnings.push(format!(
-                    "volume {name:?} (Projected): overlapping paths: {path:?} ({kind}) with {path:?} ({other})"
-                ));
-            }
-            paths.push((path, kind));
+            let Some(other) = paths.get(path) else {
+                paths.insert(path, kind);
+                continue;
+            };
+            let (one, two) = (format!("{path:?} ({kind})"), format!("{path:?} ({other})"));
+            warnings.push(format!("volume {name:?} (Projected): overlapping paths: {one} with {two}"));
         }
     }
 }
@@ -151,9 +152,10 @@ fn volume(volume: &Value, at: &Path, warnings: &mut Vec<String>) {
 fn container(container: &Value, at: &Path, warnings: &mut Vec<String>) {
     let env = at.child("env");
     let variables = list(&container["env"]);
+    let repeated = repeats(variables.iter().map(|variable| text(&variable["name"])));
     for (i, variable) in variables.iter().enumerate() {
         let name = text(&variable["name"]);
-        if variables[..i].iter().any(|earlier| earlier["name"] == name) && !name.is_empty() {
+        if repeated.contains(&i) && !name.is_empty() {
             let why = "which may be dropped when using apply";
             warnings.push(format!("{}: hides previous definition of {name:?}, {why}", env.index(i)));
         }
@@ -179,13 +181,11 @@ fn ports(spec: &Value, at: &Path, warnings: &mut Vec<String>) {
             let at = containers.index(i);
             let at = at.child("ports");
             let ports = list(&container["ports"]);
+            let mut first_of = HashMap::new();
             for (i, port) in ports.iter().enumerate() {
-                let same = |p: &Value| {
-                    ["containerPort", "hostPort"].iter().all(|f| int(&p[*f]) == int(&port[*f]))
-                        && p["protocol"] == port["protocol"]
-                        && p["hostIP"] == port["hostIP"]
-                };
-                if let Some(first) = ports[..i].iter().position(same) {
+                let numbers = ["containerPort", "hostPort"].map(|field| int(&port[field]));
+                let first = *first_of.entry((numbers, &port["protocol"], &port["hostIP"])).or_insert(i);
+                if first != i {
                     warnings.push(format!("{}: duplicate port definition with {}", at.index(i), at.index(first)));
                 }
             }

@@ -5,9 +5,10 @@ use super::{
     has_health_check_port, has_node_ports, ip_families, is_external_name, is_load_balancer, is_reached_from_outside,
 };
 use crate::causes::Causes;
-use crate::value::{int, is_empty, keep, list, list_mut, remove, set, text};
+use crate::value::{first_by, int, is_empty, keep, list, list_mut, remove, set, text};
 use api::Cause;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 pub(super) fn prepare(new: &mut Value, old: &Value) {
     let (new_spec, old_spec) = (&mut new["spec"], &old["spec"]);
@@ -46,7 +47,7 @@ fn drop_useless(new: &mut Value, old: &Value) {
     }
     drop("externalTrafficPolicy", is_reached_from_outside);
     let node_ports =
-        |spec: &Value| -> Vec<i64> { list(&spec["ports"]).iter().filter_map(|p| int(&p["nodePort"])).collect() };
+        |spec: &Value| -> HashSet<i64> { list(&spec["ports"]).iter().filter_map(|p| int(&p["nodePort"])).collect() };
     let of_old = node_ports(old);
     if has_node_ports(old) && !has_node_ports(new) && node_ports(new).iter().all(|port| of_old.contains(port)) {
         list_mut(new, "ports").for_each(|port| remove(port, "nodePort"));
@@ -64,12 +65,11 @@ fn keep_given(new: &mut Value, old: &Value) {
         }
     }
     if has_node_ports(new) && has_node_ports(old) {
-        let used: Vec<i64> =
+        let used: HashSet<i64> =
             list(&new["ports"]).iter().filter_map(|p| int(&p["nodePort"])).filter(|p| *p != 0).collect();
-        let of_old = |name: &Value| {
-            let port = list(&old["ports"]).iter().find(|p| text(&p["name"]) == text(name))?;
-            int(&port["nodePort"]).filter(|port| *port != 0 && !used.contains(port))
-        };
+        let by_name = first_by(list(&old["ports"]), |port| text(&port["name"]));
+        let of_old =
+            |name: &Value| int(&by_name.get(text(name))?["nodePort"]).filter(|port| *port != 0 && !used.contains(port));
         for port in list_mut(new, "ports") {
             if int(&port["nodePort"]).unwrap_or(0) == 0
                 && let Some(given) = of_old(&port["name"])

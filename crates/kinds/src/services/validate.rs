@@ -5,7 +5,7 @@ use crate::addresses;
 use crate::causes::{Causes, Path};
 use crate::generic::labels;
 use crate::names;
-use crate::value::{int, is_empty, list, text};
+use crate::value::{int, is_empty, list, repeats, text};
 use api::Cause;
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -70,6 +70,7 @@ fn by_type(spec: &Value, causes: &mut Causes) {
 fn ports(spec: &Value, causes: &mut Causes) {
     let ports = list(&spec["ports"]);
     let ports_at = SPEC.child("ports");
+    let repeated = repeats(ports.iter().map(|port| text(&port["name"])));
     for (i, port) in ports.iter().enumerate() {
         let at = ports_at.index(i);
         match text(&port["name"]) {
@@ -77,28 +78,21 @@ fn ports(spec: &Value, causes: &mut Causes) {
             "" => {}
             name => {
                 causes.each_invalid(&at.child("name"), name, names::dns_label(name));
-                if ports[..i].iter().any(|earlier| earlier["name"] == name) {
+                if repeated.contains(&i) {
                     causes.duplicate(&at.child("name"), name);
                 }
             }
         }
-        port_number(&port["port"], &at.child("port"), causes);
+        names::port(int(&port["port"]).unwrap_or(0), &at.child("port"), causes);
         causes.one_of(&at.child("protocol"), &port["protocol"], &["SCTP", "TCP", "UDP"]);
         let target_at = at.child("targetPort");
         match port["targetPort"].as_str() {
             Some(name) => causes.each_invalid(&target_at, name, names::port_name(name)),
-            None => port_number(&port["targetPort"], &target_at, causes),
+            None => names::port(int(&port["targetPort"]).unwrap_or(0), &target_at, causes),
         }
         if let Some(protocol) = port["appProtocol"].as_str() {
             causes.each_invalid(&at.child("appProtocol"), protocol, names::qualified_name(protocol));
         }
-    }
-}
-
-fn port_number(port: &Value, at: &Path, causes: &mut Causes) {
-    let number = int(port).unwrap_or(0);
-    for problem in names::port_number(number) {
-        causes.invalid(at, number, &problem);
     }
 }
 
@@ -107,21 +101,20 @@ fn node_ports(spec: &Value, causes: &mut Causes) {
     let ports = list(&spec["ports"]);
     let at = SPEC.child("ports");
     let node_port = |port: &Value| int(&port["nodePort"]).unwrap_or(0);
+    let repeated = repeats(ports.iter().map(|port| (&port["protocol"], node_port(port))));
     for (i, port) in ports.iter().enumerate() {
         let node_at = at.index(i);
         let node_at = node_at.child("nodePort");
         if spec["type"] == "ClusterIP" && node_port(port) != 0 {
             causes.forbidden(&node_at, "may not be used when `type` is 'ClusterIP'");
         }
-        let same = |p: &Value| p["protocol"] == port["protocol"] && node_port(p) == node_port(port);
-        if node_port(port) != 0 && ports[..i].iter().any(same) {
+        if node_port(port) != 0 && repeated.contains(&i) {
             causes.invalid(&node_at, node_port(port), "provided port is already allocated");
         }
     }
-    for (i, port) in ports.iter().enumerate() {
-        if ports[..i].iter().any(|p| p["protocol"] == port["protocol"] && p["port"] == port["port"]) {
-            causes.duplicate(&at.index(i), json!({"protocol": port["protocol"], "port": port["port"]}));
-        }
+    let repeated = repeats(ports.iter().map(|port| (&port["protocol"], &port["port"])));
+    for (i, port) in ports.iter().enumerate().filter(|(i, _)| repeated.contains(i)) {
+        causes.duplicate(&at.index(i), json!({"protocol": port["protocol"], "port": port["port"]}));
     }
 }
 
@@ -157,9 +150,10 @@ fn cluster_ips(spec: &Value, causes: &mut Causes) {
         _ => {}
     }
     let (families, families_at) = (list(&spec["ipFamilies"]), SPEC.child("ipFamilies"));
+    let repeated = repeats(families);
     for (i, family) in families.iter().enumerate() {
         causes.one_of(&families_at.index(i), family, &["IPv4", "IPv6"]);
-        if families[..i].contains(family) {
+        if repeated.contains(&i) {
             causes.duplicate(&families_at.index(i), family);
         }
     }

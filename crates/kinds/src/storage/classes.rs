@@ -3,7 +3,7 @@
 use crate::causes::{Causes, Path};
 use crate::names;
 use crate::table::{AGE, Column, NAME, age, column};
-use crate::value::{default, is_empty, is_true, list, members, text};
+use crate::value::{default, is_empty, is_true, list, members, repeats, text};
 use crate::{Revalidation, Strategy};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -120,6 +120,7 @@ fn validate_class(class: &Value, causes: &mut Causes) {
         let at = at.index(i);
         let at = at.child("matchLabelExpressions");
         let expressions = list(&topology["matchLabelExpressions"]);
+        let repeated_keys = repeats(expressions.iter().map(|expression| text(&expression["key"])));
         for (i, expression) in expressions.iter().enumerate() {
             let at = at.index(i);
             let key = text(&expression["key"]);
@@ -127,11 +128,12 @@ fn validate_class(class: &Value, causes: &mut Causes) {
                 causes.required(&at.child("values"), "");
             }
             let values = list(&expression["values"]);
-            for (i, value) in values.iter().enumerate().filter(|(i, value)| values[..*i].contains(value)) {
+            let repeated = repeats(values);
+            for (i, value) in values.iter().enumerate().filter(|(i, _)| repeated.contains(i)) {
                 causes.duplicate(&at.child("values").index(i), value);
             }
             causes.each_invalid(&at.child("key"), key, names::label_key(key));
-            if expressions[..i].iter().any(|earlier| earlier["key"] == key) {
+            if repeated_keys.contains(&i) {
                 causes.duplicate(&at.child("key"), key);
             }
         }

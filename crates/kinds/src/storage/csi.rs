@@ -4,18 +4,17 @@ use crate::causes::{Causes, Path};
 use crate::generic::spec_changed;
 use crate::names;
 use crate::pods::sources::csi_driver_name;
+use crate::pods::volumes::token_seconds;
 use crate::print::{joined, or_unset};
 use crate::resources::quantity;
 use crate::selectors::label_selector;
 use crate::table::{AGE, Column, NAME, age, column};
-use crate::value::{default, int, is_empty, is_true, list, remove, text};
+use crate::value::{default, first_by, int, is_empty, is_true, list, remove, repeats, text};
 use crate::{Revalidation, Strategy};
 use api::Timestamp;
 use serde_json::{Value, json};
 
 const SPEC: Path = Path::new("spec");
-const TOKEN_SECONDS_MIN: i64 = 600;
-const TOKEN_SECONDS_MAX: i64 = 1 << 32;
 const UPDATE_SECONDS_MIN: i64 = 10;
 const NODE_ID_BYTES_MAX: usize = 192;
 
@@ -65,9 +64,9 @@ pub(crate) static CSI_NODES: Strategy = Strategy {
     validate_update: |new, old| {
         Causes::of(|causes| {
             let drivers = list(&new["spec"]["drivers"]);
+            let by_id = first_by(drivers, |driver| (&driver["name"], &driver["nodeID"]));
             for old in list(&old["spec"]["drivers"]) {
-                let same =
-                    drivers.iter().find(|driver| driver["name"] == old["name"] && driver["nodeID"] == old["nodeID"]);
+                let same = by_id.get(&(&old["name"], &old["nodeID"]));
                 if same.is_some_and(|driver| driver["topologyKeys"] != old["topologyKeys"]) {
                     causes.immutable(&Path::new("spec").child("drivers"), drivers);
                 }
@@ -152,21 +151,13 @@ fn validate_driver(driver: &Value, causes: &mut Causes) {
     }
     let requests = list(&spec["tokenRequests"]);
     let at = SPEC.child("tokenRequests");
+    let repeated = repeats(requests.iter().map(|request| text(&request["audience"])));
     for (i, request) in requests.iter().enumerate() {
         let at = at.index(i);
-        if requests[..i].iter().any(|earlier| text(&earlier["audience"]) == text(&request["audience"])) {
+        if repeated.contains(&i) {
             causes.duplicate(&at.child("audience"), text(&request["audience"]));
         }
-        let seconds_at = at.child("expirationSeconds");
-        match int(&request["expirationSeconds"]) {
-            Some(seconds) if seconds < TOKEN_SECONDS_MIN => {
-                causes.invalid(&seconds_at, seconds, "may not specify a duration less than 10 minutes");
-            }
-            Some(seconds) if seconds > TOKEN_SECONDS_MAX => {
-                causes.invalid(&seconds_at, seconds, "may not specify a duration larger than 2^32 seconds");
-            }
-            _ => {}
-        }
+        token_seconds(&request["expirationSeconds"], &at.child("expirationSeconds"), causes);
     }
     causes.one_of(&SPEC.child("fsGroupPolicy"), &spec["fsGroupPolicy"], &["File", "None", "ReadWriteOnceWithFSType"]);
     for mode in list(&spec["volumeLifecycleModes"]) {
@@ -182,6 +173,7 @@ fn validate_driver(driver: &Value, causes: &mut Causes) {
 
 fn node_drivers(drivers: &[Value], causes: &mut Causes) {
     let at = SPEC.child("drivers");
+    let repeated = repeats(drivers.iter().map(|driver| &driver["name"]));
     for (i, driver) in drivers.iter().enumerate() {
         let at = at.index(i);
         csi_driver_name(text(&driver["name"]), &at.child("name"), causes);
@@ -194,12 +186,13 @@ fn node_drivers(drivers: &[Value], causes: &mut Causes) {
             _ => {}
         }
         causes.not_negative(&at.child("allocatable").child("count"), &driver["allocatable"]["count"]);
-        if drivers[..i].iter().any(|earlier| earlier["name"] == driver["name"]) {
+        if repeated.contains(&i) {
             causes.duplicate(&at.child("name"), &driver["name"]);
         }
         let (keys, keys_at) = (list(&driver["topologyKeys"]), at.child("topologyKeys"));
+        let repeated = repeats(keys);
         for (i, key) in keys.iter().enumerate() {
-            if keys[..i].contains(key) {
+            if repeated.contains(&i) {
                 causes.duplicate(&keys_at, key);
             }
             causes.each_invalid(&keys_at, text(key), names::qualified_name(text(key)));

@@ -4,8 +4,9 @@ use super::super::{SPEC, not_negative};
 use crate::causes::{Causes, Path};
 use crate::names;
 use crate::pods::spec as pods;
-use crate::value::{int, is_empty, is_true, keep, list, remove, text};
+use crate::value::{int, is_empty, is_true, keep, list, remove, repeats, text};
 use serde_json::Value;
+use std::collections::HashSet;
 
 const RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
@@ -102,7 +103,7 @@ fn failure_policy(spec: &Value, at: &Path, causes: &mut Causes) {
         causes.too_many(&rules_at, rules.len(), RULES_MAX);
     }
     let pod = &spec["template"]["spec"];
-    let containers: Vec<&str> =
+    let containers: HashSet<&str> =
         ["containers", "initContainers"].iter().flat_map(|f| list(&pod[*f])).map(|c| text(&c["name"])).collect();
     for (i, rule) in rules.iter().enumerate() {
         let at = rules_at.index(i);
@@ -130,13 +131,13 @@ fn failure_policy(spec: &Value, at: &Path, causes: &mut Causes) {
     }
 }
 
-fn exit_codes(codes: &Value, containers: &[&str], at: &Path, causes: &mut Causes) {
+fn exit_codes(codes: &Value, containers: &HashSet<&str>, at: &Path, causes: &mut Causes) {
     match text(&codes["operator"]) {
         "" => causes.required(&at.child("operator"), "valid values: \"In\", \"NotIn\""),
         "In" | "NotIn" => {}
         other => causes.unsupported(&at.child("operator"), other, &["In", "NotIn"]),
     }
-    if let Some(name) = codes["containerName"].as_str().filter(|name| !containers.contains(name)) {
+    if let Some(name) = codes["containerName"].as_str().filter(|name| !containers.contains(*name)) {
         let why = "must be one of the container or initContainer names in the pod template";
         causes.invalid(&at.child("containerName"), name, why);
     }
@@ -147,11 +148,12 @@ fn exit_codes(codes: &Value, containers: &[&str], at: &Path, causes: &mut Causes
     if values.len() > EXIT_CODES_MAX {
         causes.too_many(&at, values.len(), EXIT_CODES_MAX);
     }
+    let repeated = repeats(values);
     for (i, code) in values.iter().enumerate() {
         if code == 0 && codes["operator"] == "In" {
             causes.invalid(&at.index(i), code, "must not be 0 for the In operator");
         }
-        if values[..i].contains(code) {
+        if repeated.contains(&i) {
             causes.duplicate(&at.index(i), code);
         }
     }

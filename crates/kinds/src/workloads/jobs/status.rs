@@ -5,6 +5,7 @@ use crate::causes::Causes;
 use crate::value::{int, is_empty, is_true, list};
 use api::{Cause, Timestamp};
 use serde_json::Value;
+use std::collections::HashSet;
 
 pub(super) fn validate(new_job: &Value, old_job: &Value) -> Vec<Cause> {
     let (new, old) = (&new_job["status"], &old_job["status"]);
@@ -32,16 +33,16 @@ fn has(status: &Value, condition: &str) -> bool {
 /// No pod is waiting to be counted twice.
 fn uncounted(uncounted: &Value, causes: &mut Causes) {
     let at = STATUS.child("uncountedTerminatedPods");
-    let mut seen: Vec<&Value> = Vec::new();
+    let mut seen = HashSet::new();
     for field in ["succeeded", "failed"] {
         let at = at.child(field);
         for (i, uid) in list(&uncounted[field]).iter().enumerate() {
             if uid == "" {
                 causes.invalid(&at.index(i), "", "must not be empty");
-            } else if seen.contains(&uid) {
+            } else if seen.contains(uid) {
                 causes.duplicate(&at.index(i), uid);
             }
-            seen.push(uid);
+            seen.insert(uid);
         }
     }
 }

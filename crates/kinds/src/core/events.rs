@@ -45,30 +45,27 @@ const EVENTS_ABSENT: [Absent; 5] = [
     ("eventTime", || Value::Null),
 ];
 
+/// What a view calls a field of the core group.
+type View = fn(&'static str) -> &'static str;
+
+const CORE: View = |field| field;
+const OTHER: View = |field| NAMES.iter().find(|(core, _)| *core == field).map_or(field, |(_, other)| other);
+
 const SHARED: Strategy = Strategy { create_on_update: true, columns: COLUMNS, ..Strategy::PLAIN };
 
 pub(crate) static CORE_EVENTS: Strategy = Strategy {
-    validate: |event| Causes::of(|causes| validate_core(event, "reportingComponent", causes)),
+    validate: |event| Causes::of(|causes| validate(event, CORE, causes)),
     name_rule: NameRule::PathSegment,
     known_finalizers: false,
-    row,
+    row: |event, now| row(event, CORE, now),
     ..SHARED
 };
 
 pub(crate) static EVENTS: Strategy = Strategy {
-    validate: |event| {
-        let core = to_core(event.clone());
-        Causes::of(|causes| validate_core(&core, "reportingController", causes))
-    },
-    validate_create: |event| {
-        let core = to_core(event.clone());
-        Causes::of(|causes| validate_new(&core, causes))
-    },
-    validate_update: |new, old| {
-        let (new, old) = (to_core(new.clone()), to_core(old.clone()));
-        Causes::of(|causes| stays(&new, &old, causes))
-    },
-    row: |event, now| row(&to_core(event.clone()), now),
+    validate: |event| Causes::of(|causes| validate(event, OTHER, causes)),
+    validate_create: |event| Causes::of(|causes| validate_new(event, causes)),
+    validate_update: |new, old| Causes::of(|causes| stays(new, old, causes)),
+    row: |event, now| row(event, OTHER, now),
     ..SHARED
 };
 
@@ -108,10 +105,12 @@ fn renamed(
     event
 }
 
-fn validate_core(event: &Value, controller: &str, causes: &mut Causes) {
+/// Checks of either view. Causes say the core group's names, but for that of who reports.
+fn validate(event: &Value, view: View, causes: &mut Causes) {
     let involved = Path::new("involvedObject");
     let at = involved.child("namespace");
-    let (namespace, of_object) = (text(&event["metadata"]["namespace"]), text(&event["involvedObject"]["namespace"]));
+    let (namespace, of_object) =
+        (text(&event["metadata"]["namespace"]), text(&event[view("involvedObject")]["namespace"]));
     let why = "does not match event.namespace";
     if event["eventTime"].is_null() {
         let fits = if of_object.is_empty() { matches!(namespace, "" | "default") } else { of_object == namespace };
@@ -123,7 +122,8 @@ fn validate_core(event: &Value, controller: &str, causes: &mut Causes) {
     if of_object.is_empty() && !matches!(namespace, "default" | "kube-system") {
         causes.invalid(&at, of_object, why);
     }
-    let (name, at) = (text(&event["reportingComponent"]), Path::new(controller));
+    let controller = view("reportingComponent");
+    let (name, at) = (text(&event[controller]), Path::new(controller));
     if name.is_empty() {
         causes.required(&at, "");
     }
@@ -132,13 +132,13 @@ fn validate_core(event: &Value, controller: &str, causes: &mut Causes) {
         if is_empty(&event[field]) {
             causes.required(&Path::new(field), "");
         }
-        at_most(event, field, TEXT_MAX, causes);
+        at_most(&event[field], field, TEXT_MAX, causes);
     }
-    at_most(event, "message", NOTE_MAX, causes);
+    at_most(&event[view("message")], "message", NOTE_MAX, causes);
 }
 
-fn at_most(event: &Value, field: &str, max: usize, causes: &mut Causes) {
-    if text(&event[field]).len() > max {
+fn at_most(value: &Value, field: &str, max: usize, causes: &mut Causes) {
+    if text(value).len() > max {
         causes.invalid(&Path::new(field), "", &format!("can have at most {max} characters"));
     }
 }
@@ -153,14 +153,14 @@ fn validate_new(event: &Value, causes: &mut Causes) {
         causes.invalid(&Path::new("type"), "", &format!("has invalid value: {}", text(&event["type"])));
     }
     for field in ["firstTimestamp", "lastTimestamp"] {
-        if !event[field].is_null() {
+        if !event[OTHER(field)].is_null() {
             causes.invalid(&Path::new(field), "", "needs to be unset");
         }
     }
-    if int(&event["count"]).unwrap_or(0) != 0 {
+    if int(&event[OTHER("count")]).unwrap_or(0) != 0 {
         causes.invalid(&Path::new("count"), "", "needs to be unset");
     }
-    if ["component", "host"].iter().any(|field| !is_empty(&event["source"][*field])) {
+    if ["component", "host"].iter().any(|field| !is_empty(&event[OTHER("source")][*field])) {
         causes.invalid(&Path::new("source"), "", "needs to be unset");
     }
 }
@@ -198,9 +198,13 @@ fn stays(new: &Value, old: &Value, causes: &mut Causes) {
         "reportingComponent",
         "reportingInstance",
     ];
-    for field in fields.into_iter().filter(|field| new[*field] != old[*field]) {
-        let shown = if field == "reportingComponent" { "reportingController" } else { field };
-        causes.immutable(&Path::new(shown), &new[field]);
+    for field in fields {
+        let absent = CORE_ABSENT.iter().find(|(core, _)| *core == field).map_or(Value::Null, |(_, absent)| absent());
+        let [new, old] = [new, old].map(|event| event.get(OTHER(field)).unwrap_or(&absent));
+        if new != old {
+            let shown = if field == "reportingComponent" { OTHER(field) } else { field };
+            causes.immutable(&Path::new(shown), new);
+        }
     }
 }
 
@@ -218,20 +222,21 @@ const COLUMNS: &[Column] = &[
     NAME.wide(),
 ];
 
-fn row(event: &Value, now: Timestamp) -> Vec<Value> {
-    let first = if event["firstTimestamp"].is_null() { &event["eventTime"] } else { &event["firstTimestamp"] };
+fn row(event: &Value, view: View, now: Timestamp) -> Vec<Value> {
+    let of = |field: &'static str| &event[view(field)];
+    let first = if of("firstTimestamp").is_null() { &event["eventTime"] } else { of("firstTimestamp") };
     let series = &event["series"];
-    let last = match (&event["lastTimestamp"], series.is_null()) {
+    let last = match (of("lastTimestamp"), series.is_null()) {
         (_, false) => &series["lastObservedTime"],
         (Value::Null, true) => first,
         (last, true) => last,
     };
-    let count = match int(&event["count"]) {
+    let count = match int(of("count")) {
         _ if !series.is_null() => int(&series["count"]).unwrap_or(0),
         None | Some(0) => 1,
         Some(count) => count,
     };
-    let involved = &event["involvedObject"];
+    let involved = of("involvedObject");
     let kind = text(&involved["kind"]).to_lowercase();
     let name = text(&involved["name"]);
     vec![
@@ -240,18 +245,19 @@ fn row(event: &Value, now: Timestamp) -> Vec<Value> {
         json!(text(&event["reason"])),
         json!(if kind.is_empty() { name.to_owned() } else { format!("{kind}/{name}") }),
         json!(text(&involved["fieldPath"])),
-        json!(source(event)),
-        json!(text(&event["message"]).trim()),
+        json!(source(event, view)),
+        json!(text(of("message")).trim()),
         json!(since(first, now)),
         json!(count),
         event["metadata"]["name"].clone(),
     ]
 }
 
-fn source(event: &Value) -> String {
-    let (mut component, mut host) = (text(&event["source"]["component"]), text(&event["source"]["host"]));
+fn source(event: &Value, view: View) -> String {
+    let source = &event[view("source")];
+    let (mut component, mut host) = (text(&source["component"]), text(&source["host"]));
     if component.is_empty() {
-        component = text(&event["reportingComponent"]);
+        component = text(&event[view("reportingComponent")]);
     }
     if host.is_empty() {
         host = text(&event["reportingInstance"]);
@@ -295,5 +301,53 @@ mod tests {
         let expected =
             ["reportingController"; 3].into_iter().chain(["reportingInstance", "action", "reason", "message"]);
         assert_eq!(fields, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn both_views_print_the_same_row() {
+        let now = Timestamp::parse("2026-01-02T03:04:05Z").expect("a time");
+        let core = json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "message": "m", "reason": "R", "type": "Normal",
+            "involvedObject": {"kind": "Pod", "name": "p", "fieldPath": "f"}, "source": {"host": "h"}, "count": 2,
+            "firstTimestamp": "2026-01-02T03:03:05Z", "lastTimestamp": "2026-01-02T03:03:35Z", "reportingComponent": "c",
+        });
+        let cells = (EVENTS.row)(&to_events(core.clone()), now);
+        assert_eq!(cells, (CORE_EVENTS.row)(&core, now));
+        let shown = ["30s", "Normal", "R", "pod/p", "f", "c, h", "m", "60s"].map(Value::from);
+        assert_eq!(cells[..8], shown);
+        assert_eq!(cells[8..], [json!(2), json!("e")]);
+    }
+
+    #[test]
+    fn a_new_event_has_no_fields_of_the_old_form() {
+        let faults = |field: &str, value: Value| -> Vec<String> {
+            let mut event = json!({"eventTime": "t", "type": "Normal"});
+            event[field] = value;
+            (EVENTS.validate_create)(&event).into_iter().map(|cause| cause.field).collect()
+        };
+        assert_eq!(faults("note", json!("n")), [""; 0]);
+        assert_eq!(faults("deprecatedFirstTimestamp", json!("t")), ["firstTimestamp"]);
+        assert_eq!(faults("deprecatedLastTimestamp", json!("t")), ["lastTimestamp"]);
+        assert_eq!(faults("deprecatedCount", json!(1)), ["count"]);
+        assert_eq!(faults("deprecatedSource", json!({"host": "h"})), ["source"]);
+    }
+
+    #[test]
+    fn of_an_event_only_the_series_changes() {
+        let old = json!({"metadata": {"name": "e"}, "eventTime": "t", "note": "n", "reportingController": "c"});
+        let causes = |field: &str, value: Value| -> Vec<(String, String)> {
+            let mut new = old.clone();
+            new[field] = value;
+            (EVENTS.validate_update)(&new, &old).into_iter().map(|cause| (cause.field, cause.message)).collect()
+        };
+        let stays =
+            |field: &str, shown: &str| vec![(field.to_owned(), format!("Invalid value: {shown}: field is immutable"))];
+        assert_eq!(causes("note", json!("m")), stays("message", "\"m\""));
+        assert_eq!(causes("reportingController", json!("d")), stays("reportingController", "\"d\""));
+        assert_eq!(causes("regarding", json!({"name": "p"})), stays("involvedObject", "{\"name\":\"p\"}"));
+        assert_eq!(causes("regarding", json!({})), [], "what is absent shows as an empty object");
+        assert_eq!(causes("deprecatedFirstTimestamp", Value::Null), []);
+        assert_eq!(causes("series", json!({"count": 2, "lastObservedTime": "t"})), []);
+        assert_eq!(causes("series", json!({"count": 1, "lastObservedTime": "t"}))[0].0, "series.count");
     }
 }

@@ -142,3 +142,61 @@ pub fn requested_by(request: &mut Value, identity: &Identity) {
         set(spec, "extra", json!(identity.extra));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::TenantName;
+
+    #[test]
+    fn who_asks_for_a_certificate_is_whoever_sends_the_request() {
+        let mut identity = Identity::new(TenantName::system(), "ann", &["devs"]);
+        let asked = |identity: &Identity| {
+            let mut request = json!({"spec": {"signerName": "example.com/s"}});
+            requested_by(&mut request, identity);
+            request["spec"].clone()
+        };
+        let groups = json!(["devs", "system:authenticated"]);
+        let plain = json!({"signerName": "example.com/s", "username": "ann", "groups": groups});
+        assert_eq!(asked(&identity), plain);
+        identity.uid = "u".to_owned();
+        identity.extra.insert("scopes".to_owned(), vec!["a".to_owned(), "b".to_owned()]);
+        let mut full = plain;
+        full["uid"] = json!("u");
+        full["extra"] = json!({"scopes": ["a", "b"]});
+        assert_eq!(asked(&identity), full);
+    }
+
+    #[test]
+    fn storage_stays_while_it_is_used() {
+        for (kind, expected) in [
+            ("PersistentVolume", json!(["a/b", "kubernetes.io/pv-protection"])),
+            ("PersistentVolumeClaim", json!(["a/b", "kubernetes.io/pvc-protection"])),
+            ("VolumeAttributesClass", json!(["a/b", "kubernetes.io/vac-protection"])),
+            ("StorageClass", json!(["a/b"])),
+        ] {
+            let mut object = json!({"kind": kind, "metadata": {"finalizers": ["a/b"]}});
+            storage_protection(&mut object);
+            assert_eq!(object["metadata"]["finalizers"], expected, "{kind}");
+            storage_protection(&mut object);
+            assert_eq!(object["metadata"]["finalizers"], expected, "{kind} twice");
+        }
+        let mut bare = json!({"kind": "PersistentVolume", "metadata": {}});
+        storage_protection(&mut bare);
+        assert_eq!(bare["metadata"]["finalizers"], json!(["kubernetes.io/pv-protection"]));
+    }
+
+    #[test]
+    fn a_new_node_takes_no_pods_before_it_is_ready() {
+        let not_ready = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
+        let other = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"});
+        for (mut node, expected) in [
+            (json!({}), json!([not_ready])),
+            (json!({"spec": {"taints": [not_ready]}}), json!([not_ready])),
+            (json!({"spec": {"taints": [other]}}), json!([other, not_ready])),
+        ] {
+            node_not_ready_taint(&mut node);
+            assert_eq!(node["spec"]["taints"], expected);
+        }
+    }
+}

@@ -222,3 +222,20 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         _ => &Strategy::PLAIN,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry;
+
+    #[test]
+    fn requests_for_kinds_with_a_successor_are_warned() {
+        let warned: Vec<(&str, &str)> =
+            registry().kinds().iter().filter_map(|kind| Some((kind.kind.as_str(), deprecation(kind)?))).collect();
+        let expected = [
+            ("ComponentStatus", "v1 ComponentStatus is deprecated in v1.19+"),
+            ("Endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ];
+        assert_eq!(warned, expected);
+    }
+}

@@ -165,7 +165,6 @@ fn docker_config(data: &Value, key: &str, causes: &mut Causes) {
     }
 }
 
-/// Tests share one door: the causes of a new object.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,10 +17,7 @@ fn created(spec: Value) -> Value {
 
 #[track_caller]
 fn check(spec: Value, expected: &[&str]) {
-    let causes = generic::validate_create(kind(), &created(spec.clone()));
-    let found: Vec<String> =
-        causes.iter().map(|c| format!("{} {}", c.reason.replace("FieldValue", ""), c.field)).collect();
-    assert_eq!(found, expected, "{spec}");
+    crate::testing::check(&generic::validate_create(kind(), &created(spec)), expected);
 }
 
 #[test]

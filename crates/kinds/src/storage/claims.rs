@@ -12,7 +12,7 @@ use crate::{Revalidation, Strategy};
 use api::{Quantity, Timestamp};
 use serde_json::{Value, json};
 
-pub(super) const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 pub(crate) static CLAIMS: Strategy = Strategy {
     defaults: |claim| {
@@ -173,7 +173,7 @@ fn row(claim: &Value, now: Timestamp) -> Vec<Value> {
 
 /// The spec of a claim, also in pods and in stateful sets.
 pub(crate) fn claim_spec(spec: &Value, at: &Path, causes: &mut Causes) {
-    access_modes(&spec["accessModes"], &at.child("accessModes"), causes);
+    access_modes(&spec["accessModes"], "at least 1 access mode is required", &at.child("accessModes"), causes);
     label_selector(&spec["selector"], &at.child("selector"), causes);
     let resources = at.child("resources");
     let storage_at = resources.key("storage");
@@ -208,10 +208,10 @@ pub(crate) fn claim_spec(spec: &Value, at: &Path, causes: &mut Causes) {
     }
 }
 
-/// How a volume may be mounted.
-pub(super) fn access_modes(modes: &Value, at: &Path, causes: &mut Causes) {
+/// How a volume may be mounted. `why` is said where nothing is.
+pub(super) fn access_modes(modes: &Value, why: &str, at: &Path, causes: &mut Causes) {
     if is_empty(modes) {
-        causes.required(at, "at least 1 access mode is required");
+        causes.required(at, why);
     }
     for mode in list(modes).iter().filter(|mode| !ACCESS_MODES.contains(&text(mode))) {
         causes.unsupported(at, mode, &ACCESS_MODES);

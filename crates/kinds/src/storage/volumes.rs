@@ -1,15 +1,16 @@
 //! Persistent volumes.
 
-use super::claims::ACCESS_MODES;
+use super::claims::access_modes;
 use super::{class_of, mode_or_unset, short_modes};
 use crate::causes::{Causes, Path};
 use crate::names;
 use crate::pods::sources;
+use crate::pods::volumes::no_backsteps;
 use crate::print::or_unset;
 use crate::resources::quantity;
 use crate::selectors::node_selector;
 use crate::table::{AGE, Column, NAME, age, column, explained};
-use crate::value::{default, is_empty, list, members, object, set, text};
+use crate::value::{default, is_empty, members, object, set, text};
 use crate::{Revalidation, Strategy};
 use api::{Quantity, Timestamp};
 use serde_json::{Value, json};
@@ -102,16 +103,7 @@ pub(crate) static VOLUMES: Strategy = Strategy {
 };
 
 fn validate(spec: &Value, causes: &mut Causes) {
-    let (modes, modes_at) = (&spec["accessModes"], SPEC.child("accessModes"));
-    if is_empty(modes) {
-        causes.required(&modes_at, "");
-    }
-    for mode in list(modes).iter().filter(|mode| !ACCESS_MODES.contains(&text(mode))) {
-        causes.unsupported(&modes_at, mode, &ACCESS_MODES);
-    }
-    if list(modes).len() > 1 && list(modes).iter().any(|mode| mode == "ReadWriteOncePod") {
-        causes.forbidden(&modes_at, "may not use ReadWriteOncePod with other access modes");
-    }
+    access_modes(&spec["accessModes"], "", &SPEC.child("accessModes"), causes);
     capacity(&spec["capacity"], causes);
     if !is_empty(&spec["persistentVolumeReclaimPolicy"]) {
         let at = SPEC.child("persistentVolumeReclaimPolicy");
@@ -171,10 +163,7 @@ fn source(spec: &Value, causes: &mut Causes) {
             "local" => {
                 match text(&source["path"]) {
                     "" => causes.required(&at.child("path"), ""),
-                    path if path.split('/').any(|segment| segment == "..") => {
-                        causes.invalid(&at.child("path"), path, "must not contain '..'");
-                    }
-                    _ => {}
+                    path => no_backsteps(path, &at.child("path"), causes),
                 }
                 if spec["nodeAffinity"].is_null() {
                     causes.required(&SPEC.child("nodeAffinity"), "Local volume requires node affinity");

@@ -11,7 +11,7 @@ mod statefulsets;
 use crate::causes::{Causes, Path};
 use crate::pods::spec;
 use crate::selectors::{label_selector, matches, selects_all};
-use crate::value::{int, is_empty, text};
+use crate::value::int;
 use serde_json::Value;
 
 pub(crate) use cronjobs::CRON_JOBS;
@@ -145,5 +145,5 @@ fn template_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
 
 /// Whether a rolling update is what a strategy says.
 fn is_rolling(strategy: &Value) -> bool {
-    text(&strategy["type"]) == "RollingUpdate" || is_empty(&strategy["type"])
+    strategy["type"] == "RollingUpdate"
 }

@@ -4,7 +4,7 @@
 //! send these bytes. [`Object::at_revision`] is the only way to change the version, by splicing its digits.
 
 use crate::scan::scan;
-use crate::{Error, ObjectKey, Result, Space, TenantName};
+use crate::{Error, ObjectKey, Result, TenantName};
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,6 +16,10 @@ pub type Revision = u64;
 
 /// The digits that stand for a revision until the store assigns one.
 const UNASSIGNED: &str = "0";
+
+/// How deep what is stored may nest. serde_json, with which everyone reads objects, refuses more than 127 levels; the
+/// rest is for the lists and the events of watches around an object.
+const NESTING_MAX: usize = 100;
 
 /// An owner reference, as far as the collector and the watches need it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -62,8 +66,11 @@ pub struct Object {
 
 impl Object {
     /// Encodes `value` for storage; the store assigns the revision. `fields` are the kind's selectable fields.
-    /// Sets `metadata.resourceVersion` in the encoding, whatever it was.
+    /// Sets `metadata.resourceVersion` in the encoding, whatever it was. 400 for what nests deeper than `NESTING_MAX`.
     pub fn encode(key: ObjectKey, value: &mut Value, fields: &[&'static str]) -> Result<Object> {
+        if !nests_within(value, NESTING_MAX) {
+            return Err(Error::bad_request(format!("the object nests deeper than {NESTING_MAX} levels")));
+        }
         let header = Arc::new(Header::of(value, fields));
         let metadata = value["metadata"].as_object_mut().ok_or_else(|| Error::bad_request("metadata is missing"))?;
         metadata.insert("resourceVersion".to_owned(), Value::from(UNASSIGNED));
@@ -110,10 +117,7 @@ impl Object {
     }
 
     pub fn tenant(&self) -> Option<&TenantName> {
-        match &self.key.space {
-            Space::Cluster => None,
-            Space::Tenant(tenant) => Some(tenant),
-        }
+        self.key.tenant()
     }
 
     /// The value of a field that selectors may name; empty when the object lacks it.
@@ -141,6 +145,14 @@ impl Header {
             fields: indexed.collect(),
             deleting: !metadata["deletionTimestamp"].is_null(),
         }
+    }
+}
+
+fn nests_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| nests_within(item, levels - 1)),
+        Value::Object(map) => levels > 0 && map.values().all(|value| nests_within(value, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }
 
@@ -234,7 +246,7 @@ fn string_end(bytes: &[u8], open: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ResourceId;
+    use crate::{ResourceId, Space};
     use serde_json::json;
 
     fn object(mut value: Value) -> Object {
@@ -276,6 +288,29 @@ mod tests {
         assert_eq!(object.field("metadata.namespace"), "default");
         assert_eq!(object.field("status.phase"), "");
         assert_eq!(object.header.labels["a"], "b");
+    }
+
+    #[test]
+    fn whatever_is_encoded_reads_back() {
+        // As deep as it may be, the object itself included, and then too deep.
+        let nested = |levels: usize| {
+            (1..levels).fold(json!({}), |value, i| if i % 2 == 0 { json!([value]) } else { json!({ "a": value }) })
+        };
+        let key = object(json!({"metadata": {}})).key;
+        let encode = |levels: usize| {
+            let mut value = json!({"metadata": {"labels": {"a": "b"}}, "spec": nested(levels - 1)});
+            Object::encode(key.clone(), &mut value, &["metadata.name"]).map(|object| (object, value))
+        };
+        for levels in [2, 50, NESTING_MAX] {
+            let (stored, value) = encode(levels).expect("an object");
+            assert_eq!(stored.to_value().expect("JSON"), value, "{levels} levels");
+            let event = [br#"{"type":"ADDED","object":{"items":["#, &*stored.bytes, b"]}}"].concat();
+            assert!(serde_json::from_slice::<Value>(&event).is_ok(), "{levels} levels");
+            assert!(Object::decode(key.clone(), 0, stored.bytes, &["metadata.name"]).is_ok(), "{levels} levels");
+        }
+        for levels in [NESTING_MAX + 1, 128, 499] {
+            assert_eq!(encode(levels).expect_err("too deep").code(), 400, "{levels} levels");
+        }
     }
 
     #[test]

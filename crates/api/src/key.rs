@@ -164,7 +164,7 @@ impl ObjectKey {
 }
 
 /// Everything of a tenant has a durable key that starts with this, and nothing else has.
-pub fn tenant_prefix(tenant: &TenantName) -> String {
+fn tenant_prefix(tenant: &TenantName) -> String {
     format!("/ursa/t/{tenant}/")
 }
 

@@ -79,11 +79,6 @@ impl Quantity {
         let format = if self.is_zero() { other.format } else { self.format };
         Quantity { nanos: self.nanos.saturating_add(other.nanos), format }
     }
-
-    pub fn minus(self, other: Quantity) -> Quantity {
-        let format = if self.is_zero() { other.format } else { self.format };
-        Quantity { nanos: self.nanos.saturating_sub(other.nanos), format }
-    }
 }
 
 impl PartialEq for Quantity {
@@ -225,6 +220,5 @@ mod tests {
         assert_eq!(quantity("100u").millis(), 1);
         assert_eq!(quantity("1.2").units(), 2);
         assert!(quantity("1Gi") > quantity("1G"));
-        assert_eq!(quantity("1Gi").minus(quantity("1Mi")).to_string(), "1023Mi");
     }
 }

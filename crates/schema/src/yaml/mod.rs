@@ -10,7 +10,7 @@ pub use write::encode;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn what_is_written_reads_back() {
@@ -29,5 +29,33 @@ mod tests {
         let value = json!({"kind": "Pod", "spec": {"containers": [{"name": "a", "args": ["x", "y z"]}]}, "data": {"k": "a\nb\n"}});
         let expected = "data:\n  k: |\n    a\n    b\nkind: Pod\nspec:\n  containers:\n  - args:\n    - x\n    - y z\n    name: a\n";
         assert_eq!(encode(&value), expected);
+    }
+
+    /// An object that holds a value so many levels down.
+    fn wrapped(value: Value, levels: usize) -> Value {
+        (0..levels).fold(value, |value, _| json!({ "k": value }))
+    }
+
+    #[test]
+    fn what_is_deep_is_written_as_everything_else() {
+        let text = encode(&wrapped(json!({"a": "x\ny", "l": [1, {"b": 2}]}), 99));
+        assert_eq!(text.lines().count(), 99 + 6, "{text}");
+        let indent = " ".repeat(198);
+        let end = format!("{indent}a: |-\n{indent}  x\n{indent}  y\n{indent}l:\n{indent}- 1\n{indent}- b: 2\n");
+        assert!(text.ends_with(&end), "{text}");
+    }
+
+    #[test]
+    fn indents_do_not_multiply_what_is_written() {
+        let numbers = json!(vec![1; 20_000]);
+        let lines = json!("a\n".repeat(20_000));
+        let objects =
+            json!(vec![json!({"yes": "no", "": [[]], "a: b": "\u{7}é\u{2028}\n", "n": [null, -1.5, true]}); 1_000]);
+        let deep = wrapped(json!({"fields": [numbers, lines], "objects": objects}), 95);
+        for value in [wrapped(numbers.clone(), 95), wrapped(lines.clone(), 95), deep] {
+            let (text, json) = (encode(&value), value.to_string());
+            assert!(text.len() < 2 * json.len() + 100_000, "{} of {}", text.len(), json.len());
+            assert_eq!(read(text.as_bytes()).expect("YAML").value, value);
+        }
     }
 }

@@ -4,71 +4,139 @@
 use super::resolve::resolve;
 use serde_json::{Map, Value};
 
+/// An indent from which on every line counts, since indents would make an answer many times as long as its value.
+const DEEP: usize = 64;
+
+/// How many bytes the indents of all deep lines may take. What comes after is written on one line, as in JSON.
+const MAX_DEEP_INDENTS: usize = 64 << 10;
+
 /// Writes a value as one YAML document.
 pub fn encode(value: &Value) -> String {
-    let mut out = String::new();
+    let mut writer = Writer { out: String::new(), deep_indents: 0 };
     match value {
-        Value::Object(map) if !map.is_empty() => fields(&mut out, map, 0, true),
-        Value::Array(list) if !list.is_empty() => items(&mut out, list, 0, true),
-        scalar => inline(&mut out, scalar, 0),
+        Value::Object(map) if !map.is_empty() => writer.fields(map, 0, true),
+        Value::Array(list) if !list.is_empty() => writer.items(list, 0, true),
+        scalar => writer.inline(scalar, 0),
     }
-    out
+    writer.out
 }
 
-/// Writes fields, each on its own line; the first one is indented unless it continues a line.
-fn fields(out: &mut String, map: &Map<String, Value>, indent: usize, own_line: bool) {
-    for (i, (key, value)) in map.iter().enumerate() {
-        if i > 0 || own_line {
-            pad(out, indent);
+struct Writer {
+    out: String,
+    /// The bytes of the indents of deep lines.
+    deep_indents: usize,
+}
+
+impl Writer {
+    /// Whether so many lines at an indent may be written; they are counted then.
+    fn has_room(&mut self, lines: usize, indent: usize) -> bool {
+        if indent <= DEEP {
+            return true;
         }
-        string(out, key);
-        out.push(':');
+        let indents = self.deep_indents.saturating_add(lines.saturating_mul(indent));
+        let fits = indents <= MAX_DEEP_INDENTS;
+        if fits {
+            self.deep_indents = indents;
+        }
+        fits
+    }
+
+    /// Writes fields, each on its own line; the first one is indented unless it continues a line.
+    fn fields(&mut self, map: &Map<String, Value>, indent: usize, own_line: bool) {
+        for (i, (key, value)) in map.iter().enumerate() {
+            if i > 0 || own_line {
+                self.pad(indent);
+            }
+            string(&mut self.out, key);
+            self.out.push(':');
+            match value {
+                Value::Object(map) if !map.is_empty() && self.has_room(map.len(), indent + 2) => {
+                    self.out.push('\n');
+                    self.fields(map, indent + 2, true);
+                }
+                // As people write it, a list is not deeper than its key.
+                Value::Array(list) if !list.is_empty() && self.has_room(list.len(), indent) => {
+                    self.out.push('\n');
+                    self.items(list, indent, true);
+                }
+                value => {
+                    self.out.push(' ');
+                    self.inline(value, indent + 2);
+                }
+            }
+        }
+    }
+
+    fn items(&mut self, list: &[Value], indent: usize, own_line: bool) {
+        for (i, value) in list.iter().enumerate() {
+            if i > 0 || own_line {
+                self.pad(indent);
+            }
+            self.out.push_str("- ");
+            match value {
+                Value::Object(map) if !map.is_empty() && self.has_room(map.len(), indent + 2) => {
+                    self.fields(map, indent + 2, false);
+                }
+                Value::Array(list) if !list.is_empty() && self.has_room(list.len(), indent + 2) => {
+                    self.items(list, indent + 2, false);
+                }
+                value => self.inline(value, indent + 2),
+            }
+        }
+    }
+
+    /// Writes what fits behind a key, or a block of text, and ends the line.
+    fn inline(&mut self, value: &Value, indent: usize) {
         match value {
-            Value::Object(map) if !map.is_empty() => {
-                out.push('\n');
-                fields(out, map, indent + 2, true);
+            Value::String(text) if is_block(text) && self.has_room(text.matches('\n').count() + 1, indent) => {
+                return self.block(text, indent);
             }
-            // As people write it, a list is not deeper than its key.
-            Value::Array(list) if !list.is_empty() => {
-                out.push('\n');
-                items(out, list, indent, true);
+            Value::String(text) => string(&mut self.out, text),
+            value => flow(&mut self.out, value),
+        }
+        self.out.push('\n');
+    }
+
+    fn pad(&mut self, indent: usize) {
+        self.out.extend(std::iter::repeat_n(' ', indent));
+    }
+
+    fn block(&mut self, text: &str, indent: usize) {
+        self.out.push_str(if text.ends_with('\n') { "|\n" } else { "|-\n" });
+        for line in text.trim_end_matches('\n').split('\n') {
+            if !line.is_empty() {
+                self.pad(indent);
             }
-            value => {
-                out.push(' ');
-                inline(out, value, indent + 2);
-            }
+            self.out.push_str(line);
+            self.out.push('\n');
         }
     }
 }
 
-fn items(out: &mut String, list: &[Value], indent: usize, own_line: bool) {
-    for (i, value) in list.iter().enumerate() {
-        if i > 0 || own_line {
-            pad(out, indent);
-        }
-        out.push_str("- ");
-        match value {
-            Value::Object(map) if !map.is_empty() => fields(out, map, indent + 2, false),
-            Value::Array(list) if !list.is_empty() => items(out, list, indent + 2, false),
-            value => inline(out, value, indent + 2),
-        }
-    }
-}
-
-/// Writes what fits behind a key, or a block of text, and ends the line.
-fn inline(out: &mut String, value: &Value, indent: usize) {
+/// Writes a value on one line, with every text quoted.
+fn flow(out: &mut String, value: &Value) {
     match value {
-        Value::Object(_) => out.push_str("{}"),
-        Value::Array(_) => out.push_str("[]"),
-        Value::String(text) if is_block(text) => return block(out, text, indent),
-        Value::String(text) => string(out, text),
+        Value::Object(map) => {
+            out.push('{');
+            for (i, (key, value)) in map.iter().enumerate() {
+                out.push_str(if i > 0 { ", " } else { "" });
+                quoted(out, key);
+                out.push_str(": ");
+                flow(out, value);
+            }
+            out.push('}');
+        }
+        Value::Array(list) => {
+            out.push('[');
+            for (i, value) in list.iter().enumerate() {
+                out.push_str(if i > 0 { ", " } else { "" });
+                flow(out, value);
+            }
+            out.push(']');
+        }
+        Value::String(text) => quoted(out, text),
         Value::Null | Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
     }
-    out.push('\n');
-}
-
-fn pad(out: &mut String, indent: usize) {
-    out.extend(std::iter::repeat_n(' ', indent));
 }
 
 /// Text of several lines that reads back from a literal block.
@@ -79,17 +147,6 @@ fn is_block(text: &str) -> bool {
         && text.chars().all(|c| c == '\n' || c == '\t' || is_printable(c))
 }
 
-fn block(out: &mut String, text: &str, indent: usize) {
-    out.push_str(if text.ends_with('\n') { "|\n" } else { "|-\n" });
-    for line in text.trim_end_matches('\n').split('\n') {
-        if !line.is_empty() {
-            pad(out, indent);
-        }
-        out.push_str(line);
-        out.push('\n');
-    }
-}
-
 fn is_printable(c: char) -> bool {
     !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
 }
@@ -97,8 +154,12 @@ fn is_printable(c: char) -> bool {
 fn string(out: &mut String, text: &str) {
     if is_plain(text) {
         out.push_str(text);
-        return;
+    } else {
+        quoted(out, text);
     }
+}
+
+fn quoted(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
         match c {

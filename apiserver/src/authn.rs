@@ -2,7 +2,7 @@
 
 use crate::server::Server;
 use api::{Error, Identity, ObjectKey, ResourceId, Result, Space, TenantName, Timestamp};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use policy::authn::{Refusal, VerifiedToken};
 use policy::rbac::Attributes;
 use std::sync::Arc;
@@ -68,11 +68,12 @@ fn exists(server: &Server, tenant: &TenantName, plural: &str, namespace: &str, n
 /// The identity that the request asks to act as, with the caller's right to do so checked. It stays in the tenant of
 /// the caller: impersonation never crosses tenants.
 pub fn impersonate(server: &Server, caller: Identity, headers: &HeaderMap) -> Result<Identity> {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
-    let groups: Vec<&str> = headers.get_all("impersonate-group").iter().filter_map(|v| v.to_str().ok()).collect();
+    let text = |name: &str| headers.get(name).map(impersonated).transpose();
+    let groups = headers.get_all("impersonate-group").iter().map(impersonated).collect::<Result<Vec<&str>>>()?;
     let extra = headers.keys().any(|name| name.as_str().starts_with("impersonate-extra-"));
-    let Some(user) = text("impersonate-user") else {
-        if groups.is_empty() && !extra && text("impersonate-uid").is_none() {
+    let uid = text("impersonate-uid")?;
+    let Some(user) = text("impersonate-user")? else {
+        if groups.is_empty() && !extra && uid.is_none() {
             return Ok(caller);
         }
         return Err(Error::bad_request("requested to impersonate without impersonating a user"));
@@ -98,11 +99,17 @@ pub fn impersonate(server: &Server, caller: Identity, headers: &HeaderMap) -> Re
             identity.groups.push(group.to_owned());
         }
     }
-    if let Some(uid) = text("impersonate-uid") {
+    if let Some(uid) = uid {
         allow(server, &caller, "uids", "", uid)?;
         identity.uid = uid.to_owned();
     }
     Ok(identity)
+}
+
+/// What a header of impersonation says. One that cannot be read is refused: to pass it over would let the request run
+/// with the rights of the caller.
+fn impersonated(value: &HeaderValue) -> Result<&str> {
+    std::str::from_utf8(value.as_bytes()).map_err(|_| Error::bad_request("an Impersonate header is not valid UTF-8"))
 }
 
 fn allow(server: &Server, caller: &Identity, resource: &str, namespace: &str, name: &str) -> Result<()> {

@@ -8,6 +8,7 @@ use crate::path::{Path, ResourcePath, Route};
 use crate::server::Server;
 use crate::target::Target;
 use crate::{authz, discovery, negotiate, objects, respond};
+use api::selector::FieldSelector;
 use api::{Error, Identity, Kind, Reason, Result, Scope, Timestamp};
 use axum::body::Body;
 use futures::FutureExt;
@@ -69,8 +70,11 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
             let kind = server.kinds.find(&resource.group, &resource.version, &resource.resource);
             // Only what exists is counted by name: a client cannot make new series.
             (label.verb, label.resource) = (verb, kind.map_or("unknown", |kind| &kind.plural).to_owned());
-            let named = name_attribute(resource, &query);
-            let selected = query.get("fieldSelector").map(api::selector::FieldSelector::parse).transpose()?;
+            let selected = match verb {
+                "list" | "watch" | "deletecollection" => query.get("fieldSelector"),
+                _ => None, // of what names one object, it would say nothing about which
+            };
+            let selected = selected.map(FieldSelector::parse).transpose()?;
             let mut what = Attributes {
                 verb,
                 tenant: None,
@@ -79,7 +83,7 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
                 resource: &resource.resource,
                 subresource: &resource.subresource,
                 namespace: namespace_attribute(resource),
-                name: &named,
+                name: name_attribute(resource, verb, selected.as_ref()),
                 path: None,
                 cluster_scoped: kind.is_some_and(|kind| kind.scope == Scope::Cluster),
                 fields: selected.as_ref(),
@@ -109,13 +113,13 @@ fn namespace_attribute(path: &ResourcePath) -> &str {
     if path.group.is_empty() && path.resource == "namespaces" { &path.name } else { &path.namespace }
 }
 
-/// A list that a field selector narrows to one name is authorized by that name.
-fn name_attribute(path: &ResourcePath, query: &crate::options::Query) -> String {
-    if !path.name.is_empty() {
-        return path.name.clone();
+/// A list or watch that a field selector narrows to one name is authorized by that name. Nothing else is: the body of a
+/// create says its name, whatever the query selects.
+fn name_attribute<'a>(path: &'a ResourcePath, verb: &str, selected: Option<&'a FieldSelector>) -> &'a str {
+    if !path.name.is_empty() || !matches!(verb, "list" | "watch") {
+        return &path.name;
     }
-    let fields = query.get("fieldSelector").and_then(|text| api::selector::FieldSelector::parse(text).ok());
-    fields.and_then(|fields| fields.required("metadata.name").map(str::to_owned)).unwrap_or_default()
+    selected.and_then(|fields| fields.required("metadata.name")).unwrap_or_default()
 }
 
 /// A tenant that does not exist has nothing: 404 for operators, 401 for those who claim to be of it.

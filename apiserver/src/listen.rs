@@ -19,6 +19,7 @@ use rustls::{RootCertStore, ServerConfig};
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -29,8 +30,18 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// So is one that is idle for so long, or does not get a request's head sent.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(180);
 
+/// A client that says nothing on HTTP/2 is asked whether it is there, and left when it does not answer.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long to wait when no connection can be accepted, as when the process is out of descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
 /// HTTP/2 streams that one connection may have open: each may be a watch.
 const STREAMS_MAX: u32 = 1000;
+
+/// What the handshake calls HTTP/2.
+const HTTP2: &[u8] = b"h2";
 
 /// TLS with the server's certificate, and client certificates of its authority accepted but not demanded.
 pub fn tls_config(pki: &policy::pki::Pki) -> Result<ServerConfig, rustls::Error> {
@@ -44,7 +55,7 @@ pub fn tls_config(pki: &policy::pki::Pki) -> Result<ServerConfig, rustls::Error>
         .map_err(|e| rustls::Error::General(e.to_string()))?;
     let (chain, key) = pki.server_chain_and_key();
     let mut config = ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
@@ -65,7 +76,7 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: ServerConfig
             Err(error) => {
                 // Out of descriptors, or a client that left at once: neither ends the server.
                 tracing::warn!(%error, "a connection was not accepted");
-                tokio::task::yield_now().await;
+                tokio::time::sleep(ACCEPT_AGAIN).await;
                 continue;
             }
         };
@@ -91,13 +102,18 @@ async fn connection(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let session = stream.get_ref().1;
+    let is_http2 = session.alpn_protocol() == Some(HTTP2);
+    let certificate = session.peer_certificates().and_then(|chain| chain.first());
     let peer = match certificate {
         Some(der) => Peer::Certificate(identity_of_certificate(der)),
         None => Peer::Unknown,
     };
+    let asked = Arc::new(AtomicBool::new(false));
+    let has_asked = asked.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, peer) = (server.clone(), peer.clone());
+        asked.store(true, Ordering::Relaxed);
         async move {
             let (request, rest) = rest::keep(request);
             let response = handler::handle(server, peer, request).await;
@@ -105,9 +121,13 @@ async fn connection(
             Ok::<Response<Body>, Infallible>(response)
         }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // The handshake has settled the protocol, so that nothing waits for a first byte to tell it.
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
+    let mut http2 = builder.http2();
+    http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
+    http2.keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIMEOUT);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
@@ -116,8 +136,18 @@ async fn connection(
         () = stop.stopped() => connection.as_mut().graceful_shutdown(),
         // Ends when the client leaves.
         ended = connection.as_mut() => return ended,
+        // A client that has sent nothing: there is nothing to drain.
+        () = stays_silent(&has_asked) => return Ok(()),
     }
     connection.await
+}
+
+/// Returns when a client has not asked for anything in time; never for one that has.
+async fn stays_silent(has_asked: &AtomicBool) {
+    tokio::time::sleep(HEADER_TIMEOUT).await;
+    if has_asked.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
 }
 
 /// Answers a request of a component in this process, with the identity that it was given.

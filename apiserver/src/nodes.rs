@@ -7,8 +7,9 @@ use crate::registry::Call;
 use api::{Error, Reason, Result};
 use axum::body::Body;
 use futures::future::BoxFuture;
-use http::{HeaderName, Request, Response, StatusCode, header};
+use http::{HeaderName, Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use policy::rbac::Attributes;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -44,6 +45,7 @@ pub async fn forward(
     subresource: &str,
     mut request: Request<Body>,
 ) -> Result<Response<Body>> {
+    may_stream(call, name, subresource, request.method())?;
     let pod = call.current(name)?.to_value()?;
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
     if node.is_empty() {
@@ -71,6 +73,25 @@ pub async fn forward(
     let outgoing = outgoing.body(Body::empty()).map_err(Error::internal)?;
     let stream = call.server.dial.dial(node).await?;
     exchange(call, stream, outgoing, upgrade).await
+}
+
+/// A stream into a pod is a create, even where a WebSocket makes it a GET: who may only read does not get a shell.
+fn may_stream(call: Call<'_>, name: &str, subresource: &str, method: &Method) -> Result<()> {
+    if subresource == "log" || *method != Method::GET {
+        return Ok(());
+    }
+    let what = Attributes {
+        verb: "create",
+        tenant: call.target.tenant(),
+        group: &call.kind.group,
+        version: &call.kind.version,
+        resource: &call.kind.plural,
+        subresource,
+        namespace: call.namespace,
+        name,
+        ..Attributes::default()
+    };
+    crate::authz::authorize(call.server, call.identity, &what, call.target.decision())
 }
 
 async fn exchange(

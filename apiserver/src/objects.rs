@@ -28,14 +28,24 @@ pub struct Routed<'a> {
     pub now: Timestamp,
 }
 
-/// Carries out a request and writes its answer.
+/// Carries out a request and writes its answer, with a warning first where the kind has a successor.
 pub async fn dispatch(server: &Server, routed: Routed<'_>, request: Request<Body>) -> Result<Response<Body>> {
+    let deprecated = kinds::deprecation(routed.kind);
+    let answered = carry_out(server, routed, request).await;
+    let Some(deprecated) = deprecated else { return answered };
+    let mut response = answered.unwrap_or_else(|error| respond::error(&error));
+    respond::warn_first(&mut response, deprecated);
+    Ok(response)
+}
+
+async fn carry_out(server: &Server, routed: Routed<'_>, request: Request<Body>) -> Result<Response<Body>> {
     let Routed { identity, target, kind, path, query, verb, now } = routed;
     if !scope_fits(kind, path) {
         return Err(Error::no_such_path());
     }
     let call = Call { server, identity, target, kind, namespace: &path.namespace, now };
     if nodes::STREAMING.contains(&path.subresource.as_str()) && kind.stored_as.to_string() == "pods" {
+        subresources::allowed(call, path, verb)?;
         return nodes::forward(call, &path.name, &path.subresource, request).await;
     }
     let accepted = Accepted::parse(header_text(request.headers(), &header::ACCEPT))?;

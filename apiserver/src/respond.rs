@@ -68,6 +68,16 @@ pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
     }
 }
 
+/// Adds a warning before those that are there.
+pub fn warn_first(response: &mut Response<Body>, warning: &str) {
+    let later: Vec<HeaderValue> = response.headers().get_all(header::WARNING).iter().cloned().collect();
+    response.headers_mut().remove(header::WARNING);
+    warn(response, &[warning.to_owned()]);
+    for warning in later {
+        response.headers_mut().append(header::WARNING, warning);
+    }
+}
+
 fn escape_quoted(c: char) -> impl Iterator<Item = char> {
     let escape = matches!(c, '"' | '\\').then_some('\\');
     escape.into_iter().chain([c])

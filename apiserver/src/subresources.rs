@@ -23,13 +23,7 @@ pub async fn dispatch(
 ) -> Result<Response<Body>> {
     let call = answer.call;
     let name = path.name.as_str();
-    let subresource = call.kind.subresource(&path.subresource).ok_or_else(Error::no_such_path)?;
-    if call.kind.namespaced() && path.namespace.is_empty() {
-        return Err(Error::no_such_path());
-    }
-    if !path.rest.is_empty() || !Verb::parse(verb).is_some_and(|verb| subresource.verbs.contains(&verb)) {
-        return Err(method_not_allowed());
-    }
+    allowed(call, path, verb)?;
     match (path.subresource.as_str(), verb) {
         ("scale", "get") => {
             let object = call.view(&*call.current(name)?)?;
@@ -67,6 +61,18 @@ pub async fn dispatch(
         }
         _ => Err(method_not_allowed()),
     }
+}
+
+/// Whether the kind has such a subresource with such a verb.
+pub fn allowed(call: Call<'_>, path: &ResourcePath, verb: &str) -> Result<()> {
+    let subresource = call.kind.subresource(&path.subresource).ok_or_else(Error::no_such_path)?;
+    if call.kind.namespaced() && path.namespace.is_empty() {
+        return Err(Error::no_such_path());
+    }
+    if !path.rest.is_empty() || !Verb::parse(verb).is_some_and(|verb| subresource.verbs.contains(&verb)) {
+        return Err(method_not_allowed());
+    }
+    Ok(())
 }
 
 /// A create of a kind that is not stored and is no review: a Binding posted to the collection.

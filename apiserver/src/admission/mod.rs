@@ -1,10 +1,11 @@
 //! Built-in admission: what every write passes before it is stored. Pure checks over a snapshot of the tenant.
 
+mod certificates;
 mod pod_security;
 mod rbac;
 mod runtime_class;
 
-use crate::registry::Call;
+use crate::registry::{Call, Part};
 use api::{Cause, Error, Object, ResourceId, Result, SYSTEM_TENANT, Space};
 use policy::rbac::Attributes;
 use serde_json::Value;
@@ -18,6 +19,12 @@ pub fn mutate(call: Call<'_>, new: &mut Value, old: Option<&Value>) -> Result<()
     if old.is_none() {
         tenant_is_active(call)?;
         namespace_is_active(call, new)?;
+        if is(call, certificates::GROUP, certificates::PLURAL) {
+            kinds::admission::requested_by(new, call.identity);
+        }
+        if is(call, "", "nodes") {
+            kinds::admission::node_not_ready_taint(new);
+        }
         if is(call, "", "pods") {
             service_account(call, new)?;
             kinds::admission::pod_priority(new, priority_class(call, new)?.as_ref())?;
@@ -30,10 +37,11 @@ pub fn mutate(call: Call<'_>, new: &mut Value, old: Option<&Value>) -> Result<()
     Ok(())
 }
 
-/// Refuses what no write may do. `new` is `None` for a delete, `old` for a create.
-pub fn validate(call: Call<'_>, new: Option<&Value>, old: Option<&Value>) -> Result<()> {
+/// Refuses what no write of a part may do. `new` is `None` for a delete, `old` for a create.
+pub fn validate(call: Call<'_>, part: Part, new: Option<&Value>, old: Option<&Value>) -> Result<()> {
     if let Some(new) = new {
         node(call, new, old)?;
+        certificates::validate(call, part, new, old)?;
         pod_security(call, new, old)?;
         return rbac::validate(call, new, old);
     }
@@ -80,6 +88,15 @@ fn node(call: Call<'_>, new: &Value, old: Option<&Value>) -> Result<()> {
         ..Attributes::default()
     };
     crate::authz::admit_node(call.server, call.identity, &what, new, old)
+}
+
+/// Whether the caller may do this besides what the request is for.
+fn permits(call: Call<'_>, what: &Attributes<'_>) -> Result<bool> {
+    match crate::authz::authorize(call.server, call.identity, what, call.target.decision()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.reason() == api::Reason::Forbidden => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn is(call: Call<'_>, group: &str, plural: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Create: complete, admit, validate, store.
 
-use super::{Call, Written};
+use super::{Call, Part, Written};
 use crate::admission;
 use crate::options::WriteOptions;
 use api::{Error, Result};
@@ -69,7 +69,7 @@ async fn create_named(
     if !causes.is_empty() {
         return Err(Error::invalid(&kind.group, &kind.kind, &name, causes));
     }
-    admission::validate(call, Some(&value), None)?;
+    admission::validate(call, Part::Object, Some(&value), None)?;
     let told = (kinds::strategy(kind).warnings)(&value, None);
     let key = call.key(&name)?;
     let exists = |deleting: bool| {

@@ -1,7 +1,7 @@
 //! Delete: at once, gracefully, or when the finalizers are gone (guarantees G16 to G19, G22).
 
 use super::create::{class_of, commit_error};
-use super::{Call, list};
+use super::{Call, Part, list};
 use crate::options::{ListOptions, Query, dry_run, parse_version};
 use api::{Cause, Error, Object, Result, Revision};
 use kinds::Deletion;
@@ -125,8 +125,8 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
     for _ in 0..CONFLICT_TRIES {
         let current = call.current(name)?;
         check_preconditions(call, name, &current, options)?;
-        crate::admission::validate(call, None, Some(&current.to_value()?))?;
         let old = current.to_value()?;
+        crate::admission::validate(call, Part::Object, None, Some(&old))?;
         let step = next_step(call, &old, options);
         if options.dry_run {
             let shown = match step {

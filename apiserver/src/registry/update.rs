@@ -126,7 +126,7 @@ fn prepare(
     if !causes.is_empty() {
         return Err(Error::invalid(&kind.group, &kind.kind, name, causes));
     }
-    admission::validate(call, Some(&new), Some(old))?;
+    admission::validate(call, part, Some(&new), Some(old))?;
     Ok(new)
 }
 

@@ -1,7 +1,7 @@
 //! Who reaches what: the tenant decision and authorization, through every form of a path.
 
-use crate::{Api, config_map, names};
-use serde_json::json;
+use crate::{Api, User, config_map, names};
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_tenant_reaches_nothing_of_another() {
@@ -136,4 +136,104 @@ async fn a_tenants_pods_do_not_reach_for_the_node() {
     assert_eq!(acme.patch("merge", "/api/v1/tenants/acme", lift.clone()).await.0, 403);
     assert_eq!(api.admin("system").patch("merge", "/api/v1/tenants/acme", lift).await.0, 200);
     assert_eq!(acme.post("/api/v1/namespaces/default/pods", pod).await.0, 201);
+}
+
+/// A user of `acme` who holds these rules in the whole tenant.
+async fn holder<'a>(api: &'a Api, admin: &User<'_>, name: &str, rules: Value) -> User<'a> {
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let role = json!({"metadata": {"name": name}, "rules": rules});
+    assert_eq!(admin.post(&format!("{rbac}/clusterroles"), role).await.0, 201);
+    let binding = json!({"metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}]});
+    assert_eq!(admin.post(&format!("{rbac}/clusterrolebindings"), binding).await.0, 201);
+    api.user("acme", name, &[])
+}
+
+#[tokio::test]
+async fn a_field_selector_does_not_name_what_is_created() {
+    let api = Api::start().await;
+    let admin = api.tenant("acme").await;
+    let rule = json!([{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["mine"],
+        "verbs": ["create", "get", "list"]}]);
+    let bob = holder(&api, &admin, "bob", rule).await;
+    let path = "/api/v1/namespaces/default/configmaps?fieldSelector=metadata.name%3Dmine";
+    assert_eq!(bob.get(path).await.0, 200, "a list of the one name is allowed by it");
+    assert_eq!(bob.post(path, config_map("another")).await.0, 403);
+}
+
+#[tokio::test]
+async fn a_header_of_impersonation_that_cannot_be_read_is_refused() {
+    let api = Api::start().await;
+    let admin = api.tenant("acme").await;
+    let reviews = "/api/v1/namespaces/default/configmaps";
+    assert_eq!(admin.get_with(reviews, "impersonate-user", "jos\u{e9}".as_bytes()).await.0, 403, "as that user");
+    for header in ["impersonate-user", "impersonate-group", "impersonate-uid"] {
+        assert_eq!(admin.get_with(reviews, header, b"jos\xe9").await.0, 400, "{header}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_only_read_gets_no_stream_into_a_pod() {
+    let api = Api::start().await;
+    let admin = api.tenant("acme").await;
+    let pod =
+        json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}});
+    assert_eq!(admin.post("/api/v1/namespaces/default/pods", pod).await.0, 201);
+    let all = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}]);
+    let reader = holder(&api, &admin, "reader", all).await;
+    let pod = "/api/v1/namespaces/default/pods/p";
+    for stream in ["exec", "attach", "portforward"] {
+        let (code, answer) = reader.get(&format!("{pod}/{stream}?command=sh")).await;
+        assert_eq!(code, 403, "{answer}");
+        assert!(answer["message"].as_str().is_some_and(|text| text.contains("cannot create resource")), "{answer}");
+        // The administrator gets as far as the node, which nothing here can reach.
+        assert_eq!(admin.get(&format!("{pod}/{stream}?command=sh")).await.0, 503);
+    }
+    assert_eq!(reader.get(&format!("{pod}/log")).await.0, 503);
+    assert_eq!(admin.get("/api/v1/watch/namespaces/default/pods/p/exec").await.0, 405);
+}
+
+#[tokio::test]
+async fn a_request_for_a_certificate_says_who_asks_and_is_approved_by_who_may() {
+    let api = Api::start().await;
+    let admin = api.tenant("acme").await;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let group = "certificates.k8s.io";
+    let rule = json!([
+        {"apiGroups": [group], "resources": ["certificatesigningrequests"], "verbs": ["create", "get"]},
+        {"apiGroups": [group], "resources": ["certificatesigningrequests/approval", "certificatesigningrequests/status"], "verbs": ["update"]}]);
+    let bob = holder(&api, &admin, "bob", rule).await;
+    let tenant = api::TenantName::new("acme").expect("a tenant");
+    let (pem, _) = policy::pki::client_request(&tenant, "bob").expect("a request");
+    let pem = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
+    let request = json!({"metadata": {"name": "r"}, "spec": {"request": pem, "usages": ["client auth"],
+        "signerName": "kubernetes.io/kube-apiserver-client", "username": "root", "groups": ["system:masters"]}});
+    let (code, mut made) = bob.post(requests, request).await;
+    assert_eq!(code, 201, "{made}");
+    assert_eq!(made["spec"]["username"], "bob");
+    assert_eq!(made["spec"]["groups"], json!(["system:authenticated"]));
+    made["status"] = json!({"conditions": [{"type": "Approved", "status": "True", "reason": "r", "message": "m"}]});
+    let (code, answer) = bob.put(&format!("{requests}/r/approval"), &made).await;
+    assert_eq!(code, 403, "{answer}");
+    assert!(answer.to_string().contains("user not permitted to approve requests with signerName"), "{answer}");
+    let approver = json!([{"apiGroups": [group], "resources": ["signers"], "resourceNames": ["kubernetes.io/*"], "verbs": ["approve"]}]);
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    assert_eq!(
+        admin
+            .post(&format!("{rbac}/clusterroles"), json!({"metadata": {"name": "approver"}, "rules": approver}))
+            .await
+            .0,
+        201
+    );
+    let binding = json!({"metadata": {"name": "approver"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "approver"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"}]});
+    assert_eq!(admin.post(&format!("{rbac}/clusterrolebindings"), binding).await.0, 201);
+    let (code, mut approved) = bob.put(&format!("{requests}/r/approval"), &made).await;
+    assert_eq!(code, 200, "{approved}");
+    approved["status"]["certificate"] = json!("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg==");
+    let (code, answer) = bob.put(&format!("{requests}/r/status"), &approved).await;
+    assert_eq!(code, 403, "{answer}");
+    assert!(answer.to_string().contains("user not permitted to sign requests with signerName"), "{answer}");
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod objects;
+mod rbac;
 mod watches;
 
 use api::{Identity, TenantName, Timestamp};
@@ -77,11 +78,15 @@ impl User<'_> {
         in_process(self.api.server.clone(), self.identity.clone(), request).await
     }
 
+    /// A GET with a header, whose bytes may be any.
+    pub async fn get_with(&self, path: &str, header: &str, value: &[u8]) -> Answer {
+        let value = http::HeaderValue::from_bytes(value).expect("a header");
+        let request = Request::get(path).header(header, value).body(Body::empty()).expect("a request");
+        answer_of(in_process(self.api.server.clone(), self.identity.clone(), request).await).await
+    }
+
     async fn json(&self, method: Method, path: &str, content_type: &str, body: String) -> Answer {
-        let response = self.send(method, path, content_type, body).await;
-        let code = response.status().as_u16();
-        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
-        (code, serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes))))
+        answer_of(self.send(method, path, content_type, body).await).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -111,6 +116,12 @@ impl User<'_> {
         assert_eq!(response.status(), 200);
         Frames { body: response.into_body().into_data_stream().boxed(), rest: String::new() }
     }
+}
+
+async fn answer_of(response: Response<Body>) -> Answer {
+    let code = response.status().as_u16();
+    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+    (code, serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes))))
 }
 
 /// The frames of a watch.

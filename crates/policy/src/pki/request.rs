@@ -5,6 +5,7 @@
 use super::PkiError;
 use super::subject::{Attribute, Subject};
 use crate::authn::requested_user;
+use crate::rbac::MASTERS;
 use api::TenantName;
 use rcgen::{CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, KeyPair, PublicKey};
 use rustls::pki_types::CertificateSigningRequestDer;
@@ -50,6 +51,9 @@ impl ClientRequest {
         let (_, request) = X509CertificationRequest::from_der(&der).map_err(PkiError::certificate)?;
         let name = &request.certification_request_info.subject;
         let (user, groups) = requested_user(name, tenant).map_err(PkiError::certificate)?;
+        if groups.contains(&MASTERS) {
+            return Err(PkiError::Certificate(format!("a request does not make a member of {MASTERS}")));
+        }
         Ok(ClientRequest { public_key, subject: subject(tenant, user, &groups)? })
     }
 }

@@ -274,3 +274,17 @@ fn a_request_that_is_broken_or_not_signed_by_its_key_is_refused() {
         assert!(pki.sign_client(&tenant("acme"), &bad, HOUR, now()).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn nobody_becomes_a_master_by_a_request() {
+    let (_dir, pki) = new_pki();
+    let mut name = DistinguishedName::new();
+    name.push(DnType::OrganizationName, "system:masters");
+    name.push(DnType::CommonName, "eve");
+    let mut asked = CertificateParams::default();
+    asked.distinguished_name = name;
+    let key = KeyPair::generate().expect("a key");
+    let request = asked.serialize_request(&key).expect("a request").pem().expect("PEM");
+    let error = pki.sign_client(&tenant("acme"), &request, HOUR, now()).expect_err("a refusal").to_string();
+    assert!(error.contains("system:masters"), "{error}");
+}

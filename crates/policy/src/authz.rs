@@ -6,10 +6,10 @@
 //! the namespaces of that name in other tenants.
 
 use crate::node::{self, NodeGraph};
-use crate::rbac::{self, Attributes, Grounds, Rule, TenantRules};
+use crate::rbac::{self, Attributes, Grounds, NotHeld, Rule, TenantRules};
 use crate::tenancy::{Decision, Target};
 use api::{Identity, Result};
-use serde_json::Value;
+use std::sync::Arc;
 
 /// Authorizes a request. `own_rules` are those of the identity's tenant, `system_rules` those of `system`.
 pub fn authorize(
@@ -68,19 +68,19 @@ pub fn grounds<'a>(
 /// The error holds what it lacks; [`rbac::escalation`] words it.
 pub fn may_grant(
     identity: &Identity,
-    rules: &[Value],
+    rules: &[Arc<Rule>],
     namespace: &str,
     target: &Decision,
     own_rules: &TenantRules,
     system_rules: &TenantRules,
-) -> Result<(), Vec<Rule>> {
+) -> Result<(), NotHeld> {
     if target.tenant() == Some(&identity.tenant) {
         return own_rules.covers(identity, rules, namespace);
     }
     if identity.tenant.is_system() {
         return system_rules.covers(identity, rules, "");
     }
-    Err(rules.iter().map(Rule::from_value).collect())
+    Err(NotHeld::Missing { rules: rules.iter().map(|rule| Rule::clone(rule)).collect(), more: false })
 }
 
 /// Whether a request leaves the identity's own tenant. It compares the tenants themselves: a decision that was made

@@ -2,6 +2,7 @@
 //!
 //! Invariant: there are no denying rules; what no rule allows is refused.
 
+mod aggregation;
 mod bindings;
 mod defaults;
 mod escalation;
@@ -10,7 +11,7 @@ mod tenant_rules;
 
 pub use bindings::Grounds;
 pub use defaults::{DefaultRoles, default_roles};
-pub use escalation::escalation;
+pub use escalation::{NotHeld, escalation};
 pub use rule::Rule;
 pub use tenant_rules::TenantRules;
 
@@ -43,6 +44,11 @@ pub struct Attributes<'a> {
     pub cluster_scoped: bool,
     /// Of a list or watch: nodes may read only what they select by their own name.
     pub fields: Option<&'a FieldSelector>,
+}
+
+/// Whether a path belongs to the operators, whatever roles a tenant has.
+pub fn is_operators_path(path: &str) -> bool {
+    path == "/metrics"
 }
 
 /// 403 as the API server words it. Where `tenant` is not the caller's own, the text names it.

@@ -186,7 +186,7 @@ fn the_status_of_a_refusal_names_the_resource() {
 
 #[test]
 fn roles_are_granted_out_of_what_counts_in_the_target() {
-    let pods = [json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]})];
+    let pods = [Arc::new(Rule::from_value(&json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]})))];
     let may = |who: &str, target: &str| {
         let who = identity(who);
         let decision = decide(&who, &requested(target), &what("pods", "n")).expect("a target");

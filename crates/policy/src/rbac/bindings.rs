@@ -111,7 +111,7 @@ impl fmt::Display for Binding {
 pub(super) struct Grant {
     pub binding: Arc<Binding>,
     pub subject: usize,
-    pub rules: Arc<[Rule]>,
+    pub rules: Arc<[Arc<Rule>]>,
 }
 
 /// The grants of one namespace, or those that hold everywhere in the tenant.
@@ -122,7 +122,7 @@ pub(super) struct Grants {
 }
 
 impl Grants {
-    pub fn add(&mut self, binding: &Arc<Binding>, rules: &Arc<[Rule]>) {
+    pub fn add(&mut self, binding: &Arc<Binding>, rules: &Arc<[Arc<Rule>]>) {
         for (index, subject) in binding.subjects.iter().enumerate() {
             let grants = match subject {
                 Subject::User(name) => self.users.entry(name.clone()),

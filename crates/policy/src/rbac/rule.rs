@@ -1,4 +1,4 @@
-//! One rule of a role: what it allows, and which other rules it covers.
+//! One rule of a role: what it allows, which other rules it covers, and the smallest parts it is made of.
 
 use super::Attributes;
 use serde_json::{Value, json};
@@ -12,6 +12,46 @@ pub struct Rule {
     /// Empty means all names.
     pub resource_names: Vec<String>,
     pub non_resource_urls: Vec<String>,
+}
+
+/// So many bytes weigh as much as one more text.
+const LONG_TEXT: usize = 64;
+
+/// One verb on one thing: the smallest part of what a rule allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Atom<'a> {
+    pub verb: &'a str,
+    pub on: On<'a>,
+}
+
+/// What a verb is allowed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum On<'a> {
+    /// `None` is every name.
+    Resource {
+        group: &'a str,
+        resource: &'a str,
+        name: Option<&'a str>,
+    },
+    Path(&'a str),
+}
+
+impl Atom<'_> {
+    /// The rule that allows nothing else.
+    pub fn to_rule(self) -> Rule {
+        let one = |text: &str| vec![text.to_owned()];
+        let verbs = one(self.verb);
+        match self.on {
+            On::Path(path) => Rule { verbs, non_resource_urls: one(path), ..Rule::default() },
+            On::Resource { group, resource, name } => Rule {
+                verbs,
+                api_groups: one(group),
+                resources: one(resource),
+                resource_names: name.map(one).unwrap_or_default(),
+                non_resource_urls: Vec::new(),
+            },
+        }
+    }
 }
 
 impl Rule {
@@ -52,47 +92,78 @@ impl Rule {
         }
     }
 
-    /// Whether this rule alone allows everything that `other` allows. `other` holds at most one of each.
+    /// Whether this rule alone allows everything that `other` allows.
     pub(super) fn covers(&self, other: &Rule) -> bool {
-        let resource_covered = |wanted: &String| {
-            let (resource, subresource) = wanted.split_once('/').unwrap_or((wanted, ""));
-            self.resources.iter().any(|r| resource_matches(r, resource, subresource))
-        };
-        let names_covered = || match other.resource_names.as_slice() {
-            _ if self.resource_names.is_empty() => true,
-            [] => false,
-            names => names.iter().all(|n| self.resource_names.contains(n)),
-        };
-        let url_covered = |wanted: &String| self.non_resource_urls.iter().any(|url| url_matches(url, wanted));
-        other.verbs.iter().all(|v| has(&self.verbs, v))
-            && other.api_groups.iter().all(|g| has(&self.api_groups, g))
-            && other.resources.iter().all(resource_covered)
-            && names_covered()
-            && other.non_resource_urls.iter().all(url_covered)
+        other.verbs.iter().all(|verb| has(&self.verbs, verb))
+            && other.api_groups.iter().all(|group| has(&self.api_groups, group))
+            && other.resources.iter().all(|resource| self.has_resource(resource))
+            && other.non_resource_urls.iter().all(|path| self.has_path(path))
+            && (self.resource_names.is_empty()
+                || (!other.resource_names.is_empty()
+                    && other.resource_names.iter().all(|name| self.has_name(Some(name)))))
     }
 
-    /// Rules of one verb, group, resource and name each, which together allow the same.
-    pub(super) fn atoms(&self) -> Vec<Rule> {
-        let one = |text: &String| vec![text.clone()];
-        let mut atoms = Vec::new();
-        for group in &self.api_groups {
-            for resource in &self.resources {
-                for verb in &self.verbs {
-                    let atom =
-                        Rule { verbs: one(verb), api_groups: one(group), resources: one(resource), ..Rule::default() };
-                    let named = self.resource_names.iter().map(|n| Rule { resource_names: one(n), ..atom.clone() });
-                    atoms.extend(named);
-                    if self.resource_names.is_empty() {
-                        atoms.push(atom);
-                    }
+    /// Whether this rule alone allows one verb on one thing.
+    pub(super) fn covers_atom(&self, atom: &Atom) -> bool {
+        has(&self.verbs, atom.verb)
+            && match atom.on {
+                On::Resource { group, resource, name } => {
+                    has(&self.api_groups, group) && self.has_resource(resource) && self.has_name(name)
                 }
+                On::Path(path) => self.has_path(path),
             }
-        }
-        for url in &self.non_resource_urls {
-            let of_verb = |verb| Rule { verbs: one(verb), non_resource_urls: one(url), ..Rule::default() };
-            atoms.extend(self.verbs.iter().map(of_verb));
-        }
-        atoms
+    }
+
+    fn has_resource(&self, wanted: &str) -> bool {
+        let (resource, subresource) = wanted.split_once('/').unwrap_or((wanted, ""));
+        self.resources.iter().any(|rule| resource_matches(rule, resource, subresource))
+    }
+
+    fn has_name(&self, wanted: Option<&str>) -> bool {
+        self.resource_names.is_empty() || wanted.is_some_and(|wanted| self.resource_names.iter().any(|n| n == wanted))
+    }
+
+    fn has_path(&self, wanted: &str) -> bool {
+        self.non_resource_urls.iter().any(|url| url_matches(url, wanted))
+    }
+
+    /// What this rule allows, one verb on one thing at a time. There may be very many: ask [`Rule::count`] before.
+    pub(super) fn atoms(&self) -> impl Iterator<Item = Atom<'_>> {
+        // Without a verb or a group there is nothing to go through, however long the other lists are.
+        let groups = if self.verbs.is_empty() { &[] } else { self.api_groups.as_slice() };
+        let on_resources =
+            groups.iter().flat_map(move |group| self.resources.iter().map(move |resource| (group, resource))).flat_map(
+                move |(group, resource)| self.verbs.iter().flat_map(move |verb| self.named(verb, group, resource)),
+            );
+        let on_paths = self
+            .non_resource_urls
+            .iter()
+            .flat_map(move |path| self.verbs.iter().map(move |verb| Atom { verb, on: On::Path(path) }));
+        on_resources.chain(on_paths)
+    }
+
+    /// One verb on one resource, by each name or whatever its name.
+    fn named<'a>(&'a self, verb: &'a str, group: &'a str, resource: &'a str) -> impl Iterator<Item = Atom<'a>> {
+        let any = self.resource_names.is_empty().then_some(None);
+        let names = any.into_iter().chain(self.resource_names.iter().map(|name| Some(name.as_str())));
+        names.map(move |name| Atom { verb, on: On::Resource { group, resource, name } })
+    }
+
+    /// How many [`Rule::atoms`] there are; `None` for more than can be counted.
+    pub(super) fn count(&self) -> Option<usize> {
+        let on_resources = self
+            .verbs
+            .len()
+            .checked_mul(self.api_groups.len())?
+            .checked_mul(self.resources.len())?
+            .checked_mul(self.resource_names.len().max(1))?;
+        on_resources.checked_add(self.verbs.len().checked_mul(self.non_resource_urls.len())?)
+    }
+
+    /// How much there is to look at in this rule: its texts, and a long one counts for more.
+    pub(super) fn weight(&self) -> usize {
+        let rest = self.lists().into_iter().flat_map(|(_, list)| list);
+        1 + self.verbs.iter().chain(rest).map(|text| 1 + text.len() / LONG_TEXT).sum::<usize>()
     }
 
     /// The lists besides the verbs, by their names on the wire.

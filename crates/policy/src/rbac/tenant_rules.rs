@@ -2,12 +2,13 @@
 //!
 //! A tenant that replaces none of the default objects shares their compiled form with all others like it, so that it
 //! holds no more than what it stores itself.
-//! Invariant: an aggregated role holds the rules of the roles it selects, whatever its own `rules` say; a cycle ends.
+//! Invariant: an aggregated role holds the rules of the roles it selects, whatever its own `rules` say.
 
-use super::bindings::{Binding, Grants, Grounds, RoleRef};
-use super::{Attributes, MASTERS, Rule, defaults, escalation};
+use super::aggregation::{Aggregation, Role};
+use super::bindings::{Binding, Grant, Grants, Grounds, RoleRef};
+use super::escalation::{self, NotHeld};
+use super::{Attributes, MASTERS, Rule, defaults};
 use api::Identity;
-use api::selector::LabelSelector;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
@@ -64,6 +65,17 @@ impl TenantRules {
         })
     }
 
+    /// What a cluster role of a tenant holds, given all that the tenant stores; `None` if neither it nor the defaults have
+    /// one of this name.
+    pub fn of_cluster_role<'a>(
+        cluster_roles: impl IntoIterator<Item = &'a Value>,
+        name: &str,
+    ) -> Option<Arc<[Arc<Rule>]>> {
+        let all = Objects::read([], cluster_roles, [], []).over(&DEFAULTS.objects);
+        let role = all.roles.get(&(String::new(), name.to_owned()))?;
+        Some(all.aggregation().rules(role))
+    }
+
     /// Why cluster role bindings alone allow it: all that counts outside of the tenant.
     pub fn allowing_everywhere<'a>(&'a self, who: &'a Identity, what: &Attributes) -> Option<Grounds<'a>> {
         if who.in_group(MASTERS) {
@@ -74,22 +86,35 @@ impl TenantRules {
 
     /// The rules that `who` has in a namespace; with an empty one, those that it has everywhere.
     pub fn rules_for(&self, who: &Identity, namespace: &str) -> Vec<Rule> {
-        let everywhere = self.layers().into_iter().map(|layer| &layer.everywhere);
-        let here = self.layers().into_iter().filter_map(|layer| layer.namespaces.get(namespace));
         let mut rules = BTreeMap::new();
-        for grant in everywhere.chain(here).flat_map(|grants| grants.of(who)) {
+        for grant in self.grants_of(who, namespace) {
             rules.insert((&grant.binding.namespace, &grant.binding.name), &grant.rules);
         }
-        rules.into_values().flat_map(|rules| rules.iter().cloned()).collect()
+        rules.into_values().flat_map(|rules| rules.iter().map(|rule| Rule::clone(rule))).collect()
     }
 
-    /// Whether `who` holds all that `rules` would give, so that it may write a role with them or bind one. The error
-    /// holds what is missing.
-    pub fn covers(&self, who: &Identity, rules: &[Value], namespace: &str) -> Result<(), Vec<Rule>> {
+    /// Whether `who` holds all that `rules` would give, so that it may write a role with them or bind one.
+    pub fn covers(&self, who: &Identity, rules: &[Arc<Rule>], namespace: &str) -> Result<(), NotHeld> {
         if who.in_group(MASTERS) {
             return Ok(());
         }
-        escalation::covered(&self.rules_for(who, namespace), rules)
+        // Many bindings of one role give no more than one.
+        let roles: HashMap<_, _> =
+            self.grants_of(who, namespace).map(|grant| (Arc::as_ptr(&grant.rules), &grant.rules)).collect();
+        let held: HashSet<&Rule> = roles.into_values().flat_map(|rules| rules.iter().map(|rule| &**rule)).collect();
+        escalation::covered(&Vec::from_iter(held), rules)
+    }
+
+    /// Whether aggregated roles of this tenant hold less than they should, since together they cost too much.
+    pub fn are_incomplete(&self) -> bool {
+        self.own.incomplete
+    }
+
+    fn grants_of<'a>(&'a self, who: &'a Identity, namespace: &str) -> impl Iterator<Item = &'a Grant> {
+        let everywhere = self.layers().into_iter().map(|layer| &layer.everywhere);
+        let here = self.layers().into_iter().filter_map(|layer| layer.namespaces.get(namespace));
+        let here: Vec<&Grants> = here.collect();
+        everywhere.chain(here).flat_map(|grants| grants.of(who))
     }
 
     fn layers(&self) -> [&Compiled; 2] {
@@ -102,19 +127,24 @@ impl TenantRules {
 struct Compiled {
     everywhere: Grants,
     namespaces: HashMap<String, Grants>,
+    incomplete: bool,
 }
 
 impl Compiled {
     /// Compiles `bindings` with the roles in `objects`. A binding to a role that is not there grants nothing.
     fn build(objects: &Objects, bindings: &BTreeMap<Name, Arc<Binding>>) -> Compiled {
         let mut compiled = Compiled::default();
-        let mut rules_of_role: HashMap<Name, Option<Arc<[Rule]>>> = HashMap::new();
+        let mut aggregation = objects.aggregation();
+        let mut rules_of_role: HashMap<Name, Option<Arc<[Arc<Rule>]>>> = HashMap::new();
         for binding in bindings.values() {
             let role: Name = match &binding.role {
                 RoleRef::ClusterRole(name) => (String::new(), name.clone()),
                 RoleRef::Role(name) => (binding.namespace.clone(), name.clone()),
             };
-            let rules = rules_of_role.entry(role).or_insert_with_key(|name| objects.rules(name));
+            let rules = rules_of_role.entry(role).or_insert_with_key(|name| {
+                let role = objects.roles.get(name)?;
+                Some(aggregation.rules(role))
+            });
             let Some(rules) = rules else { continue };
             let grants = match binding.namespace.as_str() {
                 "" => &mut compiled.everywhere,
@@ -122,6 +152,7 @@ impl Compiled {
             };
             grants.add(binding, rules);
         }
+        compiled.incomplete = aggregation.is_exhausted();
         compiled
     }
 }
@@ -134,35 +165,6 @@ type Name = (String, String);
 struct Objects {
     roles: BTreeMap<Name, Arc<Role>>,
     bindings: BTreeMap<Name, Arc<Binding>>,
-}
-
-/// A Role or ClusterRole.
-#[derive(Debug, PartialEq, Eq)]
-struct Role {
-    labels: BTreeMap<String, String>,
-    /// Of an aggregated role: what it selects. `None` for all others.
-    selectors: Option<Vec<LabelSelector>>,
-    rules: Arc<[Rule]>,
-}
-
-impl Role {
-    fn from_value(role: &Value) -> Role {
-        let labels = role["metadata"]["labels"].as_object().into_iter().flatten();
-        let aggregation = role["aggregationRule"].as_object();
-        let selectors = aggregation.map(|rule| {
-            let selectors = rule.get("clusterRoleSelectors").and_then(Value::as_array).into_iter().flatten();
-            selectors.filter_map(|s| LabelSelector::from_value(s).ok()).collect()
-        });
-        Role {
-            labels: labels.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect(),
-            selectors,
-            rules: role["rules"].as_array().into_iter().flatten().map(Rule::from_value).collect(),
-        }
-    }
-
-    fn selects(&self, other: &Role) -> bool {
-        self.selectors.iter().flatten().any(|selector| selector.matches(&other.labels))
-    }
 }
 
 impl Objects {
@@ -213,35 +215,9 @@ impl Objects {
         all
     }
 
-    fn rules(&self, name: &Name) -> Option<Arc<[Rule]>> {
-        let role = self.roles.get(name)?;
-        if role.selectors.is_none() {
-            return Some(role.rules.clone());
-        }
-        let mut rules = Vec::new();
-        self.aggregate(role, &mut HashSet::from([name]), &mut HashSet::new(), &mut rules);
-        Some(rules.into())
-    }
-
-    /// Adds the rules of the cluster roles that `role` selects, in the order of their names, each role and rule once.
-    fn aggregate<'a>(
-        &'a self,
-        role: &Role,
-        seen: &mut HashSet<&'a Name>,
-        present: &mut HashSet<&'a Rule>,
-        rules: &mut Vec<Rule>,
-    ) {
+    fn aggregation(&self) -> Aggregation<'_> {
         let cluster_roles = self.roles.iter().take_while(|((namespace, _), _)| namespace.is_empty());
-        for (name, selected) in cluster_roles.filter(|(_, other)| role.selects(other)) {
-            if !seen.insert(name) {
-                continue;
-            }
-            if selected.selectors.is_some() {
-                self.aggregate(selected, seen, present, rules);
-                continue;
-            }
-            rules.extend(selected.rules.iter().filter(|&rule| present.insert(rule)).cloned());
-        }
+        Aggregation::new(cluster_roles.map(|(_, role)| &**role))
     }
 }
 

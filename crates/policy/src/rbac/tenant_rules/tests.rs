@@ -57,6 +57,10 @@ fn on(resource: &str, verbs: &[&str]) -> Value {
     json!([{"verbs": verbs, "apiGroups": [""], "resources": [resource]}])
 }
 
+fn rules_of(rules: &[Value]) -> Vec<Arc<Rule>> {
+    rules.iter().map(|rule| Arc::new(Rule::from_value(rule))).collect()
+}
+
 fn user(name: &str) -> Identity {
     Identity::new(TenantName::new("acme").expect("a tenant"), name, &["devs"])
 }
@@ -226,7 +230,7 @@ fn tenants_that_change_no_default_share_them() {
 fn no_default_binding_binds_an_aggregated_role() {
     let Defaults { objects, .. } = &*DEFAULTS;
     for binding in objects.bindings.values() {
-        let aggregated = |name: &String| objects.roles[&(String::new(), name.clone())].selectors.is_some();
+        let aggregated = |name: &String| objects.roles[&(String::new(), name.clone())].is_aggregated();
         assert!(!matches!(&binding.role, RoleRef::ClusterRole(name) if aggregated(name)), "{binding}");
     }
 }
@@ -257,6 +261,84 @@ fn aggregation_ignores_written_rules_and_ends_in_a_cycle() {
     assert_eq!(stored.rules().rules_for(&user("eve"), "a").iter().filter(|r| r.resources == ["pods"]).count(), 1);
 }
 
+/// Aggregated roles `0000`, `0001`, … of which each selects the next, and the last one `leaf`, which may get pods.
+/// User `eve` is bound to the first.
+fn chain(length: usize) -> Stored {
+    let label = |i: usize| json!({"link": format!("{i:04}")});
+    let links = Stored::default().cluster_role("leaf", label(length), on("pods", &["get"]));
+    let links = (0..length).fold(links, |links, i| links.aggregated(&format!("{i:04}"), label(i), label(i + 1)));
+    links.bind("", "b", "ClusterRole/0000", "User/eve")
+}
+
+#[test]
+fn a_chain_of_aggregated_roles_may_be_long() {
+    let rules = chain(500).rules();
+    assert!(rules.allows(&user("eve"), &what("get", "pods", "a")) && !rules.are_incomplete());
+}
+
+#[test]
+fn a_chain_without_end_costs_no_more_than_a_tenant_may() {
+    let rules = chain(10_000).bind("", "p", "ClusterRole/leaf", "User/bob").rules();
+    assert!(rules.are_incomplete());
+    assert!(!rules.allows(&user("eve"), &what("get", "pods", "a")));
+    assert!(rules.allows(&user("bob"), &what("get", "pods", "a")), "what is not aggregated is not touched");
+}
+
+#[test]
+fn aggregated_roles_gather_no_more_rules_than_a_tenant_may() {
+    let verbs: Vec<String> = (0..10).map(|i| format!("v{i}")).collect();
+    let many: Vec<Value> =
+        (0..1000).map(|i| json!({"verbs": verbs, "apiGroups": [""], "resources": [format!("r{i}")]})).collect();
+    let leaf = || Stored::default().cluster_role("leaf", json!({"part": "leaf"}), json!(many));
+    let bound = |count: usize| {
+        let all = (0..count).map(|i| format!("all{i:03}"));
+        let stored = all.fold(leaf(), |stored, name| {
+            let stored = stored.aggregated(&name, json!({}), json!({"part": "leaf"}));
+            stored.bind("", &name, &format!("ClusterRole/{name}"), &format!("User/{name}"))
+        });
+        stored.rules()
+    };
+    let asked = what("v9", "r999", "");
+    let few = bound(100);
+    assert!(!few.are_incomplete() && few.allows(&user("all099"), &asked));
+    let many = bound(400);
+    assert!(many.are_incomplete() && many.allows(&user("all000"), &asked) && !many.allows(&user("all399"), &asked));
+}
+
+#[test]
+fn aggregated_rules_come_in_the_order_of_the_names_of_roles() {
+    let part = |of: &str| json!({"part": of});
+    let stored = Stored::default()
+        .cluster_role("a", part("top"), on("a", &["get"]))
+        .aggregated("b", part("top"), part("b"))
+        .cluster_role("c", part("b"), on("c", &["get"]))
+        .cluster_role("d", part("top"), on("d", &["get"]))
+        .cluster_role("e", part("b"), on("e", &["get"]))
+        .aggregated("top", json!({}), part("top"))
+        .bind("", "b", "ClusterRole/top", "User/eve");
+    let rules = stored.rules().rules_for(&user("eve"), "");
+    let resources = rules.iter().flat_map(|rule| &rule.resources).filter(|resource| resource.len() == 1);
+    assert_eq!(resources.collect::<Vec<_>>(), ["a", "c", "e", "d"]);
+}
+
+#[test]
+fn what_a_cluster_role_holds_does_not_depend_on_who_is_bound() {
+    let to_view = json!({"rbac.authorization.k8s.io/aggregate-to-view": "true"});
+    let stored = Stored::default().cluster_role("gizmos", to_view, on("gizmos", &["get"])).aggregated(
+        "empty",
+        json!({}),
+        json!({"part": "none"}),
+    );
+    let of = |name| TenantRules::of_cluster_role(&stored.cluster_roles, name);
+    let on = |name, resource: &str| {
+        of(name).is_some_and(|rules| rules.iter().any(|rule| rule.resources.iter().any(|r| r == resource)))
+    };
+    assert!(on("view", "gizmos") && on("view", "pods") && on("admin", "gizmos") && on("gizmos", "gizmos"));
+    assert!(!on("gizmos", "pods"));
+    assert_eq!(of("empty").map(|rules| rules.len()), Some(0));
+    assert!(of("absent").is_none());
+}
+
 #[test]
 fn the_rules_of_a_user_are_those_of_the_namespace_and_those_of_everywhere() {
     let none = Stored::default().rules().rules_for(&user("alice"), "n");
@@ -285,7 +367,8 @@ fn nobody_grants_more_than_they_hold() {
     let rules = stored.rules();
     let check = |wanted: Value, expected: &str| {
         let wanted = [wanted];
-        let missing = rules.covers(&user("alice"), &wanted, "n").err().unwrap_or_default();
+        let refused = rules.covers(&user("alice"), &rules_of(&wanted), "n").err();
+        let missing = refused.unwrap_or(NotHeld::Missing { rules: Vec::new(), more: false });
         let text = escalation::escalation(&user("alice"), &missing);
         let (intro, list) = text.split_once('\n').expect("an intro");
         assert_eq!(
@@ -313,7 +396,7 @@ fn nobody_grants_more_than_they_hold() {
         r#"{APIGroups:[""], Resources:["configmaps"], Verbs:["get"]}"#,
     );
     check(json!({"verbs": ["get"], "nonResourceURLs": ["/x"]}), r#"{NonResourceURLs:["/x"], Verbs:["get"]}"#);
-    assert!(rules.covers(&user("alice"), &[on("secrets", &["get"])[0].clone()], "other").is_err());
+    assert!(rules.covers(&user("alice"), &rules_of(&[on("secrets", &["get"])[0].clone()]), "other").is_err());
     let root = Identity::new(TenantName::new("acme").expect("a tenant"), "root", &[MASTERS]);
-    assert!(rules.covers(&root, &[all()], "n").is_ok());
+    assert!(rules.covers(&root, &rules_of(&[all()]), "n").is_ok());
 }

@@ -1,6 +1,6 @@
 //! Access reviews: the question in the spec of a review, and the answer in its status.
 
-use crate::rbac::{Attributes, Grounds};
+use crate::rbac::{Attributes, Grounds, is_operators_path};
 use api::{Cause, Error, Result, TenantName};
 use serde_json::{Value, json};
 
@@ -31,7 +31,9 @@ pub fn attributes<'a>(
             })
         }
         (false, true) => {
-            Ok(Attributes { verb: text(path, "verb"), tenant, path: Some(text(path, "path")), ..Attributes::default() })
+            let (verb, path) = (text(path, "verb"), text(path, "path"));
+            let cluster_scoped = is_operators_path(path);
+            Ok(Attributes { verb, tenant, path: Some(path), cluster_scoped, ..Attributes::default() })
         }
         (false, false) => {
             let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
@@ -106,6 +108,16 @@ mod tests {
 
         let spec = json!({"nonResourceAttributes": {"verb": "get", "path": "/metrics"}});
         assert_eq!(attributes(&spec, None, &is_node).expect("a question").path, Some("/metrics"));
+    }
+
+    #[test]
+    fn a_review_of_a_path_of_the_operators_asks_what_a_request_would() {
+        let acme = TenantName::new("acme").expect("a tenant");
+        for (path, expected) in [("/metrics", true), ("/metrics/", false), ("/version", false), ("", false)] {
+            let spec = json!({"nonResourceAttributes": {"verb": "get", "path": path}});
+            let what = attributes(&spec, Some(&acme), &is_node).expect("a question");
+            assert_eq!((what.tenant, what.cluster_scoped), (Some(&acme), expected), "{path}");
+        }
     }
 
     #[test]

@@ -38,6 +38,10 @@ const BACKOFF_LONGEST: Duration = Duration::from_secs(15);
 const WATCH_SECS: u32 = 300;
 const WATCH_DEADLINE: Duration = Duration::from_secs(330);
 
+/// How long the server may take to send a page, or to begin a watch, before it is asked anew: as long as any request of
+/// a client, and well beyond what a page of the largest objects takes.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+
 type Callback<T> = Box<dyn Fn(&Change<T>) + Send + Sync>;
 
 /// A cache of a resource, the driver that keeps it current, and the changes as they happen.
@@ -117,8 +121,12 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Reflector<T> {
         let mut params = ListParams { limit: PAGE_OBJECTS, ..self.params.clone() };
         let mut seen = HashSet::new();
         let version = loop {
-            let page = self.client.list_as::<Box<RawValue>>(&*self.resource, "", &params).await?;
-            seen.extend(page.items.iter().filter_map(|item| self.put(item)));
+            let page = answered(self.client.list_as::<Box<RawValue>>(&*self.resource, "", &params)).await?;
+            for item in &page.items {
+                let Some((key, at)) = identify(item) else { continue };
+                self.put(&key, &at, item);
+                seen.insert(key);
+            }
             if page.continue_token.is_empty() {
                 break page.resource_version;
             }
@@ -142,7 +150,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Reflector<T> {
             timeout_secs: WATCH_SECS,
         };
         let deadline = Instant::now() + WATCH_DEADLINE;
-        let mut events = self.client.watch_as::<Box<RawValue>>(&*self.resource, "", &params).await?;
+        let mut events = answered(self.client.watch_as::<Box<RawValue>>(&*self.resource, "", &params)).await?;
         loop {
             let dead = |_| Error::new(api::Reason::Timeout, "the watch outlived its time without an end");
             let Some(event) = tokio::time::timeout_at(deadline, events.next()).await.map_err(dead)? else {
@@ -160,30 +168,30 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Reflector<T> {
                 if gone {
                     self.remove(&key);
                 } else {
-                    self.put(&object);
+                    self.put(&key, &at, &object);
                 }
                 *version = at;
             }
         }
     }
 
-    /// Takes an object into the cache. One that cannot be read is logged and left out.
-    fn put(&self, raw: &RawValue) -> Option<ObjectRef> {
-        let (key, version) = identify(raw)?;
-        if self.cache.holds(&key, &version) {
-            return Some(key);
+    /// Takes a version of an object into the cache. One that cannot be read is logged and left out, also if it could be
+    /// read before: nobody is to act on what it no longer is.
+    fn put(&self, key: &ObjectRef, version: &str, raw: &RawValue) {
+        if self.cache.holds(key, version) {
+            return;
         }
         match serde_json::from_str::<T>(raw.get()) {
             Ok(object) => {
                 let new = Arc::new(object);
-                let old = self.cache.put(&key, &version, new.clone());
+                let old = self.cache.put(key, version, new.clone());
                 self.tell(Change { key: key.clone(), old, new: Some(new) });
             }
             Err(error) => {
                 tracing::warn!(resource = self.resource.plural(), object = %key, %error, "an object is not as expected");
+                self.remove(key);
             }
         }
-        Some(key)
     }
 
     fn remove(&self, key: &ObjectRef) {
@@ -208,6 +216,12 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Reflector<T> {
             tracing::warn!(resource, %error, why, "cannot follow a resource; trying again");
         }
     }
+}
+
+/// An answer of the server, unless it takes too long.
+async fn answered<R>(answer: impl Future<Output = Result<R>>) -> Result<R> {
+    let late = |_| Error::new(api::Reason::Timeout, "the server does not answer");
+    tokio::time::timeout(ANSWER_DEADLINE, answer).await.map_err(late)?
 }
 
 /// The key and the version of an object; `None` (logged) for what is no object.

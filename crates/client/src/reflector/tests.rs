@@ -31,6 +31,8 @@ struct Collection {
     /// Watches of an older age end.
     age: u32,
     failing: u32,
+    /// The next request with such a part in its path is never answered.
+    unanswered: Option<&'static str>,
     requests: Vec<(String, tokio::time::Instant)>,
 }
 
@@ -139,6 +141,10 @@ fn whole(code: u16, body: Value) -> Response<Body> {
 
 impl Transport for Server {
     fn call(&self, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<Body>>> {
+        let path = request.uri().to_string();
+        if self.with(|c| c.unanswered.take_if(|part| path.contains(*part))).is_some() {
+            return std::future::pending().boxed();
+        }
         let answer = self.answer(&request);
         async { Ok(answer) }.boxed()
     }
@@ -251,6 +257,50 @@ async fn a_watch_on_which_nothing_comes_is_given_up_and_made_anew() {
     server.put("a", 2);
     assert_eq!(next(&mut events).await, "a 1->2");
     assert_eq!((server.lists(), server.with(|c| c.requests.len())), (1, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_not_answered_is_made_again() {
+    for part in ["limit=500", "continue=500", "watch=true"] {
+        let server = Server::default();
+        for i in 0..501 {
+            server.put(&format!("p{i:03}"), i);
+        }
+        server.with(|c| c.unanswered = Some(part));
+        let (cache, mut events, _stop) = start(&server);
+        let followed = async {
+            cache.synced().await;
+            server.put("p000", 7);
+            while cache.get(&key("p000")).is_none_or(|p| p.spec != 7) {
+                events.next().await.expect("a change");
+            }
+        };
+        let deadline = ANSWER_DEADLINE + BACKOFF_LONGEST;
+        tokio::time::timeout(deadline, followed).await.unwrap_or_else(|_| panic!("{part} is waited for"));
+        assert_eq!(server.with(|c| c.unanswered), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_becomes_unreadable_goes_from_the_cache_until_it_is_readable() {
+    let server = Server::default();
+    server.put("a", 1);
+    let (cache, mut events, _stop) = start(&server);
+    assert_eq!(next(&mut events).await, "a none->1");
+    server.with(|c| {
+        c.revision += 1;
+        let mut unreadable = c.objects["a"].clone();
+        unreadable["metadata"]["resourceVersion"] = json!(c.revision.to_string());
+        unreadable["spec"] = json!("x");
+        c.objects.insert("a".to_owned(), unreadable.clone());
+        c.history.push((c.revision, "MODIFIED", unreadable));
+    });
+    server.put("b", 1);
+    assert_eq!(next(&mut events).await, "a 1->none");
+    assert_eq!(cache.get(&key("a")), None);
+    assert_eq!(next(&mut events).await, "b none->1");
+    server.put("a", 3);
+    assert_eq!(next(&mut events).await, "a none->3");
 }
 
 #[tokio::test(start_paused = true)]

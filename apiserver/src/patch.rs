@@ -5,7 +5,8 @@ use crate::handler::header_text;
 use api::{Error, Kind, Result};
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use schema::{Decoded, Document, FieldValidation, patch};
+use schema::patch::{self, Operations};
+use schema::{Decoded, Document, FieldValidation};
 use serde_json::Value;
 
 /// A patch, parsed as far as it can be without the object.
@@ -17,7 +18,7 @@ pub struct Patch {
 }
 
 enum Change {
-    Json(Bytes),
+    Json(Operations),
     Merge(Value),
     Strategic(Value),
 }
@@ -28,8 +29,8 @@ impl Patch {
         let content_type = header_text(headers, &header::CONTENT_TYPE).unwrap_or_default();
         let (change, messages) = match content_type.split(';').next().unwrap_or_default().trim() {
             "application/json-patch+json" => {
-                let messages = patch::json_messages(&bytes)?;
-                (Change::Json(bytes), messages)
+                let (operations, messages) = patch::decode_json(&bytes, validation)?;
+                (Change::Json(operations), messages)
             }
             "application/merge-patch+json" => {
                 let document = patch::decode_merge(&bytes, validation)?;
@@ -56,10 +57,10 @@ impl Patch {
         let definition = definitions.of_kind(&kind.group, &kind.version, &kind.kind);
         let patched = match &self.change {
             // What cannot be applied is a generic error upstream, with empty details.
-            Change::Json(patch) => patch::json(target, patch).map_err(Error::with_details)?,
-            Change::Merge(patch) => patch::merge(target, patch),
+            Change::Json(operations) => patch::json(target.clone(), operations).map_err(Error::with_details)?,
+            Change::Merge(patch) => patch::merge(target.clone(), patch),
             Change::Strategic(patch) => match definition {
-                Some(definition) => patch::strategic(definitions, definition, target, patch)?,
+                Some(definition) => patch::strategic(definitions, definition, target.clone(), patch)?,
                 None => return Err(body::unsupported("application/json-patch+json, application/merge-patch+json")),
             },
         };
@@ -69,7 +70,7 @@ impl Patch {
             let why = Error::bad_request("the type of an object cannot be changed");
             return Err(patch::invalid(&patched, &why));
         }
-        let document = Document::derived(patched.clone(), self.messages.clone());
+        let document = Document::derived(&patched, self.messages.clone());
         schema::conform(definitions, definition, document, self.validation).map_err(|why| match self.validation {
             FieldValidation::Strict if why.message().starts_with("strict decoding error") => why,
             _ => patch::invalid(&patched, &why),

@@ -61,20 +61,21 @@ pub fn conform<'a>(
         value = Value::Object(Map::new());
     }
     // The walk drops what it does not know; to name it, it has to be there still.
-    let before = match &origin {
-        Origin::Elsewhere(_) if mode != FieldValidation::Ignore => Some(value.clone()),
-        Origin::Elsewhere(_) | Origin::Text { .. } => None,
+    let strict = mode != FieldValidation::Ignore;
+    let copy;
+    let (text, repeated, mut messages, before) = match origin {
+        Origin::Text { text, duplicates } => (Some(text), duplicates, Vec::new(), None),
+        Origin::Elsewhere { messages, unconformed: None } if strict => {
+            copy = value.clone();
+            (None, false, messages, Some(&copy))
+        }
+        Origin::Elsewhere { messages, unconformed } => (None, false, messages, unconformed),
     };
     let mut walk = Walk { defs, dropped: false };
     let conforms = walk.object_value(def, &mut value);
-    let strict = mode != FieldValidation::Ignore;
-    let (text, repeated, mut messages) = match origin {
-        Origin::Text { text, duplicates } => (Some(text), duplicates, Vec::new()),
-        Origin::Elsewhere(duplicates) => (None, false, duplicates),
-    };
     if !conforms || (strict && (walk.dropped || repeated)) {
         let tree = text.and_then(|text| json::parse(text).ok());
-        let tree = tree.unwrap_or_else(|| Tree::from(before.as_ref().unwrap_or(&value)));
+        let tree = tree.unwrap_or_else(|| Tree::from(before.unwrap_or(&value)));
         let Explained { mismatch, mut unusual } = explain::explain(defs, def, &tree);
         if let Some(mismatch) = mismatch {
             return Err(Error::bad_request(mismatch));

@@ -9,6 +9,7 @@ mod definitions;
 mod descriptions;
 mod explain;
 mod json;
+mod messages;
 mod object;
 pub mod openapi;
 mod overlay;

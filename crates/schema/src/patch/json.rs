@@ -3,9 +3,12 @@
 //!
 //! Invariant: what a patch makes nests no deeper than what a body may, after every operation.
 
+use crate::FieldValidation;
 use crate::json::{self, MAX_DEPTH, Tree, measure};
+use crate::messages::{Messages, shown};
 use api::{Error, Reason};
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// As many operations as one patch may have.
 const MAX_OPERATIONS: usize = 10_000;
@@ -16,48 +19,62 @@ const MAX_COPIED: usize = 3 << 20;
 /// How many bytes the operations of one patch may move.
 const MAX_MOVED: usize = 1 << 30;
 
-/// Applies a JSON patch: all of it, or nothing. 400 for what is no patch, 422 for one that cannot be applied.
-pub fn json(target: &Value, patch: &[u8]) -> api::Result<Value> {
-    let patch = decode(patch)?;
-    let (Value::Array(operations), _) = patch.to_value().map_err(undecodable)? else {
-        return Err(undecodable("json: the patch is no array".to_owned()));
-    };
+/// The operations of a JSON patch.
+#[derive(Debug)]
+pub struct Operations(Vec<Value>);
+
+/// Reads a JSON patch, and the messages about unknown and duplicate fields of its operations, unless they are ignored:
+/// `json patch unknown field "[0].extra"`. 400 for what is no patch.
+pub fn decode_json(patch: &[u8], mode: FieldValidation) -> api::Result<(Operations, Vec<String>)> {
+    let tree = json::parse(patch).map_err(undecodable)?;
+    check_types(&tree)?;
+    let told = if mode == FieldValidation::Ignore { Vec::new() } else { messages(&tree) };
+    match tree.to_value().map_err(undecodable)? {
+        (Value::Array(operations), _) => Ok((Operations(operations), told)),
+        _ => Err(undecodable("json: the patch is no array".to_owned())),
+    }
+}
+
+/// Applies a JSON patch: all of it, or nothing. 413 for one of too many operations, 422 for one that cannot be applied.
+pub fn json(target: Value, Operations(operations): &Operations) -> api::Result<Value> {
     if operations.len() > MAX_OPERATIONS {
         let why =
             format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", operations.len());
         return Err(Error::new(Reason::RequestEntityTooLarge, format!("Request entity too large: {why}")));
     }
-    let mut patched = Patched { document: target.clone(), copied: 0, moved: 0 };
-    for operation in &operations {
+    let mut patched = Patched { document: target, copied: 0, moved: 0 };
+    for operation in operations {
         patched.apply(operation).map_err(inapplicable)?;
     }
     Ok(patched.document)
 }
 
-/// Messages about unknown and duplicate fields of a patch's operations: `json patch unknown field "[0].extra"`.
-pub fn json_messages(patch: &[u8]) -> api::Result<Vec<String>> {
-    let mut messages = Vec::new();
-    let Tree::Array(operations) = decode(patch)? else { return Ok(messages) };
+fn messages(patch: &Tree) -> Vec<String> {
+    let mut messages = Messages::default();
+    let Tree::Array(operations) = patch else { return Vec::new() };
     for (i, operation) in operations.iter().enumerate() {
         let Tree::Object(fields) = operation else { continue };
-        for (at, (name, _)) in fields.iter().enumerate() {
+        let mut seen = HashSet::new();
+        for (name, _) in fields {
+            if messages.is_full() {
+                return messages.into_list();
+            }
             if !matches!(&**name, "op" | "path" | "from" | "value") {
-                messages.push(format!("json patch unknown field \"[{i}].{name}\""));
-            } else if fields[..at].iter().any(|(earlier, _)| earlier == name) {
-                messages.push(format!("json patch duplicate field \"[{i}].{name}\""));
+                messages.tell(|| format!("json patch unknown field \"[{i}].{}\"", shown(name)));
+            } else if !seen.insert(name) {
+                messages.tell(|| format!("json patch duplicate field \"[{i}].{name}\""));
             }
         }
     }
-    Ok(messages)
+    messages.into_list()
 }
 
-/// Parses a patch and checks the types of its operations' fields.
-fn decode(patch: &[u8]) -> api::Result<Tree<'_>> {
-    let tree = json::parse(patch).map_err(undecodable)?;
+/// Checks that a patch is a list of operations, and the types of their fields.
+fn check_types(patch: &Tree) -> api::Result<()> {
     let wrong =
         |tree: &Tree, of: &str| Err(undecodable(format!("json: cannot unmarshal {} into Go {of}", tree.go_kind())));
-    let Tree::Array(operations) = &tree else {
-        return wrong(&tree, "value of type []handlers.jsonPatchOp");
+    let Tree::Array(operations) = patch else {
+        return wrong(patch, "value of type []handlers.jsonPatchOp");
     };
     for operation in operations {
         let Tree::Object(fields) = operation else {
@@ -69,7 +86,7 @@ fn decode(patch: &[u8]) -> api::Result<Tree<'_>> {
             }
         }
     }
-    Ok(tree)
+    Ok(())
 }
 
 fn undecodable(why: String) -> Error {
@@ -246,11 +263,21 @@ fn index(key: &str, length: usize) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messages::MAX_MESSAGES;
     use serde_json::json;
 
     fn patched(patch: &Value) -> api::Result<Value> {
         let target = json!({"a": {"b": "1", "c/d": "2", "~": "3"}, "l": ["x", "y", "z"], "n": null});
-        super::json(&target, patch.to_string().as_bytes())
+        apply(target, patch.to_string().as_bytes())
+    }
+
+    fn apply(target: Value, patch: &[u8]) -> api::Result<Value> {
+        let (operations, _) = decode_json(patch, FieldValidation::Ignore)?;
+        super::json(target, &operations)
+    }
+
+    fn messages(patch: &str, mode: FieldValidation) -> Vec<String> {
+        decode_json(patch.as_bytes(), mode).expect("a patch").1
     }
 
     /// Checks what one field is after a patch.
@@ -318,7 +345,7 @@ mod tests {
         check_fails(json!({"op": "add"}), 400);
         check_fails(json!(["x"]), 400);
         check_fails(json!([{"op": "add", "path": 1}]), 400);
-        let error = super::json(&json!({}), b"[{").expect_err("no JSON");
+        let error = apply(json!({}), b"[{").expect_err("no JSON");
         assert_eq!(error.message(), "error decoding patch: unexpected end of JSON input");
     }
 
@@ -336,13 +363,25 @@ mod tests {
         check_fails(json!(nesting), 422);
         let long = json!({"l": vec![0; 100_000]});
         let shifts = vec![json!({"op": "add", "path": "/l/0", "value": 0}); MAX_OPERATIONS];
-        assert_eq!(super::json(&long, json!(shifts).to_string().as_bytes()).expect_err("too much").code(), 422);
+        assert_eq!(apply(long, json!(shifts).to_string().as_bytes()).expect_err("too much").code(), 422);
     }
 
     #[test]
     fn unknown_and_duplicate_fields_are_told() {
-        let patch = br#"[{"op":"add","path":"/a","value":1,"value":2,"extra":{"extra":1,"extra":2}}]"#;
+        let patch = r#"[{"op":"add","path":"/a","value":1,"value":2,"extra":{"extra":1,"extra":2}}]"#;
         let expected = ["json patch duplicate field \"[0].value\"", "json patch unknown field \"[0].extra\""];
-        assert_eq!(json_messages(patch).expect("a patch"), expected);
+        assert_eq!(messages(patch, FieldValidation::Warn), expected);
+        assert_eq!(messages(patch, FieldValidation::Ignore), Vec::<String>::new());
+    }
+
+    #[test]
+    fn messages_about_operations_are_few_and_short() {
+        let unknown: Vec<String> = (0..200_000).map(|i| format!(r#""k{i}":1"#)).collect();
+        let patch = format!(r#"[{{"op":"test","path":"/a",{}}}]"#, unknown.join(","));
+        assert_eq!(messages(&patch, FieldValidation::Warn).len(), MAX_MESSAGES);
+        let patch = format!(r#"[{{"op":"test","path":"/a"{}}}]"#, r#","value":1"#.repeat(200_000));
+        assert_eq!(messages(&patch, FieldValidation::Warn), ["json patch duplicate field \"[0].value\""]);
+        let patch = format!(r#"[{{"{}":1}}]"#, "n".repeat(1 << 20));
+        assert!(messages(&patch, FieldValidation::Warn)[0].len() < 10_000);
     }
 }

@@ -3,10 +3,9 @@
 use serde_json::{Map, Value};
 
 /// Applies a merge patch: `null` removes, objects merge, anything else replaces.
-pub fn merge(target: &Value, patch: &Value) -> Value {
-    let mut patched = target.clone();
-    merge_into(&mut patched, patch);
-    patched
+pub fn merge(mut target: Value, patch: &Value) -> Value {
+    merge_into(&mut target, patch);
+    target
 }
 
 fn merge_into(target: &mut Value, patch: &Value) {
@@ -48,7 +47,7 @@ mod tests {
             (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
         ];
         for (target, patch, expected) in cases {
-            assert_eq!(merge(&target, &patch), expected, "{target} with {patch}");
+            assert_eq!(merge(target.clone(), &patch), expected, "{target} with {patch}");
         }
     }
 }

@@ -1,16 +1,16 @@
 //! Patches: JSON patch, JSON merge patch and strategic merge patch, as upstream applies them.
 //!
-//! A patch never leaves a value half changed: it is applied to a copy.
+//! A patch never leaves a value half changed: it takes the value, and gives back the whole outcome or an error.
 
 mod json;
 mod merge;
 mod strategic;
 
-pub use json::{json, json_messages};
+pub use json::{Operations, decode_json, json};
 pub use merge::merge;
 pub use strategic::strategic;
 
-use crate::{Document, FieldValidation, decode_json};
+use crate::{Document, FieldValidation};
 use api::{Cause, Error};
 use serde_json::{Map, Value};
 
@@ -25,7 +25,7 @@ pub fn decode_strategic(bytes: &[u8], mode: FieldValidation) -> api::Result<Docu
 }
 
 fn decode(bytes: &[u8], mode: FieldValidation) -> Result<Document<'_>, String> {
-    let mut document = decode_json(bytes, mode).map_err(|error| error.message().to_owned())?;
+    let mut document = crate::decode_json(bytes, mode).map_err(|error| error.message().to_owned())?;
     if document.value.is_null() {
         document.value = Value::Object(Map::new());
     }

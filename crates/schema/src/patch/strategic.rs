@@ -16,11 +16,11 @@ const SET_ORDER: &str = "$setElementOrder/";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 
 /// Applies a strategic merge patch. 400 for a patch in no proper form.
-pub fn strategic(defs: &Definitions, def: &Definition, target: &Value, patch: &Value) -> api::Result<Value> {
+pub fn strategic(defs: &Definitions, def: &Definition, target: Value, patch: &Value) -> api::Result<Value> {
     let (Value::Object(target), Value::Object(patch)) = (target, patch) else {
         return Err(Error::bad_request("invalid JSON document"));
     };
-    let merged = merge_object(Types { defs, here: Here::Object(def) }, target.clone(), patch.clone())?;
+    let merged = merge_object(Types { defs, here: Here::Object(def) }, target, patch.clone())?;
     Ok(Value::Object(merged))
 }
 

@@ -237,10 +237,26 @@ fn bodies_may_nest_as_deep_as_they_are_read() {
     let conformed = |text: &str| {
         let mut value = conform(builtin(), def, decode_json(text.as_bytes(), mode)?, mode)?.value;
         apply_defaults(builtin(), def, &mut value);
-        patch::strategic(builtin(), def, &value, &value)
+        patch::strategic(builtin(), def, value.clone(), &value)
     };
     assert!(conformed(&nested(240, "{}")).is_ok());
     assert!(conformed(&nested(240, r#"{"odd":1}"#)).is_ok());
     assert!(conformed(&nested(240, "5")).is_err());
     assert_eq!(conformed(&nested(1000, "{}")).expect_err("too deep").message(), "exceeded max depth");
+}
+
+#[test]
+fn a_body_that_is_read_is_stored_so_that_it_reads_back_or_not_at_all() {
+    let key = || {
+        let resource = api::ResourceId::new("example.com", "things");
+        api::ObjectKey::new(resource, api::Space::Tenant(api::TenantName::system()), "default", "a").expect("a key")
+    };
+    for levels in [10, 98, 99, 100, 127, 128, 400] {
+        let text = format!(r#"{{"metadata":{{}},"spec":{}1{}}}"#, r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        let mut value = decode_json(text.as_bytes(), FieldValidation::Ignore).expect("a body").value;
+        match api::Object::encode(key(), &mut value, &[]) {
+            Ok(stored) => assert_eq!(stored.to_value().expect("JSON"), value, "{levels} levels"),
+            Err(error) => assert!(levels >= 100 && error.code() == 400, "{levels} levels: {error}"),
+        }
+    }
 }

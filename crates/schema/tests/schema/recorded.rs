@@ -199,7 +199,7 @@ fn outcome(request: &Value, live: Option<&Value>, mode: FieldValidation) -> Opti
         None => request["body"].to_string().into_bytes(),
     };
     let apply =
-        |patched: Value, told, live| complete(definition_of(live)?, Document::derived(patched, told), mode).into();
+        |patched: Value, told, live| complete(definition_of(live)?, Document::derived(&patched, told), mode).into();
     match (text(&request["method"]), text(&request["headers"]["Content-Type"])) {
         ("POST" | "PUT", "" | "application/json") => {
             let document = decode_json(&bytes, mode).ok()?;
@@ -211,12 +211,17 @@ fn outcome(request: &Value, live: Option<&Value>, mode: FieldValidation) -> Opti
             let def = definition_of(&document.value)?;
             Some(complete(def, document, mode))
         }
-        ("PATCH", "application/json-patch+json") => match patch::json(live?, &bytes) {
-            Ok(patched) => apply(patched, patch::json_messages(&bytes).expect("a patch"), live?),
-            Err(error) => Some(Err(error)),
-        },
+        ("PATCH", "application/json-patch+json") => {
+            let live = live?;
+            let applied = patch::decode_json(&bytes, mode)
+                .and_then(|(operations, told)| Ok((patch::json(live.clone(), &operations)?, told)));
+            match applied {
+                Ok((patched, told)) => apply(patched, told, live),
+                Err(error) => Some(Err(error)),
+            }
+        }
         ("PATCH", "application/merge-patch+json") => match patch::decode_merge(&bytes, mode) {
-            Ok(document) => apply(patch::merge(live?, &document.value), document.duplicates(), live?),
+            Ok(document) => apply(patch::merge(live?.clone(), &document.value), document.duplicates(), live?),
             Err(error) => Some(Err(error)),
         },
         ("PATCH", "application/strategic-merge-patch+json") => {
@@ -224,7 +229,7 @@ fn outcome(request: &Value, live: Option<&Value>, mode: FieldValidation) -> Opti
                 Ok(document) => document,
                 Err(error) => return Some(Err(error)),
             };
-            match patch::strategic(builtin(), definition_of(live?)?, live?, &document.value) {
+            match patch::strategic(builtin(), definition_of(live?)?, live?.clone(), &document.value) {
                 Ok(patched) => apply(patched, document.duplicates(), live?),
                 Err(error) => Some(Err(error)),
             }

@@ -20,7 +20,7 @@ fn pod() -> Value {
 
 fn patched(patch: &Value) -> api::Result<Value> {
     let def = builtin().of_kind("", "v1", "Pod").expect("pods");
-    patch::strategic(builtin(), def, &pod(), patch)
+    patch::strategic(builtin(), def, pod(), patch)
 }
 
 /// Checks one place of the pod after a patch; `null` for a field that is gone.
@@ -178,6 +178,6 @@ fn a_selector_that_is_to_be_replaced_is_not_merged() {
     let def = builtin().of_kind("policy", "v1", "PodDisruptionBudget").expect("budgets");
     let target = json!({"spec": {"selector": {"matchLabels": {"a": "1"}}}});
     let patch = json!({"spec": {"selector": {"matchLabels": {"b": "2"}}}});
-    let patched = patch::strategic(builtin(), def, &target, &patch).expect("a patch");
+    let patched = patch::strategic(builtin(), def, target, &patch).expect("a patch");
     assert_eq!(patched, patch);
 }

@@ -1,15 +1,18 @@
 //! Reads the first document of a YAML stream as JSON.
 //!
-//! Invariant: depth is bounded, and so is what aliases expand to.
+//! Invariant: depth is bounded, and so is what anchors keep and aliases expand to.
 
 use super::resolve::resolve;
 use crate::json::{MAX_DEPTH, measure};
+use crate::messages::{Messages, shown};
 use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, StrInput};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// What all aliases of a document may expand to, in bytes.
+/// What all anchors and aliases of a document may add up to, in bytes.
 const MAX_EXPANSION: usize = 8 << 20;
+
+const EXCESSIVE: &str = "yaml: document contains excessive aliasing";
 
 /// A document.
 pub(crate) struct Parsed {
@@ -26,7 +29,7 @@ pub(crate) fn read(text: &[u8]) -> Result<Parsed, String> {
         anchors: HashMap::new(),
         expanded: 0,
         depth: 0,
-        duplicates: Vec::new(),
+        duplicates: Messages::default(),
     };
     let mut value = Value::Null;
     loop {
@@ -41,7 +44,7 @@ pub(crate) fn read(text: &[u8]) -> Result<Parsed, String> {
     }
     // What follows the first node may be another document, but not rubbish.
     reader.next()?;
-    let duplicates = reader.duplicates;
+    let duplicates = reader.duplicates.into_list();
     let duplicates =
         (!duplicates.is_empty()).then(|| format!("yaml: unmarshal errors:\n  {}", duplicates.join("\n  ")));
     Ok(Parsed { value, duplicates })
@@ -52,7 +55,7 @@ struct Reader<'a> {
     anchors: HashMap<usize, Anchored>,
     expanded: usize,
     depth: usize,
-    duplicates: Vec<String>,
+    duplicates: Messages,
 }
 
 struct Anchored {
@@ -106,6 +109,7 @@ impl<'a> Reader<'a> {
         };
         if anchor != 0 {
             let (depth, size) = measure(&value);
+            charge(&mut self.expanded, size)?;
             self.anchors.insert(anchor, Anchored { value: value.clone(), depth, size });
         }
         self.depth -= 1;
@@ -116,10 +120,10 @@ impl<'a> Reader<'a> {
         let Some(anchored) = self.anchors.get(&id) else {
             return Err(format!("yaml: line {}: an anchor's value contains itself", at.line()));
         };
-        self.expanded += anchored.size;
-        if self.expanded > MAX_EXPANSION || self.depth + anchored.depth > MAX_DEPTH {
-            return Err("yaml: document contains excessive aliasing".to_owned());
+        if self.depth + anchored.depth > MAX_DEPTH {
+            return Err(EXCESSIVE.to_owned());
         }
+        charge(&mut self.expanded, anchored.size)?;
         Ok(anchored.value.clone())
     }
 
@@ -150,7 +154,7 @@ impl<'a> Reader<'a> {
             }
             let key = key_text(key).ok_or_else(|| format!("yaml: line {}: unsupported map key", at.line()))?;
             if map.insert(key.clone(), value).is_some() {
-                self.duplicates.push(format!("line {}: key {key:?} already set in map", at.line()));
+                self.duplicates.tell(|| format!("line {}: key {:?} already set in map", at.line(), shown(&key)));
             }
         }
         for source in merged {
@@ -184,6 +188,12 @@ fn key_text(key: Value) -> Option<String> {
     }
 }
 
+/// Counts a copy that is about to be made.
+fn charge(expanded: &mut usize, size: usize) -> Result<(), String> {
+    *expanded += size;
+    if *expanded > MAX_EXPANSION { Err(EXCESSIVE.to_owned()) } else { Ok(()) }
+}
+
 fn scan_error(error: &ScanError) -> String {
     format!("yaml: line {}: {}", error.marker().line(), error.info())
 }
@@ -191,6 +201,7 @@ fn scan_error(error: &ScanError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messages::MAX_MESSAGES;
     use serde_json::json;
 
     #[track_caller]
@@ -234,6 +245,9 @@ mod tests {
         }
         check_fails(&bomb, "excessive aliasing");
         check_fails(&format!("a: &a {:?}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(20)), "excessive aliasing");
+        let nested: String = (0..100).map(|i| format!("&a{i} [")).collect();
+        let ones = "1,".repeat(10_000);
+        check_fails(&format!("{nested}{ones}{}", "]".repeat(100)), "excessive aliasing");
         check_fails("a: &a [*a]\n", "itself");
         check_fails(&"[".repeat(10_000), "");
     }
@@ -245,6 +259,16 @@ mod tests {
         let expected =
             "yaml: unmarshal errors:\n  line 4: key \"c\" already set in map\n  line 5: key \"a\" already set in map";
         assert_eq!(parsed.duplicates.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn messages_about_fields_given_twice_are_few_and_short() {
+        let twice = "a: 1\n".repeat(10 * MAX_MESSAGES);
+        let told = read(twice.as_bytes()).expect("YAML").duplicates.expect("messages");
+        assert_eq!(told.lines().count(), 1 + MAX_MESSAGES);
+        let name = "n".repeat(100_000);
+        let told = read(format!("? {name}\n: 1\n? {name}\n: 2\n").as_bytes()).expect("YAML").duplicates;
+        assert!(told.expect("a message").len() < 10_000);
     }
 
     #[test]

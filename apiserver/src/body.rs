@@ -67,8 +67,8 @@ pub fn object(
         Format::Yaml => schema::decode_object(definitions, expected, bytes, schema::Format::Yaml, validation),
         Format::Protobuf => {
             // From here on the same way as JSON, which also checks the type.
-            let json = schema::protobuf::decode(definitions, bytes)?.to_string();
-            schema::decode_object(definitions, expected, json.as_bytes(), schema::Format::Json, validation)
+            let value = schema::protobuf::decode(definitions, bytes)?;
+            schema::decode_value(definitions, expected, value, validation)
         }
     }
 }

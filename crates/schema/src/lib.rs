@@ -24,4 +24,4 @@ pub use decode::{Document, decode_json, decode_yaml};
 pub use defaults::apply_defaults;
 pub use definitions::{Definition, Definitions, builtin};
 pub use descriptions::descriptions;
-pub use object::{Expected, Format, decode_object};
+pub use object::{Expected, Format, decode_object, decode_value};

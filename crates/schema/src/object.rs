@@ -30,19 +30,48 @@ pub fn decode_object(
     format: Format,
     mode: FieldValidation,
 ) -> api::Result<Decoded> {
-    let unrecognized = |why: &str| {
-        let shown = summary(bytes);
-        let kind = expected.kind;
-        Error::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({shown})"))
-    };
-    let no_version = |why: &str| unrecognized(&format!("couldn't get version/kind; json parse error: {why}"));
     let mut document = match format {
-        Format::Json => decode_json(bytes, mode).map_err(|error| no_version(error.message()))?,
-        Format::Yaml => decode_yaml(bytes, mode).map_err(|error| unrecognized(error.message()))?,
+        Format::Json => decode_json(bytes, mode).map_err(|error| expected.no_version(bytes, error.message()))?,
+        Format::Yaml => decode_yaml(bytes, mode).map_err(|error| expected.unrecognized(bytes, error.message()))?,
     };
-    let given = Given::of(&mut document, expected).map_err(|why| no_version(&why))?;
+    let given = Given::of(&mut document, expected).map_err(|why| expected.no_version(bytes, &why))?;
+    of_type(defs, expected, &given, document, mode)
+}
+
+/// [`decode_object`] of what is a value already.
+pub fn decode_value(
+    defs: &Definitions,
+    expected: Expected,
+    value: Value,
+    mode: FieldValidation,
+) -> api::Result<Decoded> {
+    let mut document = Document::from(value);
+    let given = Given::of(&mut document, expected)
+        .map_err(|why| expected.no_version(document.value.to_string().as_bytes(), &why))?;
+    of_type(defs, expected, &given, document, mode)
+}
+
+impl Expected<'_> {
+    fn unrecognized(self, bytes: &[u8], why: &str) -> Error {
+        let (kind, shown) = (self.kind, summary(bytes));
+        Error::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({shown})"))
+    }
+
+    fn no_version(self, bytes: &[u8], why: &str) -> Error {
+        self.unrecognized(bytes, &format!("couldn't get version/kind; json parse error: {why}"))
+    }
+}
+
+/// A document of the given type, conforming to it, if that is the expected one.
+fn of_type(
+    defs: &Definitions,
+    expected: Expected,
+    given: &Given,
+    document: Document,
+    mode: FieldValidation,
+) -> api::Result<Decoded> {
     let mismatch = |why: &str| {
-        let Given { kind, version, .. } = &given;
+        let Given { kind, version, .. } = given;
         Error::bad_request(format!("{kind} in version {version:?} cannot be handled as a {}: {why}", expected.kind))
     };
     let def = defs.of_kind(&given.group, &given.version, &given.kind);
@@ -73,7 +102,7 @@ pub fn decode_object(
             "the API version in the data ({given}) does not match the expected API version ({wanted})"
         )));
     }
-    let Given { version, kind, .. } = &given;
+    let Given { version, kind, .. } = given;
     let target = expected.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
     Err(mismatch(&format!("converting ({version}.{kind}) to ({target}.{}): unknown conversion", expected.kind)))
 }
@@ -161,6 +190,26 @@ mod tests {
         assert_eq!(decoded.value["spec"]["any"], 1);
         let options = Expected { group: "apps", version: "v1", kind: "DeleteOptions" };
         assert!(decode(options, r#"{"apiVersion":"v1","kind":"DeleteOptions"}"#, Format::Json).is_ok());
+    }
+
+    #[test]
+    fn a_value_is_read_as_its_text_is() {
+        let bodies = [
+            r#"{"metadata":{"name":"a"}}"#,
+            r#"{"kind":"ConfigMap","foo":1}"#,
+            r#"{"kind":"Secret","apiVersion":"v1"}"#,
+            r#"{"data":{"a":1}}"#,
+            r#"{"apiVersion":"v1","kind":1}"#,
+            r#"[1,2]"#,
+        ];
+        let shown = |decoded: api::Result<Decoded>| {
+            decoded.map(|decoded| decoded.value).map_err(|error| error.message().to_owned())
+        };
+        for body in bodies {
+            let value = serde_json::from_str(body).expect(body);
+            let by_value = decode_value(builtin(), CONFIG_MAP, value, FieldValidation::Strict);
+            assert_eq!(shown(by_value), shown(decode(CONFIG_MAP, body, Format::Json)), "{body}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! Invariant: no input makes this panic or allocate more than a multiple of its own size.
 
 use crate::definitions::{Definition, Definitions, Field, Schema};
+use crate::json::{MAX_DEPTH, measure};
 use api::{Error, Result, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -61,7 +62,9 @@ pub fn decode(definitions: &Definitions, bytes: &[u8]) -> Result<Value> {
     Decoder { definitions }.message(definition, definition.name(), raw, &mut object, 0).map_err(|e| bad(&e))?;
     object.insert("apiVersion".into(), json!(api_version));
     object.insert("kind".into(), json!(kind));
-    Ok(Value::Object(object))
+    let object = Value::Object(object);
+    // Raw JSON in a message may nest as deep as a whole body.
+    if measure(&object).0 > MAX_DEPTH { Err(bad("exceeded max depth")) } else { Ok(object) }
 }
 
 struct Decoder<'a> {

@@ -22,15 +22,39 @@ fn a_small_object_is_read() {
 
 #[test]
 fn what_is_malformed_is_refused() {
-    let good = envelope("v1", "ConfigMap", &[0x0a, 3, 0x0a, 1, b'a']);
-    for cut in 5..good.len() {
-        let refused = decode(builtin(), &good[..cut]);
-        assert!(refused.is_err() || cut < good.len() - 5, "cut at {cut}: {refused:?}");
+    let raw = [0x0a, 3, 0x0a, 1, b'a'];
+    let good = envelope("v1", "ConfigMap", &raw);
+    // The one cut that leaves something whole: the type, and no fields.
+    let without_fields = good.len() - raw.len() - 2;
+    for cut in 0..good.len() {
+        let decoded = decode(builtin(), &good[..cut]);
+        assert_eq!(decoded.is_err(), cut != without_fields, "cut at {cut}: {decoded:?}");
     }
     assert!(decode(builtin(), b"{}").is_err());
     assert!(decode(builtin(), &envelope("v1", "Nothing", &[])).is_err());
     assert!(decode(builtin(), &envelope("v1", "ConfigMap", &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f])).is_err());
     assert!(decode(builtin(), &envelope("v1", "ConfigMap", &[0xff; 20])).is_err());
+}
+
+#[test]
+fn raw_json_nests_no_deeper_than_a_body() {
+    // A ControllerRevision: data { raw: "[[…]]" }.
+    let nested = |depth: usize| {
+        let json = format!("{}{}", "[".repeat(depth), "]".repeat(depth)).into_bytes();
+        let field = |number: u8, bytes: &[u8]| {
+            let length = [
+                0x80 | u8::try_from(bytes.len() % 128).expect("low bits"),
+                u8::try_from(bytes.len() / 128).expect("short"),
+            ];
+            [&[number << 3 | 2], length.as_slice(), bytes].concat()
+        };
+        let meta = [&[0x0a, 7], b"apps/v1".as_slice(), &[0x12, 18], b"ControllerRevision"].concat();
+        let object = [MAGIC.as_slice(), &field(1, &meta), &field(2, &field(2, &field(1, &json)))].concat();
+        decode(builtin(), &object)
+    };
+    assert!(nested(MAX_DEPTH - 1).is_ok());
+    let error = nested(MAX_DEPTH).expect_err("an object around the deepest JSON");
+    assert_eq!(error.message(), "the protobuf object is malformed: exceeded max depth");
 }
 
 /// Every kind in both encodings, where the recordings are beside the checkout.
@@ -41,7 +65,7 @@ fn recorded_objects_are_the_same_in_both_encodings() {
         println!("skipped: {} is not there", folder.display());
         return;
     };
-    let mut wrong = Vec::new();
+    let (mut compared, mut wrong) = (0, Vec::new());
     for file in
         files.map(|file| file.expect("a file").path()).filter(|path| path.extension().is_some_and(|e| e == "pb"))
     {
@@ -63,11 +87,13 @@ fn recorded_objects_are_the_same_in_both_encodings() {
             }
         };
         let expected = shape(json);
+        compared += 1;
         if decoded != expected {
             wrong.push(format!("{}: {}", file.display(), difference("", &expected, &decoded)));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(compared > 0, "{} holds no recordings", folder.display());
 }
 
 fn difference(path: &str, expected: &Value, found: &Value) -> String {

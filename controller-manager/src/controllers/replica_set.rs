@@ -196,7 +196,7 @@ impl<T: Replicated> ReplicaSets<T> {
         owner: &Owner<'_>,
         active: &[Arc<Pod>],
     ) -> Result<(), (Failure, Error)> {
-        match plan::plan(set, active, &self.on_nodes(key, set), self.context.now()) {
+        match plan::plan(set, active, || self.on_nodes(key, set), self.context.now()) {
             Plan::Nothing => Ok(()),
             Plan::Create(count) => self.create(key, set, owner, count).await,
             Plan::Delete(victims) => self.delete(key, set, &victims).await,

@@ -26,9 +26,14 @@ pub struct Failure {
     pub message: String,
 }
 
-/// Compares the active pods with what the set wants. `on_node` tells how many active pods of the set and of its siblings
-/// (the replica sets of the same deployment) a node has.
-pub fn plan(set: &ReplicaSet, active: &[Arc<Pod>], on_node: &HashMap<String, usize>, now: Timestamp) -> Plan {
+/// Compares the active pods with what the set wants. `on_nodes` tells how many active pods of the set and of its
+/// siblings (the replica sets of the same deployment) each node has; it is asked only where pods have to be ranked.
+pub fn plan(
+    set: &ReplicaSet,
+    active: &[Arc<Pod>],
+    on_nodes: impl FnOnce() -> HashMap<String, usize>,
+    now: Timestamp,
+) -> Plan {
     let wanted = usize::try_from(set.spec.replicas).unwrap_or(0);
     match active.len().cmp(&wanted) {
         Ordering::Equal => Plan::Nothing,
@@ -36,7 +41,8 @@ pub fn plan(set: &ReplicaSet, active: &[Arc<Pod>], on_node: &HashMap<String, usi
         Ordering::Greater => {
             let mut victims = active.to_vec();
             if wanted > 0 {
-                victims.sort_by(|a, b| first_to_go(a, b, on_node, now));
+                let on_node = on_nodes();
+                victims.sort_by(|a, b| first_to_go(a, b, &on_node, now));
             }
             victims.truncate((active.len() - wanted).min(BURST_PODS));
             Plan::Delete(victims)

@@ -3,6 +3,7 @@
 use super::*;
 use crate::view::Meta;
 use api::Timestamp;
+use futures::StreamExt;
 use plan::{Plan, plan, status};
 use serde_json::{Value, from_value, json};
 
@@ -64,7 +65,7 @@ fn first(goes: Value, stays: Value) {
     for (goes_name, stays_name) in [("a", "z"), ("z", "a")] {
         let pods = [pod(stays_name, stays.clone()), pod(goes_name, goes.clone())];
         let crowd = HashMap::from([("n".to_owned(), 1), ("crowded".to_owned(), 2)]);
-        let Plan::Delete(victims) = plan(&set(1), &pods, &crowd, now()) else { panic!("one is too many") };
+        let Plan::Delete(victims) = plan(&set(1), &pods, || crowd, now()) else { panic!("one is too many") };
         assert_eq!(victims.iter().map(|p| &*p.metadata.name).collect::<Vec<_>>(), [goes_name], "{goes} before {stays}");
     }
 }
@@ -97,20 +98,35 @@ fn the_pod_with_which_least_is_lost_goes_first() {
 #[test]
 fn among_pods_of_about_the_same_age_none_is_favoured() {
     let pods = [pod("b", ready_since(3600)), pod("a", ready_since(3500)), pod("c", ready_since(3400))];
-    let Plan::Delete(victims) = plan(&set(1), &pods, &HashMap::new(), now()) else { panic!("two are too many") };
+    let Plan::Delete(victims) = plan(&set(1), &pods, HashMap::new, now()) else { panic!("two are too many") };
     assert_eq!(victims.iter().map(|p| &*p.metadata.uid).collect::<Vec<_>>(), ["a", "b"]);
 }
 
 #[test]
 fn what_lacks_is_created_in_bursts_and_what_is_right_is_left() {
     let pods = |count: usize| (0..count).map(|i| pod(&i.to_string(), json!({}))).collect::<Vec<_>>();
-    let counted = |replicas, present| match plan(&set(replicas), &pods(present), &HashMap::new(), now()) {
+    let counted = |replicas, present| match plan(&set(replicas), &pods(present), HashMap::new, now()) {
         Plan::Nothing => 0,
         Plan::Create(count) => count as i64,
         Plan::Delete(victims) => -(victims.len() as i64),
     };
     assert_eq!([counted(0, 0), counted(3, 3), counted(3, 1), counted(0, 2), counted(-1, 1)], [0, 0, 2, -2, -1]);
     assert_eq!([counted(2000, 10), counted(0, 700)], [500, -500]);
+}
+
+#[test]
+fn pods_are_ranked_only_when_some_of_them_go_and_others_stay() {
+    let ranked = |replicas, present: usize| {
+        let pods: Vec<_> = (0..present).map(|i| pod(&i.to_string(), json!({}))).collect();
+        let mut asked = false;
+        let on_nodes = || {
+            asked = true;
+            HashMap::new()
+        };
+        plan(&set(replicas), &pods, on_nodes, now());
+        asked
+    };
+    assert_eq!([ranked(3, 1), ranked(3, 3), ranked(0, 3), ranked(2, 3)], [false, false, false, true]);
 }
 
 #[test]
@@ -160,25 +176,75 @@ fn a_new_pod_is_the_template_owned_by_the_set() {
 }
 
 /// Lets one change of a pod happen, and returns which sets are looked at.
-fn change(expectations: &Expectations, old: Option<Value>, new: Option<Value>) -> usize {
-    let (sets, reflector, _) = client::reflect::<ReplicaSet>(nowhere(), client::REPLICA_SETS, Default::default());
-    drop(reflector);
+fn change(
+    sets: &Cache<ReplicaSet>,
+    expectations: &Expectations,
+    old: Option<Value>,
+    new: Option<Value>,
+) -> Vec<String> {
     let queue = WorkQueue::new();
-    let pod = |changes: Option<Value>| changes.map(|c| pod("p", c));
+    let pod = |changes: Option<Value>| {
+        changes.map(|mut changes| {
+            merge(&mut changes, json!({"metadata": {"tenant": "acme", "namespace": "ns"}}));
+            pod("p", changes)
+        })
+    };
     let metadata: Meta = from_value(json!({"tenant": "acme", "namespace": "ns", "name": "p"})).expect("metadata");
     let change = Change { key: metadata.key(), old: pod(old), new: pod(new) };
-    pod_changed(&change, &sets, expectations, &queue);
-    queue.len()
+    pod_changed(&change, sets, expectations, &queue);
+    let next = || queue.next().now_or_never().flatten().map(|work| work.to_string());
+    std::iter::from_fn(next).collect()
 }
 
-fn nowhere() -> client::Client {
-    struct Nowhere;
-    impl client::Transport for Nowhere {
-        fn call(&self, _: http::Request<bytes::Bytes>) -> BoxFuture<'static, Result<http::Response<client::Body>>> {
-            std::future::pending().boxed()
+/// A cache of the sets `web`, with the uid `set`, and `api`, with the uid `other`; pods of neither match the other.
+async fn cache() -> Cache<ReplicaSet> {
+    struct Server;
+    impl client::Transport for Server {
+        fn call(
+            &self,
+            request: http::Request<bytes::Bytes>,
+        ) -> BoxFuture<'static, Result<http::Response<client::Body>>> {
+            if request.uri().to_string().contains("watch=true") {
+                return std::future::pending().boxed();
+            }
+            let set = |name: &str, uid: &str, label: &str| {
+                let metadata = json!({"tenant": "acme", "namespace": "ns", "name": name, "uid": uid});
+                json!({"metadata": metadata, "spec": {"selector": {"matchLabels": {"a": label}}}})
+            };
+            let list = json!({"items": [set("web", "set", "b"), set("api", "other", "c")]}).to_string();
+            let body = futures::stream::iter([Ok(bytes::Bytes::from(list))]).boxed();
+            async { Ok(http::Response::new(body)) }.boxed()
         }
     }
-    client::Client::new(Arc::new(Nowhere))
+    let client = client::Client::new(Arc::new(Server)).all_tenants();
+    let (sets, reflector, _) = client::reflect(client, client::REPLICA_SETS, Default::default());
+    let stop = runtime::Stop::new();
+    let listed = async {
+        sets.synced().await;
+        stop.stop();
+    };
+    let (ended, ()) = tokio::join!(reflector.run(stop.clone()), listed);
+    ended.expect("a clean end");
+    sets
+}
+
+#[tokio::test]
+async fn a_change_of_a_pod_asks_to_look_at_its_set_or_at_those_that_may_adopt_it() {
+    let sets = cache().await;
+    let of = |name: &str, uid: &str| json!({"metadata": {"ownerReferences": [{"kind": "ReplicaSet", "name": name, "uid": uid, "controller": true}]}});
+    let labelled = |label: &str| json!({"metadata": {"labels": {"a": label}}});
+    let looked_at = |old: Option<Value>, new: Option<Value>| change(&sets, &Expectations::default(), old, new);
+    let (web, api) = ("acme/ns/web", "acme/ns/api");
+    assert_eq!(looked_at(None, Some(of("web", "set"))), [web]);
+    assert_eq!(looked_at(Some(of("web", "set")), None), [web]);
+    assert_eq!(looked_at(Some(of("web", "set")), Some(of("web", "set"))), [web]);
+    assert_eq!(looked_at(Some(of("web", "set")), Some(of("api", "other"))), [web, api]);
+    assert_eq!(looked_at(None, Some(of("web", "an older one"))), [""; 0], "another set of the same name");
+    assert_eq!(looked_at(None, Some(labelled("b"))), [web], "an orphan");
+    assert_eq!(looked_at(Some(labelled("b")), Some(labelled("c"))), [api]);
+    assert_eq!(looked_at(Some(labelled("b")), Some(labelled("b"))), [""; 0], "an orphan as before");
+    assert_eq!(looked_at(Some(labelled("b")), None), [""; 0]);
+    assert_eq!(looked_at(Some(of("web", "set")), Some(labelled("c"))), [web, api], "it is let go");
 }
 
 #[tokio::test]
@@ -195,15 +261,16 @@ async fn what_was_asked_for_is_awaited_until_it_is_seen() {
         ("deletion", Some(owned.clone()), Some(leaving())),
         ("creation", Some(json!({"metadata": {"uid": "another"}})), Some(owned.clone())),
     ];
+    let sets = cache().await;
     for (kind, old, new) in cases {
         let expectations = Expectations::default();
         match kind {
             "creation" => expectations.expect_creations("set", 1),
             _ => expectations.expect_deletions("set", ["p".to_owned()]),
         }
-        change(&expectations, Some(owned.clone()), Some(owned.clone()));
+        change(&sets, &expectations, Some(owned.clone()), Some(owned.clone()));
         assert!(expectations.unmet("set").is_some(), "an ordinary update meets no {kind}");
-        change(&expectations, old.clone(), new.clone());
+        change(&sets, &expectations, old.clone(), new.clone());
         assert!(expectations.unmet("set").is_none(), "{kind}: {old:?} -> {new:?}");
     }
 }

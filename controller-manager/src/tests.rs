@@ -192,7 +192,8 @@ async fn pods_of_a_node_that_is_gone_go_and_those_of_one_not_seen_yet_stay() {
 async fn a_silent_node_is_emptied_when_others_are_well_and_no_longer_when_none_is() {
     let fake = Fake::new();
     let node = |name: &str, ready: &str| {
-        let unknown = ["MemoryPressure", "DiskPressure", "PIDPressure"].map(|k| json!({"type": k, "status": "Unknown"}));
+        let unknown =
+            ["MemoryPressure", "DiskPressure", "PIDPressure"].map(|k| json!({"type": k, "status": "Unknown"}));
         let conditions: Vec<Value> = [json!({"type": "Ready", "status": ready})].into_iter().chain(unknown).collect();
         json!({"metadata": {"name": name}, "status": {"conditions": conditions}})
     };
@@ -277,12 +278,21 @@ async fn what_loses_its_owner_goes_and_what_only_seems_to_stays() {
         f.list("", "configmaps", "acme").iter().map(|o| o["metadata"]["name"].to_string().replace('"', "")).collect()
     };
     assert_eq!(names(&fake), ["kept", "of-unknown-kind", "owner"]);
+    // `kept` was seen before its owner was; by the time of the look, the cache knows.
+    let asked = fake.gets(":generic-garbage-collector");
+    assert!(!asked.is_empty() && asked.iter().all(|path| path.ends_with("/of-unknown-kind")), "{asked:?}");
 
     // The same name in another namespace, or another tenant, is not the owner.
     fake.put("", "configmaps", owner("globex"));
     fake.put("", "configmaps", child("elsewhere", "other", "owner", "uid-owner"));
     fake.until("an object without an owner in its namespace goes", |f| !names(f).contains(&"elsewhere".to_owned()))
         .await;
+    let told = |f: &Fake| {
+        let events = f.list("", "events", "acme");
+        let about = |e: &Value| e["reason"] == "OwnerRefInvalidNamespace" && e["involvedObject"]["name"] == "elsewhere";
+        events.iter().any(about)
+    };
+    fake.until("the user is told that the owner is in another namespace", told).await;
     fake.remove("", "configmaps", "acme", "ns", "owner");
     fake.until("dependents of what is gone go", |f| names(f) == ["of-unknown-kind"]).await;
     stop.stop();

@@ -37,6 +37,8 @@ struct State {
     history: Vec<(u64, String, &'static str, Value)>,
     /// Every write: who, in which tenant, what.
     writes: Vec<(String, String, String)>,
+    /// Every object that was asked for by its name: by whom, and the path.
+    gets: Vec<(String, String)>,
     lag: Duration,
     refused: Vec<&'static str>,
     unlisted: Vec<&'static str>,
@@ -183,6 +185,12 @@ impl Fake {
         writers
     }
 
+    /// What a service account has asked for by name.
+    pub fn gets(&self, account: &str) -> Vec<String> {
+        let state = self.lock();
+        state.gets.iter().filter(|(user, _)| user.ends_with(account)).map(|(_, path)| path.clone()).collect()
+    }
+
     /// Every write to a kind, as method and path.
     pub fn writes(&self, plural: &str) -> Vec<String> {
         let state = self.lock();
@@ -211,7 +219,11 @@ impl Fake {
         let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
         if *request.method() == Method::GET {
             return match () {
-                () if !target.name.is_empty() => self.lock().get(&target.key()).map(|o| whole(200, &o)),
+                () if !target.name.is_empty() => {
+                    let mut state = self.lock();
+                    state.gets.push((identity.user.clone(), path.to_owned()));
+                    state.get(&target.key()).map(|o| whole(200, &o))
+                }
                 () if query.contains("watch=true") => Ok(Response::new(self.watch(target, query))),
                 () => Ok(whole(200, &self.lock().list(&target, query))),
             };

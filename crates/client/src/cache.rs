@@ -146,6 +146,15 @@ impl<T> Cache<T> {
         self.list_from(first.clone(), |k| k.tenant == first.tenant)
     }
 
+    /// Whether something holds for an object of a tenant. Walks them; `holds` must not use the cache.
+    pub fn any_in_tenant(&self, tenant: &TenantName, holds: impl Fn(&T) -> bool) -> bool {
+        let first = ObjectRef::new(tenant, "", "");
+        self.read(|state| {
+            let mut range = state.objects.range(first.clone()..).take_while(|(k, _)| k.tenant == first.tenant);
+            range.any(|(_, entry)| holds(&entry.object))
+        })
+    }
+
     pub fn len(&self) -> usize {
         self.read(|state| state.objects.len())
     }

@@ -43,6 +43,9 @@ impl Collector {
         if seen.is_deleting() && !seen.waits_for_dependents() {
             return Ok(None);
         }
+        if !seen.waits_for_dependents() && self.monitors.all_owners_stay(item, &seen) {
+            return Ok(None);
+        }
         let Some(live) = self.live(item, &monitor, &seen).await? else { return Ok(None) };
         let object: Object = parse(&live)?;
         if object.waits_for_dependents() {
@@ -51,7 +54,12 @@ impl Collector {
         let mut standings = Vec::new();
         for owner in &object.metadata.owner_references {
             match self.standing(owner, item).await? {
-                Some(standing) => standings.push((owner, standing)),
+                Some(standing) => {
+                    if standing == Standing::Absent {
+                        self.monitors.tell_of_stranger(item, &object, owner);
+                    }
+                    standings.push((owner, standing));
+                }
                 None => return Ok(Some(UNTIL_KNOWN)),
             }
         }

@@ -3,7 +3,7 @@
 use super::Item;
 use super::refs::{self, Look, Object};
 use crate::recorder::{Event, Involved, Recorder, Severity};
-use api::{OwnerRef, Result, TenantName};
+use api::{GroupVersion, OwnerRef, Result, TenantName};
 use client::{
     Cache, Change, Client, DiscoveredResource, Index, ListParams, ObjectRef, WorkQueue, is_operators, reflect,
 };
@@ -32,8 +32,7 @@ impl Monitor {
     }
 
     fn is_kind_of(&self, owner: &OwnerRef) -> bool {
-        let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
-        *self.resource.group == *group && *self.resource.kind == *owner.kind
+        *self.resource.kind == *owner.kind && *self.resource.group == *GroupVersion::parse(&owner.api_version).group
     }
 
     /// Where an owner of this kind is, seen from a dependent; `None` where such an owner cannot be.
@@ -119,9 +118,6 @@ impl Monitors {
             refs::look(change.old.as_deref(), change.new.as_deref(), known);
         let item = Item { monitor, key: change.key.clone() };
         if at_itself {
-            if let Some(object) = &change.new {
-                self.tell_of_strangers(&item, object);
-            }
             self.queue.add(item.clone());
         }
         for uid in at_dependents_of {
@@ -147,30 +143,39 @@ impl Monitors {
 
     /// Whether a cache holds an owner.
     fn knows(&self, owner: &OwnerRef, dependent: &ObjectRef) -> bool {
-        let Some((_, monitor)) = self.of_kind(owner) else { return false };
-        let key = monitor.locate(owner, dependent);
-        key.and_then(|key| monitor.objects.get(&key)).is_some_and(|o| o.metadata.uid == owner.uid)
+        self.find(owner, dependent).is_some()
     }
 
-    /// Tells the user of owners that exist, but in a namespace where they cannot own the object.
-    fn tell_of_strangers(&self, item: &Item, object: &Object) {
-        let Some(tenant) = &item.key.tenant else { return };
-        for owner in object.metadata.owner_references.iter().filter(|o| !self.knows(o, &item.key)) {
-            let Some((_, monitor)) = self.of_kind(owner) else { continue };
-            if item.key.namespace.is_empty() || !monitor.resource.namespaced || !monitor.objects.is_synced() {
-                continue;
-            }
-            if monitor.objects.list_tenant(tenant).iter().any(|(_, o)| o.metadata.uid == owner.uid) {
-                let OwnerRef { api_version, kind, name, uid, .. } = owner;
-                let namespace = &item.key.namespace;
-                let message = format!(
-                    "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in \
-                     namespace {namespace:?}"
-                );
-                let about = self.involved(item, object);
-                let reason = "OwnerRefInvalidNamespace";
-                self.recorder.record(Event { about, severity: Severity::Warning, reason, message });
-            }
+    fn find(&self, owner: &OwnerRef, dependent: &ObjectRef) -> Option<Arc<Object>> {
+        let (_, monitor) = self.of_kind(owner)?;
+        let key = monitor.locate(owner, dependent)?;
+        monitor.objects.get(&key).filter(|o| o.metadata.uid == owner.uid)
+    }
+
+    /// Whether caches hold every owner of an object, and none of them goes after its dependents: so that there is
+    /// nothing to ask the server. When one goes, its own change leads back to the object.
+    pub fn all_owners_stay(&self, item: &Item, object: &Object) -> bool {
+        let stays = |owner| self.find(owner, &item.key).is_some_and(|o| !o.waits_for_dependents());
+        object.metadata.owner_references.iter().all(stays)
+    }
+
+    /// Tells the user if an owner, of which there is none beside the object, exists in a namespace from where it cannot
+    /// own the object.
+    pub fn tell_of_stranger(&self, item: &Item, object: &Object, owner: &OwnerRef) {
+        let (Some(tenant), Some((_, monitor))) = (&item.key.tenant, self.of_kind(owner)) else { return };
+        if item.key.namespace.is_empty() || !monitor.resource.namespaced {
+            return;
+        }
+        if monitor.objects.any_in_tenant(tenant, |o| o.metadata.uid == owner.uid) {
+            let OwnerRef { api_version, kind, name, uid, .. } = owner;
+            let namespace = &item.key.namespace;
+            let message = format!(
+                "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in \
+                 namespace {namespace:?}"
+            );
+            let about = self.involved(item, object);
+            let reason = "OwnerRefInvalidNamespace";
+            self.recorder.record(Event { about, severity: Severity::Warning, reason, message });
         }
     }
 

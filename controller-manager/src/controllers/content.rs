@@ -5,6 +5,7 @@ use api::{Reason, Result};
 use client::{Client, DeleteParams, DiscoveredResource, ListParams, Propagation};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What is left after everything was asked to go.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +40,16 @@ struct ListedMeta {
     deletion_timestamp: Option<Time>,
     #[serde(default, deserialize_with = "or_default")]
     finalizers: Vec<String>,
+}
+
+/// Waits before looking again at what waits for others: for agents to end pods, for finalizers of other controllers. A
+/// look costs a discovery and a list of every kind, so what has been going for long is looked at less often.
+const LOOK_AGAIN_FIRST: Duration = Duration::from_secs(3);
+const LOOK_AGAIN_LONGEST: Duration = Duration::from_secs(30);
+
+/// When to look again at what has been going for a time.
+pub fn look_again(going_for: Duration) -> Duration {
+    (going_for / 4).clamp(LOOK_AGAIN_FIRST, LOOK_AGAIN_LONGEST)
 }
 
 /// Deletes all objects of the kinds that can be listed and deleted, and counts those that stay.
@@ -97,4 +108,15 @@ async fn sweep_kind(
 /// `plural.group`; the group of core kinds is empty, which leaves the dot.
 fn qualified(resource: &DiscoveredResource) -> String {
     format!("{}.{}", resource.plural, resource.group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_been_going_for_long_is_looked_at_less_often() {
+        let waits = [0, 12, 40, 100_000].map(|secs| look_again(Duration::from_secs(secs)).as_secs());
+        assert_eq!(waits, [3, 3, 10, 30]);
+    }
 }

@@ -24,9 +24,6 @@ pub const DECLARATION: Declaration =
 /// The finalizer that this controller takes away.
 const FINALIZER: &str = "kubernetes";
 
-/// When to look again at what waits for others: for agents to end pods, for finalizers of other controllers.
-const LOOK_AGAIN: Duration = Duration::from_secs(3);
-
 struct Namespaces {
     context: Context,
     namespaces: Cache<Namespace>,
@@ -77,7 +74,10 @@ impl Namespaces {
         let mut live = self.note(key, live, &outcome).await?;
         match outcome {
             Outcome::Swept(remaining) if remaining.is_nothing() => {}
-            Outcome::Swept(_) | Outcome::Undiscovered(_) => return Ok(Some(LOOK_AGAIN)),
+            Outcome::Swept(_) | Outcome::Undiscovered(_) => {
+                let since = seen.metadata.deletion_timestamp.unwrap_or_default();
+                return Ok(Some(content::look_again(self.context.now().since(since.0))));
+            }
         }
         if let Some(finalizers) = live["spec"]["finalizers"].as_array_mut() {
             finalizers.retain(|f| f != FINALIZER);

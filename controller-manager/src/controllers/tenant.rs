@@ -30,9 +30,6 @@ const ROLE: &str = "admin-role";
 const BINDING: &str = "admin-role-binding";
 const ADMIN: &str = "admin";
 
-/// When to look again at what waits for finalizers of others.
-const LOOK_AGAIN: Duration = Duration::from_secs(3);
-
 struct Tenants {
     context: Context,
     tenants: Cache<Tenant>,
@@ -121,22 +118,24 @@ impl Tenants {
                 Ok(()) | Err(_) => {}
             }
         }
-        let resources = client.discover().await?;
+        let since = tenant.metadata.deletion_timestamp.unwrap_or_default();
+        let again = Ok(Some(content::look_again(self.context.now().since(since.0))));
         if !namespaces.is_empty() {
             // The last of them to go brings the tenant back here.
-            return Ok(Some(LOOK_AGAIN));
+            return again;
         }
+        let resources = client.discover().await?;
         let is_namespaces = |r: &dyn Names| r.group().is_empty() && r.plural() == NAMESPACES.plural;
         let beside = resources.iter().filter(|r| !r.namespaced && !is_operators(*r) && !is_namespaces(*r));
         let remaining = content::sweep(&client, beside, "").await;
         if !remaining.is_nothing() {
             tracing::info!(tenant = %name, ?remaining, "a tenant that is being deleted is not empty yet");
-            return Ok(Some(LOOK_AGAIN));
+            return again;
         }
         // What the cache has not seen yet would be left behind by the finalizer.
         let late = client.list(NAMESPACES, "", &client::ListParams::default()).await?;
         if !late.items.is_empty() {
-            return Ok(Some(LOOK_AGAIN));
+            return again;
         }
         let change = |object: &mut Value| {
             if let Some(finalizers) = object["spec"]["finalizers"].as_array_mut() {

@@ -3,7 +3,7 @@
 use crate::server::Server;
 use api::{Error, Identity, ObjectKey, ResourceId, Result, Space, TenantName, Timestamp};
 use http::{HeaderMap, HeaderValue, header};
-use policy::authn::{Refusal, VerifiedToken};
+use policy::authn::{CertifiedIdentity, Refusal, VerifiedToken};
 use policy::rbac::Attributes;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub enum Peer {
     /// Over TLS, without a client certificate.
     Unknown,
     /// Over TLS, with a certificate that the server's authority signed; what its subject says.
-    Certificate(Result<Identity, Refusal>),
+    Certificate(Result<CertifiedIdentity, Refusal>),
     /// A component in this process, which was given its identity at the start.
     InProcess(Arc<Identity>),
 }
@@ -22,7 +22,10 @@ pub enum Peer {
 pub fn authenticate(server: &Server, peer: &Peer, headers: &HeaderMap, now: Timestamp) -> Result<Identity> {
     match peer {
         Peer::InProcess(identity) => return Ok(Identity::clone(identity)),
-        Peer::Certificate(Ok(identity)) => return Ok(identity.clone()),
+        Peer::Certificate(Ok(certified)) => match in_its_tenant(server, certified)? {
+            Ok(identity) => return Ok(identity.clone()),
+            Err(refusal) => tracing::debug!(%refusal, "a client certificate was refused"),
+        },
         Peer::Certificate(Err(refusal)) => tracing::debug!(%refusal, "a client certificate was refused"),
         Peer::Unknown => {}
     }
@@ -31,6 +34,18 @@ pub fn authenticate(server: &Server, peer: &Peer, headers: &HeaderMap, now: Time
         return Ok(identity);
     }
     service_account(server, token, &[], now).map(|verified| verified.identity)
+}
+
+/// Whether a certificate was issued for its tenant as it is now, not for an earlier one of the name. Of a tenant that is
+/// not there, what follows decides.
+fn in_its_tenant<'a>(server: &Server, certified: &'a CertifiedIdentity) -> Result<Result<&'a Identity, Refusal>> {
+    let tenant = &certified.identity.tenant;
+    let Some(stored) = server.tenant(tenant).filter(|_| !tenant.is_system()) else {
+        return Ok(Ok(&certified.identity));
+    };
+    let created = stored.to_value()?["metadata"]["creationTimestamp"].as_str().and_then(Timestamp::parse);
+    let created = created.ok_or_else(|| Error::internal(format!("tenant {tenant} has no creationTimestamp")))?;
+    Ok(certified.in_tenant_of(created))
 }
 
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
@@ -126,4 +141,47 @@ fn allow(server: &Server, caller: &Identity, resource: &str, namespace: &str, na
     };
     let decision = policy::tenancy::decide(caller, &policy::tenancy::Requested::Own, &what)?;
     crate::authz::authorize(server, caller, &what, &decision)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, NoNodes, in_process};
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use std::time::Duration;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn a_certificate_of_a_deleted_tenant_opens_nothing_in_the_next_one_of_its_name() {
+        let dir = tempfile::TempDir::new().expect("a folder");
+        let store =
+            store::Store::open(&dir.path().join("store"), kinds::Registry::selectable, store::Limits::default());
+        let now = Timestamp::now();
+        let config = Config {
+            store: store.expect("a store"),
+            pki: Arc::new(policy::pki::Pki::open(dir.path(), &[], now).expect("keys")),
+            token_file: policy::authn::TokenFile::default(),
+            dial: Arc::new(NoNodes),
+            stop: runtime::Stop::new(),
+        };
+        let server = Server::new(config).await.expect("a server");
+        let root = Arc::new(Identity::new(TenantName::system(), "root", &[policy::rbac::MASTERS]));
+        let tenant = serde_json::json!({"metadata": {"name": "acme"}, "spec": {"storageClusterId": "0"}});
+        let request = http::Request::post("/api/v1/tenants").header("content-type", "application/json");
+        let request = request.body(tenant.to_string().into()).expect("a request");
+        assert_eq!(in_process(server.clone(), root, request).await.status(), 201);
+        let enters = |tenant: &str, issued: Timestamp| {
+            let tenant = TenantName::new(tenant).expect("a tenant");
+            let issued = server.pki.client_certificate(&tenant, "admin", &[policy::rbac::MASTERS], HOUR, issued);
+            let der = CertificateDer::from_pem_slice(issued.expect("a certificate").cert_pem.as_bytes()).expect("PEM");
+            let peer = Peer::Certificate(policy::authn::identity_of_certificate(&der));
+            authenticate(&server, &peer, &HeaderMap::new(), now).map_err(|error| error.code())
+        };
+        let earlier = Timestamp::from_unix_secs(now.unix_secs() - 60);
+        assert_eq!(enters("acme", earlier), Err(401));
+        assert_eq!(enters("acme", Timestamp::now()).map(|who| who.user), Ok("admin".to_owned()));
+        assert_eq!(enters("system", earlier).map(|who| who.user), Ok("admin".to_owned()));
+    }
 }

@@ -4,8 +4,8 @@ mod certificate;
 mod service_account;
 mod token_file;
 
-pub use certificate::identity_of_certificate;
 pub(crate) use certificate::requested_user;
+pub use certificate::{CertifiedIdentity, identity_of_certificate};
 pub use service_account::{AUDIENCE, Bound, ServiceAccountKey, TokenSpec, VerifiedToken};
 pub use token_file::TokenFile;
 

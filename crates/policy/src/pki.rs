@@ -36,7 +36,7 @@ const SERVER_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const SERVER_RENEWAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const SIGNED_LIFETIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Certificates start this early, for clients whose clock is behind.
-const BACKDATED_SECS: i64 = 5 * 60;
+pub(crate) const BACKDATED_SECS: i64 = 5 * 60;
 
 /// Why keys or certificates could not be made, read or written.
 #[derive(Debug, thiserror::Error)]

@@ -3,9 +3,13 @@
 //! Either `O=tenant:NAME` as the only Organization, the user as CN and its groups as OUs; or, as in Kubernetes, the
 //! groups as Organizations, where the tenant is the part of the CN before its first colon (`system:node:a`). A subject
 //! that names no tenant in one of these ways is refused.
+//!
+//! A certificate cannot be taken back, and a tenant's name can be given to somebody else once the tenant is deleted: it
+//! counts only in a tenant that was there when it was issued.
 
 use super::{CREDENTIAL_ID, Refusal};
-use api::{Identity, TenantName};
+use crate::pki::BACKDATED_SECS;
+use api::{Identity, TenantName, Timestamp};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use x509_parser::oid_registry::{OID_X509_COMMON_NAME, OID_X509_ORGANIZATION_NAME, OID_X509_ORGANIZATIONAL_UNIT, Oid};
@@ -13,8 +17,27 @@ use x509_parser::x509::X509Name;
 
 const TENANT_PREFIX: &str = "tenant:";
 
-/// Reads the subject of a certificate whose chain is verified already.
-pub fn identity_of_certificate(der: &[u8]) -> Result<Identity, Refusal> {
+/// Who a certificate names, and when it was issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertifiedIdentity {
+    pub identity: Identity,
+    pub issued: Timestamp,
+}
+
+impl CertifiedIdentity {
+    /// Refuses a certificate that was issued before its tenant was created, and so for another one of that name. The
+    /// tenant `system` is always the same.
+    pub fn in_tenant_of(&self, created: Timestamp) -> Result<&Identity, Refusal> {
+        if self.identity.tenant.is_system() || self.issued >= created {
+            return Ok(&self.identity);
+        }
+        let (tenant, issued) = (&self.identity.tenant, self.issued);
+        Err(Refusal::Invalid(format!("the certificate of {issued} is older than tenant {tenant} of {created}")))
+    }
+}
+
+/// Reads a certificate whose chain is verified already.
+pub fn identity_of_certificate(der: &[u8]) -> Result<CertifiedIdentity, Refusal> {
     let malformed = |why: &dyn fmt::Display| Refusal::NotOurs(format!("malformed certificate: {why}"));
     let (rest, certificate) = x509_parser::parse_x509_certificate(der).map_err(|e| malformed(&e))?;
     if !rest.is_empty() {
@@ -29,7 +52,8 @@ pub fn identity_of_certificate(der: &[u8]) -> Result<Identity, Refusal> {
     let mut identity = Identity::new(tenant, user, &groups);
     let fingerprint: String = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
     identity.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={fingerprint}")]);
-    Ok(identity)
+    let valid_from = certificate.validity().not_before.timestamp();
+    Ok(CertifiedIdentity { identity, issued: Timestamp::from_unix_secs(valid_from.saturating_add(BACKDATED_SECS)) })
 }
 
 /// User and groups that a signing request made in `tenant` asks for. It may name its tenant, and no other.
@@ -95,7 +119,7 @@ mod tests {
     #[track_caller]
     fn check(subject: &[(&str, &str)], expected: Result<&str, &str>) {
         match (identity_of_certificate(&certificate_of(subject)), expected) {
-            (Ok(identity), Ok(expected)) => {
+            (Ok(CertifiedIdentity { identity, .. }), Ok(expected)) => {
                 let groups: Vec<&String> = identity.groups.iter().filter(|g| *g != Identity::AUTHENTICATED).collect();
                 assert_eq!(format!("{}@{} {groups:?}", identity.user, identity.tenant), expected);
                 assert!(identity.in_group(Identity::AUTHENTICATED));
@@ -152,6 +176,24 @@ mod tests {
         check(&[("CN", ""), ("O", "tenant:aaa")], one);
         check(&[("O", "tenant:aaa")], one);
         check(&[("CN", "bob\0"), ("O", "tenant:aaa")], Err("control characters"));
+    }
+
+    #[test]
+    fn a_certificate_counts_in_the_tenant_that_it_was_issued_for() {
+        let now = crate::pki::tests::now();
+        let at = |seconds: i64| Timestamp::from_unix_secs(now.unix_secs() + seconds);
+        let of = |subject| identity_of_certificate(&certificate_of(subject)).expect("an identity");
+        let bob = of(&[("CN", "bob"), ("O", "tenant:aaa")]);
+        assert_eq!(bob.issued, now);
+        for created in [at(0), at(-1), at(-1_000_000)] {
+            assert_eq!(bob.in_tenant_of(created), Ok(&bob.identity), "{created}");
+        }
+        for created in [at(1), at(300), at(1_000_000)] {
+            let refusal = bob.in_tenant_of(created).expect_err("an older certificate");
+            assert!(refusal.to_string().contains("is older than tenant aaa"), "{refusal}");
+        }
+        let node = of(&[("CN", "system:node:x"), ("O", "system:nodes")]);
+        assert_eq!(node.in_tenant_of(at(1_000_000)), Ok(&node.identity));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 const HOUR: Duration = Duration::from_secs(3600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_unix_secs(1_800_000_000)
 }
 
@@ -88,7 +88,7 @@ fn a_client_certificate_is_trusted_and_holds_the_identity() {
         let der = CertificateDer::from_pem_slice(credential.cert_pem.as_bytes()).expect("PEM");
         assert!(client_is_trusted(&pki, &der, now()), "{user}");
         assert!(!client_is_trusted(&pki, &der, now().plus(HOUR * 2)), "{user}: it ends");
-        let identity = identity_of_certificate(&der).expect("an identity");
+        let identity = identity_of_certificate(&der).expect("an identity").identity;
         let mut expected = groups.to_vec();
         expected.push("system:authenticated");
         assert_eq!((identity.tenant, identity.user.as_str()), (tenant("acme"), user));
@@ -231,7 +231,7 @@ fn a_request_is_signed_for_its_own_tenant_alone() {
     let signed = pki.sign_client(&tenant("acme"), &request, HOUR, now()).expect("a certificate");
     let der = CertificateDer::from_pem_slice(signed.as_bytes()).expect("PEM");
     assert!(client_is_trusted(&pki, &der, now()));
-    let identity = identity_of_certificate(&der).expect("an identity");
+    let identity = identity_of_certificate(&der).expect("an identity").identity;
     assert_eq!((identity.tenant, identity.user), (tenant("acme"), "bob".to_owned()));
     for other in ["umbrella", "system"] {
         let error = pki.sign_client(&tenant(other), &request, HOUR, now()).expect_err(other).to_string();
@@ -253,7 +253,7 @@ fn of_a_request_only_user_and_groups_are_taken_over() {
     let request = asked.serialize_request(&key).expect("a request").pem().expect("PEM");
     let signed = pki.sign_client(&tenant("acme"), &request, YEAR * 5, now()).expect("a certificate");
     let der = CertificateDer::from_pem_slice(signed.as_bytes()).expect("PEM");
-    let identity = identity_of_certificate(&der).expect("an identity");
+    let identity = identity_of_certificate(&der).expect("an identity").identity;
     assert_eq!((identity.tenant, identity.user), (tenant("acme"), "system:node:n1".to_owned()));
     assert_eq!(identity.groups, ["devs", "system:authenticated"]);
     let (_, cert) = parse_x509_certificate(&der).expect("a certificate");

@@ -8,6 +8,7 @@ use policy::rbac::{Attributes, TenantRules};
 use policy::tenancy::Decision;
 use serde_json::Value;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
 const RBAC_PLURALS: [&str; 4] = ["roles", "clusterroles", "rolebindings", "clusterrolebindings"];
@@ -46,9 +47,18 @@ pub fn review(server: &Server, identity: &Identity, what: &Attributes, decision:
     Ok(policy::review::status(policy::authz::grounds(identity, what, decision, &own, &system).as_ref()))
 }
 
+/// Tenants that are gone are looked for once the cache holds so many more than when they were last forgotten.
+const FORGET_AFTER: usize = 64;
+
 /// The compiled rules of each tenant, compiled again when its roles or bindings have changed.
+///
+/// Invariant: it holds at most twice as many tenants as there were when gone ones were last forgotten, and a few.
 #[derive(Default)]
-pub struct RuleCache(DashMap<TenantName, Compiled>);
+pub struct RuleCache {
+    compiled: DashMap<TenantName, Compiled>,
+    /// How many tenants were left when those that are gone were last forgotten.
+    kept: AtomicUsize,
+}
 
 struct Compiled {
     /// The last change of any role or binding of any tenant, when `print` was taken.
@@ -63,7 +73,7 @@ impl RuleCache {
     pub fn of(&self, server: &Server, tenant: &TenantName) -> Result<Arc<TenantRules>> {
         let resources = RBAC_PLURALS.map(|plural| ResourceId::new(RBAC_GROUP, plural));
         let checked = resources.each_ref().map(|resource| server.store.resource_revision(resource));
-        if let Some(found) = self.0.get(tenant).filter(|found| found.checked == checked) {
+        if let Some(found) = self.compiled.get(tenant).filter(|found| found.checked == checked) {
             return Ok(found.rules.clone());
         }
         let snapshot = server.store.snapshot();
@@ -71,7 +81,7 @@ impl RuleCache {
             snapshot.range(&store::Scope::Tenant(resource, tenant.clone()), None).cloned().collect::<Vec<_>>()
         });
         let print = objects.each_ref().map(|list| (list.len(), list.iter().map(|o| o.revision).max().unwrap_or(0)));
-        if let Some(mut found) = self.0.get_mut(tenant).filter(|found| found.print == print) {
+        if let Some(mut found) = self.compiled.get_mut(tenant).filter(|found| found.print == print) {
             found.checked = checked;
             return Ok(found.rules.clone());
         }
@@ -83,8 +93,25 @@ impl RuleCache {
             return Err(Error::internal("there are four kinds of rules"));
         };
         let rules = Arc::new(TenantRules::compile(roles, cluster_roles, bindings, cluster_bindings));
-        self.0.insert(tenant.clone(), Compiled { checked, print, rules: rules.clone() });
+        // Of a tenant that is not there, nothing is kept.
+        if server.tenant(tenant).is_some() {
+            let entry = Compiled { checked, print, rules: rules.clone() };
+            let before = self.compiled.insert(tenant.clone(), entry);
+            if rules.are_incomplete() && !before.is_some_and(|before| before.rules.are_incomplete()) {
+                tracing::warn!(%tenant, "its aggregated roles select too much together: some hold less than they should");
+            }
+            self.forget_gone(|tenant| server.tenant(tenant).is_some());
+        }
         Ok(rules)
+    }
+
+    /// Forgets tenants that are gone, at a cost that is small for each tenant that came since the last time.
+    fn forget_gone(&self, is_there: impl Fn(&TenantName) -> bool) {
+        let kept = self.kept.load(Ordering::Relaxed);
+        if self.compiled.len() > kept.saturating_mul(2).saturating_add(FORGET_AFTER) {
+            self.compiled.retain(|tenant, _| is_there(tenant));
+            self.kept.store(self.compiled.len(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -117,5 +144,28 @@ impl NodeGraph for StoredPods<'_> {
             store::Scope::Namespace(resource, tenant.clone(), namespace.into())
         };
         self.any(&scope, node, |pod| pod.to_value().is_ok_and(|pod| policy::node::pod_references(&pod, kind, name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_of_tenants_that_are_gone_are_forgotten() {
+        let cache = RuleCache::default();
+        let rules = Arc::new(TenantRules::compile([], [], [], []));
+        let lives = |tenant: &TenantName| tenant.as_str().starts_with("kept");
+        let mut most = 0;
+        for i in 0..2000 {
+            let name = if i < 100 { format!("kept{i}") } else { format!("gone{i}") };
+            let tenant = TenantName::new(&name).expect("a tenant");
+            let compiled = Compiled { checked: [0; 4], print: [(0, 0); 4], rules: rules.clone() };
+            cache.compiled.insert(tenant, compiled);
+            cache.forget_gone(lives);
+            most = most.max(cache.compiled.len());
+        }
+        assert!(most <= 2 * 100 + FORGET_AFTER + 1, "{most}");
+        assert_eq!(cache.compiled.iter().filter(|entry| lives(entry.key())).count(), 100);
     }
 }

@@ -183,7 +183,7 @@ fn non_resource(
 ) -> Result<Response<Body>> {
     let verb =
         if matches!(*request.method(), Method::GET | Method::HEAD) { "get" } else { return Err(method_not_allowed()) };
-    let cluster_scoped = below == "/metrics";
+    let cluster_scoped = policy::rbac::is_operators_path(below);
     let mut what = Attributes { verb, path: Some(below), cluster_scoped, ..Attributes::default() };
     let decision = decide(identity, &path.tenant, &what)?;
     what.tenant = decision.tenant();

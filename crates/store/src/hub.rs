@@ -51,6 +51,8 @@ struct Topics {
 /// History and watchers of one resource.
 struct Topic {
     history: History,
+    /// The old state that was made last: the pages of one list ask for the same. Given up when histories are trimmed.
+    remade: Option<Snapshot>,
     by_prefix: HashMap<Box<str>, Vec<Arc<Inbox>>>,
     by_node: HashMap<Box<str>, Vec<Arc<Inbox>>>,
 }
@@ -93,7 +95,7 @@ impl Hub {
     pub(crate) fn publish(&self, state: State, events: &[Arc<Event>], now: Instant) {
         let revision = state.revision;
         let state = Arc::new(state);
-        let mut wakers = Vec::new();
+        let (mut wakers, mut given_up) = (Vec::new(), Vec::new());
         let mut topics = self.topics.lock();
         let replaced = self.state.swap(state);
         for event in events {
@@ -104,11 +106,14 @@ impl Hub {
         }
         if now.saturating_duration_since(topics.trimmed) >= TRIM_EVERY {
             topics.trimmed = now;
-            topics.by_resource.values_mut().for_each(|topic| topic.history.trim(&self.limits, now));
+            for topic in topics.by_resource.values_mut() {
+                topic.history.trim(&self.limits, now);
+                given_up.extend(topic.remade.take());
+            }
         }
         self.dispatched.store(revision, Ordering::Release);
         drop(topics);
-        drop(replaced);
+        drop((replaced, given_up));
         wakers.into_iter().for_each(Waker::wake);
         self.revision.send_replace(revision);
     }
@@ -124,8 +129,11 @@ impl Hub {
             let events: Vec<Arc<Event>> = match topics.by_resource.get(resource) {
                 None if revision < self.opened_at => return Err(TooOld { oldest: self.opened_at }),
                 None => Vec::new(),
-                Some(Topic { history, .. }) => {
+                Some(Topic { history, remade, .. }) => {
                     let position = history.position_after(revision)?;
+                    if let Some(remade) = remade.as_ref().filter(|made| made.revision() == revision) {
+                        return Ok(remade.clone());
+                    }
                     history.from(position).into_iter().flatten().cloned().collect()
                 }
             };
@@ -133,7 +141,12 @@ impl Hub {
         };
         events.iter().rev().for_each(|event| state.undo(event));
         state.revision = revision;
-        Ok(Snapshot::new(Arc::new(state)))
+        let made = Snapshot::new(Arc::new(state));
+        let mut topics = self.topics.lock();
+        let replaced = topics.by_resource.get_mut(resource).and_then(|topic| topic.remade.replace(made.clone()));
+        drop(topics);
+        drop(replaced);
+        Ok(made)
     }
 
     /// Starts a watch of the events after a revision.
@@ -192,6 +205,7 @@ impl Topics {
     fn topic(&mut self, resource: &ResourceId, opened_at: Revision) -> &mut Topic {
         self.by_resource.entry(resource.clone()).or_insert_with(|| Topic {
             history: History::new(opened_at),
+            remade: None,
             by_prefix: HashMap::new(),
             by_node: HashMap::new(),
         })

@@ -128,6 +128,11 @@ impl Snapshot {
         objects.map(|objects| objects.range(scope, after)).into_iter().flatten()
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Snapshot) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// How many objects a scope holds. Walks them.
     pub fn count(&self, scope: &Scope) -> usize {
         self.range(scope, None).count()
@@ -145,10 +150,5 @@ impl Snapshot {
             .resources
             .iter()
             .flat_map(move |(resource, objects)| objects.range(&Scope::Tenant(resource.clone(), tenant.clone()), None))
-    }
-
-    /// The resources that have objects.
-    pub fn resources(&self) -> impl Iterator<Item = &ResourceId> {
-        self.0.resources.iter().filter(|(_, objects)| !objects.by_key.is_empty()).map(|(resource, _)| resource)
     }
 }

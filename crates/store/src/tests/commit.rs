@@ -171,7 +171,24 @@ async fn a_snapshot_does_not_change() {
     create(&store, "a/n/y").await;
     assert_eq!((before.revision(), before.count(&Scope::AllTenants(pods()))), (2, 1));
     assert_eq!(before.get(&pod("a/n/x")).expect("x").revision, 2);
-    assert_eq!(before.resources().cloned().collect::<Vec<_>>(), [pods()]);
+}
+
+#[tokio::test]
+async fn an_old_state_is_made_once_for_all_pages_of_a_list() {
+    let limits = Limits { history_events_max: 3, ..Limits::default() };
+    let store = open(&Disk::new(), limits).expect("a store");
+    for name in ["x", "y", "z"] {
+        create(&store, &format!("a/n/{name}")).await;
+    }
+    let at = |revision| store.snapshot_at(&pods(), revision);
+    let first = at(2).expect("held");
+    assert_eq!((first.revision(), first.count(&Scope::AllTenants(pods()))), (2, 1));
+    create(&store, "a/n/x2").await;
+    assert!(at(2).expect("held").is_same(&first));
+    assert_eq!(at(3).expect("held").count(&Scope::AllTenants(pods())), 2, "another revision is another state");
+    assert_eq!(at(2).expect("held").count(&Scope::AllTenants(pods())), 1);
+    create(&store, "a/n/x3").await;
+    assert_eq!(at(2).err().map(|e| e.oldest), Some(3), "what history has forgotten stays forgotten");
 }
 
 #[tokio::test]

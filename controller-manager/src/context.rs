@@ -65,6 +65,14 @@ impl Clients {
     }
 }
 
+/// What the server answered, unless that there is no such object: to who deletes one, or writes to it, that is no error.
+pub fn unless_gone<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Err(error) if error.is_not_found() => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// What one controller acts with. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {

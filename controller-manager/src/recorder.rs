@@ -3,7 +3,7 @@
 //! Invariant: an event is a courtesy. It is written behind the controllers' backs, one after another, and dropped rather
 //! than waited for.
 
-use crate::context::{Account, Clients};
+use crate::context::{Account, Clients, unless_gone};
 use api::Timestamp;
 use client::{EVENTS, ObjectRef};
 use runtime::Stop;
@@ -106,9 +106,8 @@ impl Writer {
             *count += 1;
             let again = json!({"count": *count, "lastTimestamp": now.to_string()});
             let patch = client::PatchType::Strategic;
-            match client.patch(EVENTS, namespace, name, patch, &again, None).await {
-                Err(error) if error.is_not_found() => {}
-                other => return other.map(drop),
+            if unless_gone(client.patch(EVENTS, namespace, name, patch, &again, None).await)?.is_some() {
+                return Ok(());
             }
         }
         self.stamp = now.unix_micros().max(self.stamp + 1);

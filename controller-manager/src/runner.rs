@@ -62,7 +62,7 @@ pub struct Setup {
 pub trait Reconcile<K = ObjectRef>: Send + Sync + 'static {
     /// Brings one object to what was asked for, as far as is possible now. `Some` asks to be called again after a time
     /// even if nothing changes. Safe to repeat.
-    fn reconcile<'a>(&'a self, key: &'a K) -> BoxFuture<'a, Result<Option<Duration>>>;
+    fn reconcile(&self, key: &K) -> impl Future<Output = Result<Option<Duration>>> + Send;
 }
 
 /// A row of the table of controllers.

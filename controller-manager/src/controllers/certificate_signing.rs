@@ -7,8 +7,6 @@ use api::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use client::{Cache, ObjectRef, Resource, WorkQueue};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -93,8 +91,8 @@ fn make(setup: &mut Setup) -> Controller {
 }
 
 impl Reconcile for Signer {
-    fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
-        self.sync(key).boxed()
+    async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
+        self.sync(key).await
     }
 }
 

@@ -10,14 +10,12 @@ mod tests;
 use self::plan::{Notice, Observed, Plan, Update};
 use self::sets::REVISION;
 use super::owner::{Claim, Owner, Recheck};
-use crate::context::{Account, Context};
+use crate::context::{Account, Context, unless_gone};
 use crate::recorder::{Event, Involved, Severity};
 use crate::runner::{Controller, Declaration, Reconcile, Setup};
 use crate::view::{Deployment, DeploymentStatus, Pod, ReplicaSet};
 use api::{Error, Result};
-use client::{Cache, Change, DEPLOYMENTS, DeleteParams, Index, ObjectRef, REPLICA_SETS, WorkQueue};
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use client::{Cache, Change, DEPLOYMENTS, DeleteParams, Index, Names, ObjectRef, REPLICA_SETS, WorkQueue};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -93,8 +91,8 @@ fn pod_changed(
 }
 
 impl Reconcile for Deployments {
-    fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
-        self.sync(key).boxed()
+    async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
+        self.sync(key).await
     }
 }
 
@@ -161,10 +159,7 @@ impl Deployments {
                 resource_version: Some(set.metadata.resource_version.clone()),
                 ..DeleteParams::of_uid(&set.metadata.uid)
             };
-            match client.delete(REPLICA_SETS, &key.namespace, &set.metadata.name, &exactly).await {
-                Err(error) if !error.is_not_found() => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
+            unless_gone(client.delete(REPLICA_SETS, &key.namespace, &set.metadata.name, &exactly).await)?;
         }
         if revision.is_some() || status != deployment.status {
             self.write_status(key, deployment, revision, &status).await?;
@@ -223,7 +218,7 @@ impl Deployments {
     fn record(&self, deployment: &Deployment, notice: Notice) {
         let about = Involved {
             key: deployment.metadata.key(),
-            api_version: "apps/v1".to_owned(),
+            api_version: DEPLOYMENTS.api_version(),
             kind: "Deployment".to_owned(),
             uid: deployment.metadata.uid.clone(),
         };

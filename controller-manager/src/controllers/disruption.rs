@@ -1,6 +1,6 @@
 //! Says on a pod why something other than its owner makes it go.
 
-use crate::context::Context;
+use crate::context::{Context, unless_gone};
 use crate::view::{Condition, Pod, Time};
 use api::Result;
 use client::{ObjectRef, PODS, PatchType};
@@ -31,8 +31,6 @@ pub async fn note(context: &Context, key: &ObjectRef, pod: &Pod, disruption: &Di
         patch["status"]["phase"] = json!("Failed");
     }
     let client = context.client(key);
-    match client.patch(PODS, &key.namespace, &key.name, PatchType::Strategic, &patch, Some("status")).await {
-        Err(error) if error.is_not_found() => Ok(false),
-        other => other.map(|_| true),
-    }
+    let noted = client.patch(PODS, &key.namespace, &key.name, PatchType::Strategic, &patch, Some("status")).await;
+    Ok(unless_gone(noted)?.is_some())
 }

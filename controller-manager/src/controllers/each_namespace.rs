@@ -5,8 +5,6 @@ use crate::runner::{Controller, Reconcile, Setup};
 use crate::view::{Namespace, View};
 use api::Result;
 use client::{Cache, ObjectRef, WorkQueue};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,8 +47,8 @@ pub fn make<T: Kept>(setup: &mut Setup) -> Controller {
 }
 
 impl<T: Kept> Reconcile for Keeper<T> {
-    fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
-        self.sync(key).boxed()
+    async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
+        self.sync(key).await
     }
 }
 

@@ -7,13 +7,11 @@ mod conditions;
 
 use self::conditions::Outcome;
 use super::content::{self, Remaining};
-use crate::context::{Account, Context};
+use crate::context::{Account, Context, unless_gone};
 use crate::runner::{Controller, Declaration, Reconcile, Setup};
 use crate::view::{Namespace, Pod};
 use api::{Result, TenantName};
 use client::{Cache, DiscoveredResource, NAMESPACES, ObjectRef, WorkQueue};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,8 +50,8 @@ fn make(setup: &mut Setup) -> Controller {
 }
 
 impl Reconcile for Namespaces {
-    fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
-        self.sync(key).boxed()
+    async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
+        self.sync(key).await
     }
 }
 
@@ -61,10 +59,8 @@ impl Namespaces {
     async fn sync(&self, key: &ObjectRef) -> Result<Option<Duration>> {
         let seen = self.namespaces.get(key).filter(|n| n.metadata.is_deleting());
         let (Some(seen), Some(tenant)) = (seen, &key.tenant) else { return Ok(None) };
-        let live = match self.context.client(key).get(NAMESPACES, "", &key.name).await {
-            Err(error) if error.is_not_found() => return Ok(None),
-            other => other?,
-        };
+        let live = self.context.client(key).get(NAMESPACES, "", &key.name).await;
+        let Some(live) = unless_gone(live)? else { return Ok(None) };
         let finalizers = live["spec"]["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
         let same = live["metadata"]["uid"] == *seen.metadata.uid && !live["metadata"]["deletionTimestamp"].is_null();
         if !same || !finalizers.iter().any(|f| f == FINALIZER) {
@@ -82,10 +78,8 @@ impl Namespaces {
         if let Some(finalizers) = live["spec"]["finalizers"].as_array_mut() {
             finalizers.retain(|f| f != FINALIZER);
         }
-        match self.context.client(key).update_sub(NAMESPACES, "", "finalize", &live).await {
-            Err(error) if !error.is_not_found() => Err(error),
-            Ok(_) | Err(_) => Ok(None),
-        }
+        unless_gone(self.context.client(key).update_sub(NAMESPACES, "", "finalize", &live).await)?;
+        Ok(None)
     }
 
     async fn empty(&self, tenant: &TenantName, namespace: &str) -> Outcome {

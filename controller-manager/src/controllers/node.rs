@@ -10,9 +10,7 @@ use crate::recorder::{Event, Involved, Severity};
 use crate::runner::{Controller, Declaration, Reconcile, Setup};
 use crate::view::{Condition, Node, NodeLease, Pod, Time};
 use api::{Result, Timestamp};
-use client::{Cache, Change, Index, NODES, ObjectRef, PODS, PatchType, WorkQueue};
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use client::{Cache, Change, Index, NODES, Names, ObjectRef, PODS, PatchType, WorkQueue};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -94,8 +92,8 @@ fn node_changed(change: &Change<Node>, heard: &Heard, now: Timestamp) {
 }
 
 impl Reconcile for Nodes {
-    fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
-        self.sync(key).boxed()
+    async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
+        self.sync(key).await
     }
 }
 
@@ -182,7 +180,7 @@ impl Nodes {
     fn record(&self, node: &Node, reason: &'static str, message: String) {
         let about = Involved {
             key: node.metadata.key(),
-            api_version: "v1".to_owned(),
+            api_version: NODES.api_version(),
             kind: "Node".to_owned(),
             uid: node.metadata.uid.clone(),
         };

@@ -2,7 +2,7 @@
 
 use crate::view::{Meta, Selector};
 use api::{Error, Reason, Result};
-use client::{Client, ObjectRef, PatchType, Resource};
+use client::{Client, Names, ObjectRef, PatchType, Resource};
 use serde_json::{Value, json};
 
 /// An object that controls others.
@@ -41,10 +41,8 @@ impl Owner<'_> {
 
     /// The owner reference that makes this owner the controller of another object.
     pub fn reference(&self) -> Value {
-        let Resource { group, version, .. } = self.resource;
-        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
         json!({
-            "apiVersion": api_version,
+            "apiVersion": self.resource.api_version(),
             "kind": self.kind,
             "name": self.metadata.name,
             "uid": self.metadata.uid,

@@ -1,13 +1,11 @@
 //! Removes pods that no agent will ever end: those of nodes that are gone, and those that were to end before they had one.
 
 use super::disruption::{self, Disruption};
-use crate::context::{Account, Context};
+use crate::context::{Account, Context, unless_gone};
 use crate::runner::{Controller, Declaration, Reconcile, Setup};
 use crate::view::{Node, Pod};
 use api::{Result, TenantName};
 use client::{Cache, DeleteParams, NODES, ObjectRef, PODS, WorkQueue};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,8 +56,8 @@ fn make(setup: &mut Setup) -> Controller {
 }
 
 impl Reconcile for PodGarbage {
-    fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
-        self.sync(key).boxed()
+    async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
+        self.sync(key).await
     }
 }
 
@@ -86,17 +84,11 @@ impl PodGarbage {
     /// Asks the server itself: a cache may not have seen a node yet.
     async fn is_gone(&self, node: &str) -> Result<bool> {
         let client = self.context.clients.of(&TenantName::system(), self.context.account);
-        match client.get(NODES, "", node).await {
-            Err(error) if error.is_not_found() => Ok(true),
-            other => other.map(|_| false),
-        }
+        Ok(unless_gone(client.get(NODES, "", node).await)?.is_none())
     }
 
     async fn delete(&self, key: &ObjectRef, pod: &Pod) -> Result<()> {
         let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::of_uid(&pod.metadata.uid) };
-        match self.context.client(key).delete(PODS, &key.namespace, &key.name, &at_once).await {
-            Err(error) if !error.is_not_found() => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        unless_gone(self.context.client(key).delete(PODS, &key.namespace, &key.name, &at_once).await).map(drop)
     }
 }

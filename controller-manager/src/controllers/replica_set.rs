@@ -14,9 +14,8 @@ use crate::recorder::{Event, Involved, Severity};
 use crate::runner::{Controller, Declaration, Reconcile, Setup};
 use crate::view::{Pod, ReplicaSet, ReplicationController, View};
 use api::{Error, Result};
-use client::{Cache, Change, DeleteParams, Index, ObjectRef, PODS, WorkQueue};
-use futures::FutureExt;
-use futures::future::{BoxFuture, join_all};
+use client::{Cache, Change, DeleteParams, Index, Names, ObjectRef, PODS, WorkQueue};
+use futures::future::join_all;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +35,6 @@ pub const REPLICATION_CONTROLLER: Declaration = Declaration {
 /// A kind that keeps a number of pods.
 trait Replicated: View {
     const KIND: &'static str;
-    const API_VERSION: &'static str;
     /// Whether its status counts pods that are on their way out.
     const COUNTS_TERMINATING: bool;
 
@@ -45,7 +43,6 @@ trait Replicated: View {
 
 impl Replicated for ReplicaSet {
     const KIND: &'static str = "ReplicaSet";
-    const API_VERSION: &'static str = "apps/v1";
     const COUNTS_TERMINATING: bool = true;
 
     fn set(&self) -> &ReplicaSet {
@@ -55,7 +52,6 @@ impl Replicated for ReplicaSet {
 
 impl Replicated for ReplicationController {
     const KIND: &'static str = "ReplicationController";
-    const API_VERSION: &'static str = "v1";
     const COUNTS_TERMINATING: bool = false;
 
     fn set(&self) -> &ReplicaSet {
@@ -137,8 +133,8 @@ fn pod_changed<T: Replicated>(
 }
 
 impl<T: Replicated> Reconcile for ReplicaSets<T> {
-    fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
-        self.sync(key).boxed()
+    async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
+        self.sync(key).await
     }
 }
 
@@ -293,7 +289,7 @@ impl<T: Replicated> ReplicaSets<T> {
     fn record(&self, set: &ReplicaSet, severity: Severity, reason: &'static str, message: String) {
         let about = Involved {
             key: set.metadata.key(),
-            api_version: T::API_VERSION.to_owned(),
+            api_version: T::RESOURCE.api_version(),
             kind: T::KIND.to_owned(),
             uid: set.metadata.uid.clone(),
         };

@@ -1,14 +1,12 @@
 //! Makes pods go from nodes whose taints they do not tolerate, or no longer.
 
 use super::disruption::{self, Disruption};
-use crate::context::{Account, Context};
+use crate::context::{Account, Context, unless_gone};
 use crate::recorder::{Event, Severity};
 use crate::runner::{Controller, Declaration, Reconcile, Setup};
 use crate::view::{Node, Pod, Taint, Toleration};
 use api::{Result, Timestamp};
 use client::{Cache, DeleteParams, ObjectRef, PODS, WorkQueue};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -92,8 +90,8 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 }
 
 impl Reconcile for TaintEviction {
-    fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
-        self.sync(key).boxed()
+    async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
+        self.sync(key).await
     }
 }
 
@@ -128,10 +126,7 @@ impl TaintEviction {
             return Ok(());
         }
         let exactly = DeleteParams::of_uid(&pod.metadata.uid);
-        match self.context.client(key).delete(PODS, &key.namespace, &key.name, &exactly).await {
-            Err(error) if !error.is_not_found() => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        unless_gone(self.context.client(key).delete(PODS, &key.namespace, &key.name, &exactly).await).map(drop)
     }
 }
 

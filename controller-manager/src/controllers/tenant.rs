@@ -4,7 +4,7 @@
 //! deleted loses its namespaces first, then what lives beside them, then its finalizer.
 
 use super::content;
-use crate::context::{Account, Context};
+use crate::context::{Account, Context, unless_gone};
 use crate::runner::{Controller, Declaration, Reconcile, Setup};
 use crate::view::{Namespace, Tenant};
 use api::{Error, Result, TenantName};
@@ -12,8 +12,6 @@ use client::{
     CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, Cache, DeleteParams, NAMESPACES, Names, ObjectRef, Resource, TENANTS,
     WorkQueue, is_operators,
 };
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,8 +56,8 @@ fn make(setup: &mut Setup) -> Controller {
 }
 
 impl Reconcile for Tenants {
-    fn reconcile<'a>(&'a self, key: &'a ObjectRef) -> BoxFuture<'a, Result<Option<Duration>>> {
-        self.sync(key).boxed()
+    async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
+        self.sync(key).await
     }
 }
 
@@ -88,9 +86,8 @@ impl Tenants {
             }
         }
         for (resource, name, object) in [(CLUSTER_ROLES, ROLE, role()), (CLUSTER_ROLE_BINDINGS, BINDING, binding())] {
-            match client.get(resource, "", name).await {
-                Err(error) if error.is_not_found() => missing.push((resource, object)),
-                other => drop(other?),
+            if unless_gone(client.get(resource, "", name).await)?.is_none() {
+                missing.push((resource, object));
             }
         }
         for (resource, object) in missing {

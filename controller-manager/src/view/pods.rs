@@ -2,7 +2,7 @@
 
 use super::{Condition, Meta, View, or_default};
 use crate::recorder::Involved;
-use client::Resource;
+use client::{Names, Resource};
 use serde::Deserialize;
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -63,7 +63,7 @@ impl View for Pod {
 impl Pod {
     /// The pod, as events name it.
     pub fn involved(&self) -> Involved {
-        let (api_version, kind) = ("v1".to_owned(), "Pod".to_owned());
+        let (api_version, kind) = (client::PODS.api_version(), "Pod".to_owned());
         Involved { key: self.metadata.key(), api_version, kind, uid: self.metadata.uid.clone() }
     }
 

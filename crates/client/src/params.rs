@@ -15,11 +15,6 @@ pub struct ListParams {
 }
 
 impl ListParams {
-    /// Everything that a label selector matches.
-    pub fn labels(selector: impl Into<String>) -> ListParams {
-        ListParams { labels: selector.into(), ..ListParams::default() }
-    }
-
     /// Everything that a field selector matches.
     pub fn fields(selector: impl Into<String>) -> ListParams {
         ListParams { fields: selector.into(), ..ListParams::default() }

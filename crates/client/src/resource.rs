@@ -1,5 +1,6 @@
 //! Which resource a request is about: the names that a path is made of.
 
+use api::GroupVersion;
 use std::sync::Arc;
 
 /// The names that make the path of a resource.
@@ -9,6 +10,11 @@ pub trait Names: Send + Sync {
     fn version(&self) -> &str;
     fn plural(&self) -> &str;
     fn namespaced(&self) -> bool;
+
+    /// `apps/v1`, or `v1`.
+    fn api_version(&self) -> String {
+        GroupVersion { group: self.group().to_owned(), version: self.version().to_owned() }.to_string()
+    }
 }
 
 /// A resource that the code knows by name.
@@ -98,11 +104,6 @@ impl DiscoveredResource {
     pub fn can(&self, verb: &str) -> bool {
         self.verbs.iter().any(|v| v == verb)
     }
-
-    /// `apps/v1`, or `v1`.
-    pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
-    }
 }
 
 const fn namespaced(group: &'static str, version: &'static str, plural: &'static str) -> Resource {
@@ -117,7 +118,6 @@ pub const TENANTS: Resource = unnamespaced("", "v1", "tenants");
 pub const NODES: Resource = unnamespaced("", "v1", "nodes");
 
 pub const NAMESPACES: Resource = unnamespaced("", "v1", "namespaces");
-pub const PERSISTENT_VOLUMES: Resource = unnamespaced("", "v1", "persistentvolumes");
 pub const CLUSTER_ROLES: Resource = unnamespaced("rbac.authorization.k8s.io", "v1", "clusterroles");
 pub const CLUSTER_ROLE_BINDINGS: Resource = unnamespaced("rbac.authorization.k8s.io", "v1", "clusterrolebindings");
 pub const PRIORITY_CLASSES: Resource = unnamespaced("scheduling.k8s.io", "v1", "priorityclasses");
@@ -131,7 +131,6 @@ pub const SECRETS: Resource = namespaced("", "v1", "secrets");
 pub const SERVICES: Resource = namespaced("", "v1", "services");
 pub const ENDPOINTS: Resource = namespaced("", "v1", "endpoints");
 pub const SERVICE_ACCOUNTS: Resource = namespaced("", "v1", "serviceaccounts");
-pub const PERSISTENT_VOLUME_CLAIMS: Resource = namespaced("", "v1", "persistentvolumeclaims");
 pub const REPLICATION_CONTROLLERS: Resource = namespaced("", "v1", "replicationcontrollers");
 pub const DEPLOYMENTS: Resource = namespaced("apps", "v1", "deployments");
 pub const REPLICA_SETS: Resource = namespaced("apps", "v1", "replicasets");

@@ -3,12 +3,10 @@
 use super::Item;
 use super::monitors::{Monitor, Monitors};
 use super::refs::{self, FOREGROUND, ORPHAN, Object, Standing, Verdict};
-use crate::context::Context;
+use crate::context::{Context, unless_gone};
 use crate::runner::Reconcile;
 use api::{Error, OwnerRef, Result};
 use client::{Client, DeleteParams, ObjectRef, PatchType, Propagation};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +23,8 @@ pub struct Collector {
 }
 
 impl Reconcile<Item> for Collector {
-    fn reconcile<'a>(&'a self, item: &'a Item) -> BoxFuture<'a, Result<Option<Duration>>> {
-        self.look(item).boxed()
+    async fn reconcile(&self, item: &Item) -> Result<Option<Duration>> {
+        self.look(item).await
     }
 }
 
@@ -100,10 +98,9 @@ impl Collector {
         // An owner that cannot be there as the reference says is not known to be absent.
         let Some(key) = monitor.locate(owner, &dependent.key) else { return Ok(Some(Standing::Solid)) };
         let client = self.client(&key);
-        let live = match client.get(&monitor.resource, &key.namespace, &key.name).await {
-            Err(error) if error.is_not_found() => return Ok(Some(Standing::Absent)),
-            other => parse(&other?)?,
-        };
+        let live = client.get(&monitor.resource, &key.namespace, &key.name).await;
+        let Some(live) = unless_gone(live)? else { return Ok(Some(Standing::Absent)) };
+        let live = parse(&live)?;
         Ok(Some(if live.metadata.uid != owner.uid {
             Standing::Absent
         } else if live.waits_for_dependents() {
@@ -134,14 +131,10 @@ impl Collector {
             let kind = self.monitors.get(dependent.monitor);
             let client = self.client(&dependent.key);
             let live = client.get(&kind.resource, &dependent.key.namespace, &dependent.key.name).await;
-            match live {
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-                Ok(live) if parse(&live)?.is_owned_by(uid) => {
-                    let keep = |reference: &mut Value| reference["uid"] != **uid;
-                    self.patch(&dependent, &kind, &refs::owners_patch(&live, keep)).await?;
-                }
-                Ok(_) => {}
+            let Some(live) = unless_gone(live)? else { continue };
+            if parse(&live)?.is_owned_by(uid) {
+                let keep = |reference: &mut Value| reference["uid"] != **uid;
+                self.patch(&dependent, &kind, &refs::owners_patch(&live, keep)).await?;
             }
         }
         self.remove_finalizer(item, monitor, owner, ORPHAN).await
@@ -164,19 +157,15 @@ impl Collector {
     /// The object as the server has it, if it is still the one that was seen.
     async fn live(&self, item: &Item, monitor: &Monitor, seen: &Object) -> Result<Option<Value>> {
         let client = self.client(&item.key);
-        match client.get(&monitor.resource, &item.key.namespace, &item.key.name).await {
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-            Ok(live) => Ok(Some(live).filter(|l| l["metadata"]["uid"] == *seen.metadata.uid)),
-        }
+        let live = client.get(&monitor.resource, &item.key.namespace, &item.key.name).await;
+        Ok(unless_gone(live)?.filter(|l| l["metadata"]["uid"] == *seen.metadata.uid))
     }
 
     async fn patch(&self, item: &Item, monitor: &Monitor, patch: &Value) -> Result<Option<Duration>> {
         let (client, key) = (self.client(&item.key), &item.key);
-        match client.patch(&monitor.resource, &key.namespace, &key.name, PatchType::Merge, patch, None).await {
-            Err(error) if !error.is_not_found() => Err(error),
-            Ok(_) | Err(_) => Ok(None),
-        }
+        let patched = client.patch(&monitor.resource, &key.namespace, &key.name, PatchType::Merge, patch, None).await;
+        unless_gone(patched)?;
+        Ok(None)
     }
 
     async fn delete(
@@ -193,10 +182,8 @@ impl Collector {
             ..DeleteParams::of_uid(&object.metadata.uid)
         };
         let (client, key) = (self.client(&item.key), &item.key);
-        match client.delete(&monitor.resource, &key.namespace, &key.name, &params).await {
-            Err(error) if !error.is_not_found() => Err(error),
-            Ok(()) | Err(_) => Ok(None),
-        }
+        unless_gone(client.delete(&monitor.resource, &key.namespace, &key.name, &params).await)?;
+        Ok(None)
     }
 
     fn client(&self, key: &ObjectRef) -> Client {

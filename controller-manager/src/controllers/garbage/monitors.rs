@@ -5,7 +5,7 @@ use super::refs::{self, Look, Object};
 use crate::recorder::{Event, Involved, Recorder, Severity};
 use api::{GroupVersion, OwnerRef, Result, TenantName};
 use client::{
-    Cache, Change, Client, DiscoveredResource, Index, ListParams, ObjectRef, WorkQueue, is_operators, reflect,
+    Cache, Change, Client, DiscoveredResource, Index, ListParams, Names, ObjectRef, WorkQueue, is_operators, reflect,
 };
 use runtime::{Stop, Tasks};
 use std::sync::{Arc, PoisonError, RwLock};

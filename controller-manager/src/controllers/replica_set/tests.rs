@@ -3,7 +3,8 @@
 use super::*;
 use crate::view::Meta;
 use api::Timestamp;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use plan::{Plan, plan, status};
 use serde_json::{Value, from_value, json};
 

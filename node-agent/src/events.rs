@@ -7,6 +7,7 @@ use crate::pod::{PodRef, Uid};
 use api::{SYSTEM_TENANT, TenantName, Timestamp};
 use runtime::Stop;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::Duration;
@@ -52,7 +53,7 @@ impl Subject {
 struct Happening {
     subject: Subject,
     kind: Kind,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     message: String,
 }
 
@@ -110,22 +111,29 @@ pub fn recorder(node: &str, cluster: Cluster) -> (Recorder, Writer) {
 
 impl Recorder {
     /// Something happened to a pod; `part` is empty or names a part of its spec.
-    pub fn pod(&self, pod: &PodRef, part: &str, kind: Kind, reason: &'static str, message: impl Into<String>) {
-        self.record(Subject::Pod(pod.clone(), part.to_owned()), kind, reason, message.into());
+    pub fn pod(
+        &self,
+        pod: &PodRef,
+        part: &str,
+        kind: Kind,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) {
+        self.record(Subject::Pod(pod.clone(), part.to_owned()), kind, reason.into(), message.into());
     }
 
     /// Something happened to the node.
     pub fn node(&self, kind: Kind, reason: &'static str, message: impl Into<String>) {
-        self.record(Subject::Node, kind, reason, message.into());
+        self.record(Subject::Node, kind, reason.into(), message.into());
     }
 
-    fn record(&self, subject: Subject, kind: Kind, reason: &'static str, mut message: String) {
+    fn record(&self, subject: Subject, kind: Kind, reason: Cow<'static, str>, mut message: String) {
         if message.len() > MESSAGE_BYTES_MAX {
             message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
         }
         let happening = Happening { subject, kind, reason, message };
-        if self.0.try_send((happening, Timestamp::now())).is_err() {
-            tracing::debug!(reason, "an event is dropped");
+        if let Err(unsent) = self.0.try_send((happening, Timestamp::now())) {
+            tracing::debug!(reason = %unsent.into_inner().0.reason, "an event is dropped");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Invariant: it reaches the API only as the node's own identity, through `client`.
 //! Invariant: a restart of the agent neither stops nor restarts a container; what runs is adopted by its labels.
 
+mod admission;
 mod agent;
 mod backoff;
 mod cluster;

@@ -211,11 +211,13 @@ pub async fn remove(path: &Path) {
 
 /// Puts a log aside if it has grown too large. True when its runtime has to open a new one.
 pub async fn put_aside(path: &Path) -> io::Result<bool> {
-    let is_large = fs::metadata(path).await.is_ok_and(|m| m.len() > ROTATE_BYTES);
-    if is_large {
-        fs::rename(path, aside(path)).await?;
+    match fs::metadata(path).await {
+        Ok(found) if found.len() > ROTATE_BYTES => fs::rename(path, aside(path)).await.map(|()| true),
+        Ok(_) => Ok(false),
+        // It was put aside, and then its runtime was not told, or did not answer: the container still writes there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::try_exists(aside(path)).await,
+        Err(error) => Err(error),
     }
-    Ok(is_large)
 }
 
 fn aside(path: &Path) -> PathBuf {
@@ -295,6 +297,21 @@ mod tests {
         };
         let (sent, ()) = tokio::join!(following, writing);
         sent.expect("a log");
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_was_not_told_of_a_log_put_aside_is_told_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("0.log");
+        assert!(!put_aside(&path).await.expect("an answer"), "there is no log yet");
+        std::fs::write(&path, LOG).expect("written");
+        assert!(!put_aside(&path).await.expect("an answer"), "it is small");
+        std::fs::File::options().write(true).open(&path).and_then(|f| f.set_len(ROTATE_BYTES + 1)).expect("grown");
+        for turn in ["it is large", "its runtime has not opened another yet"] {
+            assert!(put_aside(&path).await.expect("an answer"), "{turn}");
+        }
+        std::fs::write(&path, LOG).expect("written");
+        assert!(!put_aside(&path).await.expect("an answer"), "it has");
     }
 
     #[tokio::test]

@@ -226,7 +226,7 @@ async fn unready(runtime: &Runtime) -> Option<String> {
     Some(format!("{what} not ready: {}=false reason:{} message:{}", broken.r#type, broken.reason, broken.message))
 }
 
-fn labels(name: &str, machine: &Machine) -> Value {
+pub fn labels(name: &str, machine: &Machine) -> Value {
     json!({
         "kubernetes.io/hostname": name,
         "kubernetes.io/os": "linux",

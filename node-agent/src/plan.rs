@@ -24,8 +24,9 @@
 
 mod goal;
 
-pub use goal::{Finish, Goal, goal, restarts};
+pub use goal::{Finish, Goal, goal, never_runs, restarts};
 
+use crate::admission::Rejection;
 use crate::memory::{Hook, Key, Memory};
 use crate::observed::{self, Observed, State};
 use crate::pod::{Container, Pod, ProbeKind};
@@ -45,6 +46,8 @@ pub struct View<'a> {
     pub pod: &'a Pod,
     /// Whether the API still has it.
     pub present: bool,
+    /// Why the node did not take the pod.
+    pub rejection: Option<&'a Rejection>,
     pub observed: &'a Observed,
     pub memory: &'a Memory,
     /// Whether the API has the pod's current status.

@@ -3,9 +3,11 @@
 //! Invariant: reading never fails. A pod whose spec cannot be read carries the reason, so that one tenant's odd object
 //! is a failed pod, not a node that stops listing.
 
+mod affinity;
 mod container;
 mod volume;
 
+pub use affinity::*;
 pub use container::*;
 pub use volume::*;
 
@@ -71,6 +73,7 @@ pub struct Metadata {
     pub name: String,
     pub uid: String,
     pub generation: i64,
+    pub creation_timestamp: Option<String>,
     pub resource_version: String,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
@@ -163,6 +166,11 @@ pub struct Spec {
     pub image_pull_secrets: Vec<Named>,
     pub readiness_gates: Vec<ReadinessGate>,
     pub runtime_class_name: String,
+    pub node_selector: BTreeMap<String, String>,
+    pub affinity: Affinity,
+    /// What the pod asks for as a whole, instead of its containers.
+    pub resources: Resources,
+    pub overhead: BTreeMap<String, Amount>,
     pub virtual_machine: Option<Value>,
 }
 

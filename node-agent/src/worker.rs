@@ -6,6 +6,7 @@
 
 mod operations;
 
+use crate::admission::Rejection;
 use crate::agent::Node;
 use crate::dirs::PodDirs;
 use crate::events::Kind;
@@ -33,9 +34,18 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A clock that goes back by less is only being adjusted.
 const CLOCK_JITTER: Duration = Duration::from_secs(1);
 
+/// What is to become of a pod.
+#[derive(Clone, Default)]
+pub struct Desired {
+    /// `None` for one that the API does not have (any more).
+    pub pod: Option<Arc<Pod>>,
+    /// Why the node did not take it.
+    pub rejection: Option<Arc<Rejection>>,
+}
+
 /// What the agent tells a worker. Ends when dropped.
 pub struct Handle {
-    desired: watch::Sender<Option<Arc<Pod>>>,
+    desired: watch::Sender<Desired>,
     changed: Arc<Notify>,
 }
 
@@ -44,11 +54,12 @@ pub struct Worker {
     node: Arc<Node>,
     reference: PodRef,
     dirs: PodDirs,
-    desired: watch::Receiver<Option<Arc<Pod>>>,
+    desired: watch::Receiver<Desired>,
     changed: Arc<Notify>,
     /// As the API has it, or had it last.
     pod: Arc<Pod>,
     present: bool,
+    rejection: Option<Arc<Rejection>>,
     observed: Observed,
     /// The runtime may have more to tell than `observed`.
     stale: bool,
@@ -69,11 +80,11 @@ struct Ended {
 }
 
 impl Handle {
-    /// A worker for a pod, and what tells it. `pod` is `None` for one that the API does not have (any more).
-    pub fn new(node: Arc<Node>, reference: PodRef, pod: Option<Arc<Pod>>) -> (Handle, Worker) {
-        let present = pod.is_some();
-        let known = pod.clone().unwrap_or_default();
-        let (sender, desired) = watch::channel(pod);
+    /// A worker for a pod, and what tells it.
+    pub fn new(node: Arc<Node>, reference: PodRef, first: Desired) -> (Handle, Worker) {
+        let present = first.pod.is_some();
+        let (known, rejection) = (first.pod.clone().unwrap_or_default(), first.rejection.clone());
+        let (sender, desired) = watch::channel(first);
         let changed = Arc::new(Notify::new());
         let dirs = node.dirs.pod(&reference.uid);
         let worker = Worker {
@@ -84,6 +95,7 @@ impl Handle {
             changed: changed.clone(),
             pod: known,
             present,
+            rejection,
             observed: Observed::default(),
             stale: true,
             memory: Memory::default(),
@@ -97,8 +109,8 @@ impl Handle {
     }
 
     /// The API has another version of the pod, or has it no more.
-    pub fn desire(&self, pod: Option<Arc<Pod>>) {
-        self.desired.send_replace(pod);
+    pub fn desire(&self, desired: Desired) {
+        self.desired.send_replace(desired);
     }
 
     /// The runtime has something new of the pod.
@@ -215,8 +227,8 @@ impl Worker {
     }
 
     fn view(&self, now: Timestamp, settled: bool) -> View<'_> {
-        let Worker { pod, present, observed, memory, .. } = self;
-        View { pod, present: *present, observed, memory, settled, now }
+        let Worker { pod, present, rejection, observed, memory, .. } = self;
+        View { pod, present: *present, rejection: rejection.as_deref(), observed, memory, settled, now }
     }
 
     /// The pod's status as the API has it, as far as is known.
@@ -248,9 +260,10 @@ impl Worker {
     }
 
     fn desired_changed(&mut self) {
-        let desired = self.desired.borrow_and_update().clone();
-        self.present = desired.is_some();
-        let Some(pod) = desired else { return };
+        let Desired { pod, rejection } = self.desired.borrow_and_update().clone();
+        self.present = pod.is_some();
+        self.rejection = rejection;
+        let Some(pod) = pod else { return };
         if let Some((reported, version)) = &self.memory.reported
             && status::version(&pod.metadata.resource_version) > *version
             && !status::is_reported(&pod.status, reported)

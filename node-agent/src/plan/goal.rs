@@ -1,6 +1,7 @@
 //! What is wanted of a pod: to run, to finish, to go. Pure.
 
 use super::View;
+use crate::admission::Rejection;
 use crate::memory::Key;
 use crate::observed;
 use crate::pod::{Container, Pod, RestartPolicy};
@@ -23,7 +24,7 @@ pub enum Finish {
     Terminal,
     /// It cannot run here.
     Rejected {
-        reason: &'static str,
+        reason: String,
         message: String,
     },
     DeadlineExceeded,
@@ -40,7 +41,10 @@ pub fn goal(view: &View<'_>) -> Goal {
     if pod.is_terminal() {
         return Goal::Finish(Finish::Terminal);
     }
-    if let Some((reason, message)) = rejection(pod) {
+    if let Some((reason, message)) = never_runs(pod) {
+        return Goal::Finish(Finish::Rejected { reason: reason.to_owned(), message });
+    }
+    if let Some(Rejection { reason, message }) = view.rejection.cloned() {
         return Goal::Finish(Finish::Rejected { reason, message });
     }
     if deadline(view).is_some_and(|at| at <= view.now) {
@@ -49,8 +53,8 @@ pub fn goal(view: &View<'_>) -> Goal {
     if is_completed(view) { Goal::Finish(Finish::Completed) } else { Goal::Run }
 }
 
-/// Why a pod can never run here.
-fn rejection(pod: &Pod) -> Option<(&'static str, String)> {
+/// Why a pod can never run here, however much room there is.
+pub fn never_runs(pod: &Pod) -> Option<(&'static str, String)> {
     if let Some(why) = &pod.unreadable {
         return Some(("UnexpectedAdmissionError", format!("Pod was rejected: its spec cannot be read: {why}")));
     }

@@ -32,7 +32,7 @@ impl World {
 
     fn plan(&self) -> Plan {
         let World { pod, present, observed, memory, now, .. } = self;
-        plan(&View { pod, present: *present, observed, memory, settled: true, now: *now })
+        plan(&View { pod, present: *present, rejection: None, observed, memory, settled: true, now: *now })
     }
 
     /// Does what the plan asks for until it asks for nothing at this time; the log of it.
@@ -342,7 +342,7 @@ fn a_deleted_pod_waits_for_its_last_status_before_it_is_removed() {
     world.delete(0);
     let World { pod, observed, memory, now, .. } = &world;
     let unsettled = |observed: &Observed| {
-        let plan = plan(&View { pod, present: true, observed, memory, settled: false, now: *now });
+        let plan = plan(&View { pod, present: true, rejection: None, observed, memory, settled: false, now: *now });
         (plan.phase, plan.actions)
     };
     let (phase, actions) = unsettled(observed);

@@ -51,7 +51,7 @@ impl Scene {
     fn status(&self) -> Value {
         let Scene { pod, observed, memory, now } = self;
         let host = Host { ip: "192.0.2.7".parse().expect("an address"), runtime: "containerd".into() };
-        status(&View { pod, present: true, observed, memory, settled: false, now: *now }, &host)
+        status(&View { pod, present: true, rejection: None, observed, memory, settled: false, now: *now }, &host)
     }
 
     fn phase(&self) -> String {

@@ -31,7 +31,12 @@ pub struct Node {
 
 impl Node {
     pub fn start(cluster: &Cluster, containerd: &Containerd) -> Node {
-        let runtimes = containerd.endpoint().parse().expect("an endpoint");
+        Node::start_at(cluster, containerd, &containerd.endpoint())
+    }
+
+    /// An agent that takes another way to its runtime.
+    pub fn start_at(cluster: &Cluster, containerd: &Containerd, endpoint: &str) -> Node {
+        let runtimes = endpoint.parse().expect("an endpoint");
         let ip = "192.0.2.7".parse().expect("an address");
         let mut config = Config::new("n1", runtimes, containerd.dir().to_owned(), ip);
         config.kubernetes_service = Some(("192.0.2.1".to_owned(), 6443));

@@ -407,3 +407,27 @@ async fn a_tenant_that_goes_leaves_nothing_behind() {
     assert_eq!((everything(&fake, "acme"), everything(&fake, "globex")), ([0; 4], kept));
     assert_eq!(fake.list("", "nodes", "").len(), 1, "what is the operators' stays");
 }
+
+#[tokio::test]
+async fn a_tenant_goes_whatever_its_own_rules_allow_while_a_namespace_alone_goes_by_them() {
+    let fake = Fake::new();
+    let spec = json!({"finalizers": ["arktos"]});
+    fake.put("", "tenants", json!({"metadata": {"name": "acme"}, "spec": spec, "status": {"phase": "Active"}}));
+    let (stop, tasks) = start(&fake);
+    fake.until("certificates", |f| f.list("", "configmaps", "acme").len() == 3).await;
+    fake.disempower("namespace-controller");
+    let mut going = fake.list("", "namespaces", "acme").remove(0);
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    fake.put("", "namespaces", going);
+    pass(Duration::from_secs(100)).await;
+    assert_eq!(fake.list("", "namespaces", "acme").len(), 3);
+    let mut acme = fake.list("", "tenants", "").remove(0);
+    acme["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    fake.put("", "tenants", acme);
+    pass(Duration::from_secs(10)).await;
+    assert_eq!(fake.list("", "namespaces", "acme"), [Value::Null; 0], "they do not wait for their next try");
+    fake.until("the tenant is gone", |f| f.list("", "tenants", "").is_empty()).await;
+    stop.stop();
+    tasks.ended().await;
+    assert!(fake.list("", "namespaces", "acme").is_empty() && fake.list("", "configmaps", "acme").is_empty());
+}

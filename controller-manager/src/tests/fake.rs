@@ -42,6 +42,7 @@ struct State {
     lag: Duration,
     refused: Vec<&'static str>,
     unlisted: Vec<&'static str>,
+    powerless: Vec<&'static str>,
 }
 
 /// The API; clones share it.
@@ -142,6 +143,11 @@ impl Fake {
         self.lock().refused.push(plural);
     }
 
+    /// From now on a service account of this name may do nothing.
+    pub fn disempower(&self, account: &'static str) {
+        self.lock().powerless.push(account);
+    }
+
     /// From now on lists of this kind are not answered.
     pub fn keep_waiting_for(&self, plural: &'static str) {
         self.lock().unlisted.push(plural);
@@ -211,6 +217,10 @@ impl Fake {
 
     fn answer(&self, identity: &Identity, request: &Request<Bytes>) -> Result<Response<Body>> {
         let path = request.uri().path();
+        let is = |account: &&'static str| identity.user == format!("system:serviceaccount:kube-system:{account}");
+        if self.lock().powerless.iter().any(is) {
+            return Err(Error::forbidden("", "", "", "it has no right to anything"));
+        }
         if let Some(discovered) = discovery(path) {
             return Ok(whole(200, &discovered));
         }

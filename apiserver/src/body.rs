@@ -8,9 +8,13 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use schema::{Decoded, Expected, FieldValidation};
 use serde_json::Value;
+use std::time::Duration;
 
 /// What a request's body may hold at most.
 pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// How long a client may take to send it: what is not complete holds memory.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a body is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +43,10 @@ pub fn unsupported(accepted: &str) -> Error {
     Error::new(Reason::UnsupportedMediaType, text).with_details()
 }
 
-/// Reads a body; 413 past the limit.
+/// Reads a body; 413 past the limit, 504 when it does not come in time.
 pub async fn read(body: Body) -> Result<Bytes> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    match collected.map_err(|_| Error::new(Reason::Timeout, "the request's body did not come in time"))? {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             let text = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
@@ -84,4 +89,19 @@ pub fn options(bytes: &[u8], format: Format) -> Result<Value> {
         return Ok(Value::Null);
     }
     object("", "v1", "DeleteOptions", bytes, format, FieldValidation::Ignore).map(|decoded| decoded.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_end_is_given_up() {
+        let begun = futures::stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{"))]);
+        let never = futures::StreamExt::chain(begun, futures::stream::pending());
+        let began = tokio::time::Instant::now();
+        assert_eq!(read(Body::from_stream(never)).await.expect_err("an error").code(), 504);
+        assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
+    }
 }

@@ -61,19 +61,6 @@ fn push(value: &mut Value, field: &str, item: Value) {
     }
 }
 
-/// Keeps a volume, a claim or a class of attributes while it is used; a controller removes the finalizer again.
-pub fn storage_protection(object: &mut Value) {
-    let finalizer = match text(&object["kind"]) {
-        "PersistentVolume" => "kubernetes.io/pv-protection",
-        "PersistentVolumeClaim" => "kubernetes.io/pvc-protection",
-        "VolumeAttributesClass" => "kubernetes.io/vac-protection",
-        _ => return,
-    };
-    if !list(&object["metadata"]["finalizers"]).iter().any(|f| f == finalizer) {
-        push(&mut object["metadata"], "finalizers", json!(finalizer));
-    }
-}
-
 /// Keeps pods off a new node until it has said that it is ready; a controller removes the taint again.
 pub fn node_not_ready_taint(node: &mut Value) {
     let key = "node.kubernetes.io/not-ready";
@@ -165,25 +152,6 @@ mod tests {
         full["uid"] = json!("u");
         full["extra"] = json!({"scopes": ["a", "b"]});
         assert_eq!(asked(&identity), full);
-    }
-
-    #[test]
-    fn storage_stays_while_it_is_used() {
-        for (kind, expected) in [
-            ("PersistentVolume", json!(["a/b", "kubernetes.io/pv-protection"])),
-            ("PersistentVolumeClaim", json!(["a/b", "kubernetes.io/pvc-protection"])),
-            ("VolumeAttributesClass", json!(["a/b", "kubernetes.io/vac-protection"])),
-            ("StorageClass", json!(["a/b"])),
-        ] {
-            let mut object = json!({"kind": kind, "metadata": {"finalizers": ["a/b"]}});
-            storage_protection(&mut object);
-            assert_eq!(object["metadata"]["finalizers"], expected, "{kind}");
-            storage_protection(&mut object);
-            assert_eq!(object["metadata"]["finalizers"], expected, "{kind} twice");
-        }
-        let mut bare = json!({"kind": "PersistentVolume", "metadata": {}});
-        storage_protection(&mut bare);
-        assert_eq!(bare["metadata"]["finalizers"], json!(["kubernetes.io/pv-protection"]));
     }
 
     #[test]

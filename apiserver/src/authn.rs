@@ -43,7 +43,7 @@ fn in_its_tenant<'a>(server: &Server, certified: &'a CertifiedIdentity) -> Resul
     let Some(stored) = server.tenant(tenant).filter(|_| !tenant.is_system()) else {
         return Ok(Ok(&certified.identity));
     };
-    let created = stored.to_value()?["metadata"]["creationTimestamp"].as_str().and_then(Timestamp::parse);
+    let created = Timestamp::parse(stored.field("metadata.creationTimestamp"));
     let created = created.ok_or_else(|| Error::internal(format!("tenant {tenant} has no creationTimestamp")))?;
     Ok(certified.in_tenant_of(created))
 }

@@ -1,6 +1,5 @@
 //! Nobody gives away more rights than they have: writes of roles and bindings.
 
-use crate::authz;
 use crate::registry::Call;
 use api::{Error, ResourceId, Result};
 use policy::rbac::{Attributes, GROUP, NotHeld, Rule, TenantRules, escalation};
@@ -83,11 +82,7 @@ fn may(call: Call<'_>, verb: &str, plural: &str, namespace: &str, name: &str) ->
         name,
         ..Attributes::default()
     };
-    match authz::authorize(call.server, call.identity, &what, call.target.decision()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.reason() == api::Reason::Forbidden => Ok(false),
-        Err(error) => Err(error),
-    }
+    super::permits(call, &what)
 }
 
 /// Whether the writer holds these rules where the object is.

@@ -56,7 +56,7 @@ pub(crate) fn of_kind(group: &str, plural: &str) -> &'static [&'static str] {
     }
 }
 
-/// The paths of those fields in the stored object.
+/// The paths of those fields in the stored object, and of what the server itself wants at hand.
 pub(crate) fn stored(resource: &ResourceId) -> &'static [&'static str] {
     match (resource.group(), resource.resource()) {
         ("", "events") => &[
@@ -73,6 +73,8 @@ pub(crate) fn stored(resource: &ResourceId) -> &'static [&'static str] {
             "type",
         ],
         ("batch", "jobs") => &["status.succeeded"],
+        // Read for every certificate: one must not be older than its tenant.
+        ("", "tenants") => &["status.phase", "metadata.creationTimestamp"],
         (group, plural) => of_kind(group, plural),
     }
 }

@@ -55,6 +55,14 @@ impl Containerd {
         containerd
     }
 
+    /// The bridge of a data directory's containerd, by what its alias says: a name may be another's a moment later.
+    pub fn bridge_of(dir: &Path) -> Option<String> {
+        let links = std::fs::read_dir("/sys/class/net").expect("/sys is mounted").filter_map(Result::ok);
+        let alias = |link: &std::fs::DirEntry| std::fs::read_to_string(link.path().join("ifalias")).unwrap_or_default();
+        let bridge = links.into_iter().find(|link| alias(link).trim_end() == dir.to_string_lossy())?;
+        bridge.file_name().into_string().ok()
+    }
+
     /// The data directory, which a server on this containerd shares.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -124,12 +132,11 @@ mod tests {
         }
         let containerd = Containerd::start().await;
         let dir = containerd.dir().to_owned();
-        let bridge = std::fs::read_to_string(dir.join("containerd/bridge")).expect("it has a bridge");
-        let bridge = Path::new("/sys/class/net").join(bridge.trim());
-        assert!(bridge.exists() && containerd.tasks().is_empty());
+        assert!(Containerd::bridge_of(&dir).is_some() && containerd.tasks().is_empty());
         drop(containerd);
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
-        assert!(!bridge.exists() && !dir.exists() && !mounts.contains(&*dir.to_string_lossy()));
+        assert!(!dir.exists() && !mounts.contains(&*dir.to_string_lossy()));
+        assert_eq!(Containerd::bridge_of(&dir), None);
     }
 
     #[tokio::test]
@@ -139,11 +146,11 @@ mod tests {
         }
         let (stopped, running) = (Containerd::start().await, Containerd::start().await);
         assert!(script("stop", stopped.dir()).status.success());
-        let record = std::fs::read_to_string(running.dir().join("containerd/bridge")).expect("it has a bridge");
+        let bridge = Containerd::bridge_of(running.dir()).expect("it has a bridge");
         // As a stop that was cut short would leave it, and another start would find the name free.
-        std::fs::write(stopped.dir().join("containerd/bridge"), &record).expect("it is a directory of the test's");
+        std::fs::write(stopped.dir().join("containerd/bridge"), &bridge).expect("it is a directory of the test's");
         drop(stopped);
-        assert!(Path::new("/sys/class/net").join(record.trim()).exists());
+        assert_eq!(Containerd::bridge_of(running.dir()), Some(bridge));
     }
 
     #[tokio::test]

@@ -36,14 +36,14 @@ async fn up_brings_the_demo_and_down_leaves_nothing() {
         assert!(printed.contains("This is web 1 in pod web-"), "the {time} time: {printed}");
         assert!(printed.contains(&format!("{dir}/acme.kubeconfig")), "the {time} time: {printed}");
     }
-    let bridge = std::fs::read_to_string(format!("{dir}/containerd/bridge")).expect("up.sh made a bridge");
+    assert!(Containerd::bridge_of(Path::new(dir)).is_some());
     for _ in 0..2 {
         script("hack/down.sh", &["--data-dir", dir]).await.ok();
     }
     assert_eq!(processes_with(dir), Vec::<String>::new());
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
     assert!(!mounts.contains(dir), "{mounts}");
-    assert!(!Path::new("/sys/class/net").join(bridge.trim()).exists());
+    assert_eq!(Containerd::bridge_of(Path::new(dir)), None);
 
     let printed = script("hack/up.sh", &["--data-dir", dir, "--port", &port]).await.ok();
     assert!(printed.contains("This is web 1 in pod web-"), "after a stop: {printed}");

@@ -17,9 +17,12 @@ use std::time::Duration;
 use tokio::fs::{self, File};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// How often a followed log is looked at.
 const FOLLOW_EVERY: Duration = Duration::from_millis(200);
+/// How often the runtime is asked whether the container of a followed log still runs: every reader asks by itself.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How much of a file is looked at in one go, from its end.
 const TAIL_BLOCK_BYTES: usize = 64 << 10;
 /// Lines are sent together up to this much.
@@ -56,9 +59,14 @@ pub async fn send<R: Future<Output = bool>>(
     let mut line = Vec::new();
     let mut ended = !options.follow;
     let mut next: Option<File> = None;
+    let mut asked: Option<Instant> = None;
     loop {
         // Asked before reading: what the container wrote before it ended is read below.
-        let was_running = !ended && is_running().await;
+        let ran_lately = asked.is_some_and(|at| at.elapsed() < ASK_EVERY);
+        let was_running = !ended && (ran_lately || is_running().await);
+        if was_running && !ran_lately {
+            asked = Some(Instant::now());
+        }
         loop {
             reader.read_until(b'\n', &mut line).await?;
             if line.last() != Some(&b'\n') {
@@ -228,7 +236,7 @@ fn aside(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use std::io::Write;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     const LOG: &str = "\
 2026-01-02T03:04:05.1Z stdout F one
@@ -271,7 +279,23 @@ mod tests {
         assert_eq!(read(Options { limit_bytes: Some(6), ..Options::default() }).await, "one\ntw");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn a_runtime_is_asked_about_a_followed_log_once_a_second() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("0.log");
+        std::fs::write(&path, LOG).expect("written");
+        let (out, mut sent) = mpsc::channel(16);
+        let asked = AtomicUsize::new(0);
+        let is_running = || std::future::ready(asked.fetch_add(1, Ordering::SeqCst) < 4);
+        let options = Options { follow: true, tail_lines: Some(0), ..Options::default() };
+        let began = Instant::now();
+        send(&path, &options, is_running, out).await.expect("a log");
+        assert!(sent.recv().await.is_none());
+        // The fifth answer is that it has ended.
+        assert_eq!((asked.into_inner(), began.elapsed().as_secs()), (5, 4));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_followed_log_goes_on_through_rotation_until_its_container_ends() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("0.log");
@@ -287,6 +311,8 @@ mod tests {
             let mut file = std::fs::OpenOptions::new().append(true).open(&path).expect("a file");
             let (half, rest) = (&line("b")[..30], &line("b")[30..]);
             file.write_all(half.as_bytes()).expect("written");
+            // The reader looks at it several times meanwhile.
+            tokio::time::timeout(FOLLOW_EVERY * 3, next()).await.expect_err("half a line is none");
             file.write_all(rest.as_bytes()).expect("written");
             assert_eq!(next().await, "b\n");
             std::fs::rename(&path, aside(&path)).expect("renamed");

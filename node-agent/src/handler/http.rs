@@ -10,7 +10,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// As much of an answer or an output as a message to users holds.
@@ -23,7 +23,7 @@ pub async fn get(ip: IpAddr, port: u16, get: &HttpGet) -> Result<(), String> {
     let request = request(ip, port, get)?;
     let stream = super::dial(ip, port).await?;
     let status = if get.scheme.eq_ignore_ascii_case("https") {
-        let tls = tokio_rustls::TlsConnector::from(Arc::new(anyone()?));
+        let tls = tokio_rustls::TlsConnector::from(ANYONE.clone()?);
         let stream = tls.connect(ServerName::IpAddress(ip.into()), stream).await.map_err(|e| e.to_string())?;
         exchange(stream, request).await?
     } else {
@@ -67,13 +67,14 @@ async fn exchange(
     answered.map(|response| response.status()).map_err(|e| e.to_string())
 }
 
-/// TLS with whoever answers: a probe asks whether a pod is well, not who it is.
-fn anyone() -> Result<ClientConfig, String> {
+/// TLS with whoever answers: a probe asks whether a pod is well, not who it is. Made once, for probes are many.
+static ANYONE: LazyLock<Result<Arc<ClientConfig>, String>> = LazyLock::new(|| {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone());
     let builder = builder.with_safe_default_protocol_versions().map_err(|e| e.to_string())?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth())
-}
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)));
+    Ok(Arc::new(builder.with_no_client_auth()))
+});
 
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);

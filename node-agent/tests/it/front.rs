@@ -8,13 +8,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use node_agent::NodeServer;
 use runtime::Tasks;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 
 type Body = BoxBody<Bytes, hyper::Error>;
@@ -42,17 +43,42 @@ async fn ask(server: &NodeServer, tasks: &Tasks, request: Request<Body>) -> Resp
     sender.send_request(request).await.expect("an answer")
 }
 
+/// To which protocols kubectl wanted to switch, in the order of its requests. Clones share it.
+#[derive(Clone, Default)]
+pub struct Upgrades(Arc<Mutex<Vec<String>>>);
+
+impl Upgrades {
+    /// Those since it was last asked.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().expect("no test panics while it holds the list"))
+    }
+
+    fn note(&self, request: &Request<Incoming>) {
+        let wanted = request.headers().get(header::UPGRADE).and_then(|v| v.to_str().ok()).unwrap_or("none");
+        self.0.lock().expect("no test panics while it holds the list").push(wanted.to_lowercase());
+    }
+}
+
 /// Serves one tenant's pods to kubectl until the tasks are dropped; the address.
-pub async fn serve(cluster: &Cluster, server: &NodeServer, tenant: &'static str, tasks: &Tasks) -> SocketAddr {
+pub async fn serve(
+    cluster: &Cluster,
+    server: &NodeServer,
+    tenant: &'static str,
+    upgrades: &Upgrades,
+    tasks: &Tasks,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let (cluster, server, all) = (cluster.clone(), server.clone(), tasks.clone());
+    let (cluster, server, upgrades, all) = (cluster.clone(), server.clone(), upgrades.clone(), tasks.clone());
     tasks.spawn("front", async move {
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
-            let (cluster, server, tasks) = (cluster.clone(), server.clone(), all.clone());
+            let (cluster, server, upgrades, tasks) = (cluster.clone(), server.clone(), upgrades.clone(), all.clone());
             all.spawn("kubectl", async move {
-                let service = service_fn(|request| {
+                let service = service_fn(|request: Request<Incoming>| {
+                    if request.method() == Method::POST || request.headers().contains_key(header::UPGRADE) {
+                        upgrades.note(&request);
+                    }
                     let (cluster, server, tasks) = (cluster.clone(), server.clone(), tasks.clone());
                     async move { Ok::<_, Infallible>(answer(&cluster, &server, tenant, &tasks, request).await) }
                 });

@@ -1,7 +1,8 @@
 //! Exec, attach and port-forward, with kubectl in both of its protocols.
 
 use crate::cluster::Cluster;
-use crate::node::{Node, WAIT, shell, skipped};
+use crate::front::Upgrades;
+use crate::node::{Node, SOON, WAIT, shell, skipped};
 use futures::{SinkExt, StreamExt};
 use http::HeaderValue;
 use kit::Containerd;
@@ -10,8 +11,9 @@ use runtime::Tasks;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::process::Stdio;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::process::Command;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
@@ -28,31 +30,42 @@ pub async fn run(server: &NodeServer, path: String) -> Seen {
     speak(server, &path, "v5.channel.k8s.io", &[]).await
 }
 
+type Socket = WebSocketStream<DuplexStream>;
+
 /// Sends messages over WebSocket and reads until the other end closes.
 async fn speak(server: &NodeServer, path: &str, protocol: &'static str, messages: &[&[u8]]) -> Seen {
+    let (tasks, mut seen) = (Tasks::new(), Seen::default());
+    let mut socket = open(server, path, protocol, &tasks).await;
+    for message in messages {
+        socket.send(Message::Binary(message.to_vec().into())).await.expect("sent");
+    }
+    while hear(&mut socket, &mut seen).await {}
+    seen
+}
+
+async fn open(server: &NodeServer, path: &str, protocol: &'static str, tasks: &Tasks) -> Socket {
     let (near, far) = tokio::io::duplex(64 << 10);
-    let tasks = Tasks::new();
     let server = server.clone();
     tasks.spawn("node", async move { server.serve(far).await });
     let mut request = format!("ws://node{path}").into_client_request().expect("a request");
     request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(protocol));
-    let (mut socket, answer) = tokio_tungstenite::client_async(request, near).await.expect("an upgrade");
+    let (socket, answer) = tokio_tungstenite::client_async(request, near).await.expect("an upgrade");
     assert_eq!(answer.headers()["Sec-WebSocket-Protocol"], protocol);
-    for message in messages {
-        socket.send(Message::Binary(message.to_vec().into())).await.expect("sent");
+    socket
+}
+
+/// Takes in one more message. False when the other end has closed.
+async fn hear(socket: &mut Socket, seen: &mut Seen) -> bool {
+    let Some(Ok(message)) = socket.next().await else { return false };
+    let Message::Binary(bytes) = message else { return true };
+    let text = String::from_utf8_lossy(&bytes[1..]);
+    match bytes[0] {
+        1 => seen.stdout.push_str(&text),
+        2 => seen.stderr.push_str(&text),
+        3 => seen.status = serde_json::from_slice(&bytes[1..]).expect("a Status"),
+        other => panic!("channel {other}"),
     }
-    let mut seen = Seen::default();
-    while let Some(Ok(message)) = socket.next().await {
-        let Message::Binary(bytes) = message else { continue };
-        let text = String::from_utf8_lossy(&bytes[1..]);
-        match bytes[0] {
-            1 => seen.stdout.push_str(&text),
-            2 => seen.stderr.push_str(&text),
-            3 => seen.status = serde_json::from_slice(&bytes[1..]).expect("a Status"),
-            other => panic!("channel {other}"),
-        }
-    }
-    seen
+    true
 }
 
 async fn one_pod() -> (Containerd, Node) {
@@ -86,17 +99,19 @@ async fn a_websocket_client_gets_streams_exit_codes_and_half_close() {
     let seen = speak(&node.server, &cat, "v5.channel.k8s.io", &[b"\0hello ", b"\0there", &[255, 0]]).await;
     assert_eq!((seen.stdout.as_str(), &seen.status["status"]), ("hello there", &json!("Success")));
 
-    let sizes = path("command=sh&command=-c&command=read+x;stty+size&stdin=1&stdout=1&stderr=1&tty=1");
-    let resize = [b"\x04".as_slice(), br#"{"Width":100,"Height":40}"#].concat();
-    // The size and the line take different ways to the shell: it may read before it is told.
-    let mut seen = speak(&node.server, &sizes, "v4.channel.k8s.io", &[&resize, b"\0\n"]).await;
-    for _ in 0..9 {
-        if seen.stdout.contains("40 100") {
-            break;
-        }
-        seen = speak(&node.server, &sizes, "v4.channel.k8s.io", &[&resize, b"\0\n"]).await;
-    }
-    assert!(seen.stdout.contains("40 100"), "{:?}", seen.stdout);
+    // The size and the output take different ways: the size is sent once the shell waits for it.
+    let waits = "trap+'stty+size;kill+$!;exit'+WINCH;echo+ready;while+:;do+sleep+1000%26wait;done";
+    let sizes = path(&format!("command=sh&command=-c&command={waits}&stdin=1&stdout=1&tty=1"));
+    let (tasks, mut seen) = (Tasks::new(), Seen::default());
+    let mut socket = open(&node.server, &sizes, "v4.channel.k8s.io", &tasks).await;
+    let resized = async {
+        while !seen.stdout.contains("ready") && hear(&mut socket, &mut seen).await {}
+        let resize = [b"\x04".as_slice(), br#"{"Width":100,"Height":40}"#].concat();
+        socket.send(Message::Binary(resize.into())).await.expect("sent");
+        while hear(&mut socket, &mut seen).await {}
+    };
+    tokio::time::timeout(SOON, resized).await.expect("the shell hears of its size");
+    assert_eq!(seen.stdout, "ready\r\n40 100\r\n");
 
     let large = path("command=head&command=-c&command=3000000&command=/dev/zero&stdout=1");
     assert_eq!(run(&node.server, large).await.stdout.len(), 3_000_000);
@@ -135,9 +150,21 @@ async fn requests_that_cannot_be_served_are_refused_with_a_status() {
     node.stop().await;
 }
 
+/// The first kubectl that speaks WebSocket, for exec, attach and port-forward alike.
+const WEBSOCKET_SINCE: u32 = 31;
+
+/// The minor version of kubectl 1.
+async fn minor_version() -> u32 {
+    let mut command = Command::new(kit::Kubectl::program());
+    let printed = command.args(["version", "--client", "-o", "json"]).output().await.expect("kubectl starts").stdout;
+    let version: Value = serde_json::from_slice(&printed).expect("a version");
+    let minor = version["clientVersion"]["minor"].as_str().expect("a minor version");
+    minor.trim_end_matches('+').parse().expect("a number")
+}
+
 /// kubectl against a front of tenant `acme`, over WebSocket or over SPDY.
 fn kubectl(address: SocketAddr, websocket: bool, args: &[&str]) -> Command {
-    let mut command = Command::new("kubectl");
+    let mut command = Command::new(kit::Kubectl::program());
     let value = websocket.to_string();
     command.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", &value).env("KUBECTL_PORT_FORWARD_WEBSOCKETS", &value);
     command.env("HOME", "/nonexistent").env_remove("KUBECONFIG").kill_on_drop(true);
@@ -163,8 +190,14 @@ async fn kubectl_execs_attaches_and_forwards_in_both_of_its_protocols() {
     }
     let (_containerd, node) = one_pod().await;
     let tasks = Tasks::new();
-    let address = crate::front::serve(&node.cluster, &node.server, "acme", &tasks).await;
+    let upgrades = Upgrades::default();
+    let address = crate::front::serve(&node.cluster, &node.server, "acme", &upgrades, &tasks).await;
+    let minor = minor_version().await;
     for websocket in [true, false] {
+        if websocket && minor < WEBSOCKET_SINCE {
+            println!("skipped: kubectl 1.{minor} does not speak WebSocket");
+            continue;
+        }
         let script = "cat; echo err >&2; exit 5";
         let exec = kubectl(address, websocket, &["exec", "-i", "web", "-c", "web", "--", "sh", "-c", script]);
         let (code, stdout, stderr) = output(exec, "through stdin\n").await;
@@ -189,6 +222,8 @@ async fn kubectl_execs_attaches_and_forwards_in_both_of_its_protocols() {
             stream.read_to_string(&mut answer).await.expect("an answer");
             assert!(answer.contains("This is web 1 in pod web."), "{answer}");
         }
+        let wanted = if websocket { "websocket" } else { "spdy/3.1" };
+        assert_eq!(upgrades.take(), [wanted; 3], "exec, attach and port-forward");
     }
     node.stop().await;
 }

@@ -1,10 +1,16 @@
 //! From a connection and a request's headers to an identity with a tenant.
 
 use crate::server::Server;
-use api::{Error, Identity, ObjectKey, ResourceId, Result, Space, TenantName, Timestamp};
-use http::{HeaderMap, HeaderValue, header};
-use policy::authn::{CertifiedIdentity, Refusal, VerifiedToken};
+use api::{Error, Identity, Object, ObjectKey, ResourceId, Result, Space, TenantName, Timestamp};
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use dashmap::DashMap;
+use http::{HeaderMap, header};
+use policy::authn::impersonation::{self, Mode, Wanted};
+use policy::authn::{CertifiedIdentity, Refusal, VerifiedToken, anonymous};
 use policy::rbac::Attributes;
+use policy::tenancy::{Decision, Requested};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What is known of who is at the other end before a request is read.
@@ -18,23 +24,68 @@ pub enum Peer {
     InProcess(Arc<Identity>),
 }
 
-/// The caller's identity, or 401. Credentials: client certificate, static token, service account token.
-pub fn authenticate(server: &Server, peer: &Peer, headers: &HeaderMap, now: Timestamp) -> Result<Identity> {
+/// The caller's identity, or 401. Credentials: client certificate, static token, token of a service account. Who shows
+/// none is anonymous in the tenant that the path names; a bad one is never taken for none.
+pub fn authenticate(
+    server: &Server,
+    peer: &Peer,
+    headers: &HeaderMap,
+    requested: &Requested,
+    now: Timestamp,
+) -> Result<Identity> {
+    let mut refused = false;
     match peer {
         Peer::InProcess(identity) => return Ok(Identity::clone(identity)),
         Peer::Certificate(Ok(certified)) => match in_its_tenant(server, certified)? {
             Ok(identity) => return Ok(identity.clone()),
-            Err(refusal) => tracing::debug!(%refusal, "a client certificate was refused"),
+            Err(refusal) => {
+                tracing::debug!(%refusal, "a client certificate was refused");
+                refused = true;
+            }
         },
-        Peer::Certificate(Err(refusal)) => tracing::debug!(%refusal, "a client certificate was refused"),
+        Peer::Certificate(Err(refusal)) => {
+            tracing::debug!(%refusal, "a client certificate was refused");
+            refused = true;
+        }
         Peer::Unknown => {}
     }
-    let token = bearer_token(headers).ok_or_else(Error::unauthorized)?;
-    if let Some(identity) = server.token_file.find(token) {
-        return Ok(identity);
+    match bearer_token(headers) {
+        Some(given) => token(server, &given, &[], now).map(|verified| verified.identity).map_err(|refusals| {
+            tracing::debug!(?refusals, "a bearer token was refused");
+            Error::unauthorized()
+        }),
+        None if refused => Err(Error::unauthorized()),
+        None => Ok(anonymous(match requested {
+            Requested::Named(tenant) => tenant.clone(),
+            Requested::Own | Requested::All => TenantName::system(),
+        })),
     }
-    service_account(server, token, &[], now).map(|verified| verified.identity)
 }
+
+/// A token that was found good.
+pub struct Verified {
+    pub identity: Identity,
+    /// Those of the asked audiences that the token is for.
+    pub audiences: Vec<String>,
+}
+
+/// Asks everyone who knows tokens, in order. The error is what each of them said.
+pub fn token(server: &Server, token: &str, audiences: &[&str], now: Timestamp) -> Result<Verified, Vec<String>> {
+    if let Some(identity) = server.token_file.find(token) {
+        let asked = if audiences.is_empty() { &[policy::authn::AUDIENCE][..] } else { audiences };
+        return Ok(Verified { identity, audiences: asked.iter().map(|&audience| audience.to_owned()).collect() });
+    }
+    let mut said = vec![INVALID_TOKEN.to_owned()];
+    match service_account(server, token, audiences, now) {
+        Ok(VerifiedToken { identity, audiences, .. }) => return Ok(Verified { identity, audiences }),
+        Err(Refusal::NotOurs(why)) => tracing::trace!(why, "a token is not from here"),
+        Err(Refusal::Invalid(why)) => said.push(why),
+    }
+    Err(said)
+}
+
+/// What is said of a token that nobody knows.
+pub const INVALID_TOKEN: &str = "invalid bearer token";
 
 /// Whether a certificate was issued for its tenant as it is now, not for an earlier one of the name. Of a tenant that is
 /// not there, what follows decides.
@@ -48,100 +99,133 @@ fn in_its_tenant<'a>(server: &Server, certified: &'a CertifiedIdentity) -> Resul
     Ok(certified.in_tenant_of(created))
 }
 
-fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+/// The token of an `Authorization: Bearer` header, or the one that browsers put among the protocols of a websocket.
+/// What is not of that form is no credential.
+fn bearer_token(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    if let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) {
+        let mut parts = value.trim().splitn(3, ' ');
+        let (scheme, token) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
+            return Some(Cow::Borrowed(token));
+        }
+    }
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let mut offered = offered.flat_map(|value| value.split(',')).map(str::trim);
+    let encoded = offered.find_map(|protocol| protocol.strip_prefix(WEBSOCKET_TOKEN))?;
+    let token = BASE64_URL_SAFE_NO_PAD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    // One that cannot be read is a bad credential, not none.
+    Some(Cow::Owned(token.unwrap_or_default()))
 }
 
+/// What precedes a token among the protocols of a websocket.
+const WEBSOCKET_TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// So long after what it is bound to was to be gone, a token is refused, even if a finalizer keeps the object.
+const DELETED_GRACE_SECS: i64 = 5;
+
 /// Verifies a service account's token: its signature and claims, then that what it is bound to still exists.
-pub fn service_account(server: &Server, token: &str, audiences: &[&str], now: Timestamp) -> Result<VerifiedToken> {
+pub fn service_account(
+    server: &Server,
+    token: &str,
+    audiences: &[&str],
+    now: Timestamp,
+) -> Result<VerifiedToken, Refusal> {
     let verified = server.service_account_key().verify(token, audiences, now)?;
     let tenant = &verified.identity.tenant;
-    let gone = |what: &str| Error::from(Refusal::Invalid(format!("the token's {what} no longer exists")));
+    let invalid = |why: String| Err(Refusal::Invalid(why));
     if server.tenant(tenant).is_none() {
-        return Err(gone("tenant"));
+        return invalid(format!("tenants {:?} not found", tenant.as_str()));
     }
-    let namespace = &verified.namespace;
-    if !exists(server, tenant, "serviceaccounts", namespace, &verified.service_account, &verified.service_account_uid) {
-        return Err(gone("service account"));
+    let (namespace, name) = (&verified.namespace, &verified.service_account);
+    let of_tenant = || Space::Tenant(tenant.clone());
+    let Some(account) = stored(server, "serviceaccounts", of_tenant(), namespace, name) else {
+        return invalid(format!("serviceaccounts {name:?} not found"));
+    };
+    if *account.header.uid != *verified.service_account_uid {
+        let (is, claimed) = (&account.header.uid, &verified.service_account_uid);
+        return invalid(format!("service account UID ({is}) does not match claim ({claimed})"));
     }
-    for (plural, bound) in [("pods", &verified.pod), ("secrets", &verified.secret)] {
-        if bound.as_ref().is_some_and(|bound| !exists(server, tenant, plural, namespace, &bound.name, &bound.uid)) {
-            return Err(gone(plural));
+    if is_gone(&account, now) {
+        return invalid(format!("service account {namespace}/{name} has been deleted"));
+    }
+    let node = verified.node.as_ref().filter(|_| verified.pod.is_none());
+    for (plural, bound, space, namespace) in [
+        ("pods", verified.pod.as_ref(), of_tenant(), namespace.as_str()),
+        ("secrets", verified.secret.as_ref(), of_tenant(), namespace.as_str()),
+        ("nodes", node, Space::Cluster, ""),
+    ] {
+        let Some(bound) = bound else { continue };
+        let object = stored(server, plural, space, namespace, &bound.name).filter(|object| !is_gone(object, now));
+        if object.is_none_or(|object| *object.header.uid != *bound.uid) {
+            return invalid("service account token has been invalidated".to_owned());
+        }
+    }
+    if let Some(secret) = &verified.legacy_secret {
+        let secret = stored(server, "secrets", of_tenant(), namespace, secret).filter(|secret| !is_gone(secret, now));
+        if !secret.is_some_and(|secret| holds_token(&secret, token)) {
+            return invalid("token does not match server's copy".to_owned());
         }
     }
     Ok(verified)
 }
 
-fn exists(server: &Server, tenant: &TenantName, plural: &str, namespace: &str, name: &str, uid: &str) -> bool {
-    let key = ObjectKey::new(ResourceId::new("", plural), Space::Tenant(tenant.clone()), namespace, name);
-    key.is_ok_and(|key| server.store.snapshot().get(&key).is_some_and(|object| &*object.header.uid == uid))
+/// Whether an object was to be gone some time ago. Pods keep their rights while they stop.
+fn is_gone(object: &Object, now: Timestamp) -> bool {
+    if !object.header.deleting {
+        return false;
+    }
+    let at = object.to_value().ok().and_then(|o| Timestamp::parse(o["metadata"]["deletionTimestamp"].as_str()?));
+    at.is_none_or(|at| at.unix_secs() + DELETED_GRACE_SECS < now.unix_secs())
 }
 
-/// The identity that the request asks to act as, with the caller's right to do so checked. It stays in the tenant of
-/// the caller: impersonation never crosses tenants.
-pub fn impersonate(server: &Server, caller: Identity, headers: &HeaderMap) -> Result<Identity> {
-    let text = |name: &str| headers.get(name).map(impersonated).transpose();
-    let groups = headers.get_all("impersonate-group").iter().map(impersonated).collect::<Result<Vec<&str>>>()?;
-    let extra = headers.keys().any(|name| name.as_str().starts_with("impersonate-extra-"));
-    let uid = text("impersonate-uid")?;
-    let Some(user) = text("impersonate-user")? else {
-        if groups.is_empty() && !extra && uid.is_none() {
-            return Ok(caller);
-        }
-        return Err(Error::bad_request("requested to impersonate without impersonating a user"));
-    };
-    if extra {
-        return Err(Error::bad_request("impersonation of extra fields is not supported"));
-    }
-    let tenant = caller.tenant.clone();
-    let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
-    let mut identity = match account {
-        Some((namespace, name)) => {
-            allow(server, &caller, "serviceaccounts", namespace, name)?;
-            Identity::service_account(tenant, namespace, name)
-        }
-        None => {
-            allow(server, &caller, "users", "", user)?;
-            Identity::new(tenant, user, &[])
-        }
-    };
-    for group in groups {
-        allow(server, &caller, "groups", "", group)?;
-        if !identity.in_group(group) {
-            identity.groups.push(group.to_owned());
-        }
-    }
-    if let Some(uid) = uid {
-        allow(server, &caller, "uids", "", uid)?;
-        identity.uid = uid.to_owned();
-    }
-    Ok(identity)
+/// Whether a secret holds this very token, and it was not given up.
+fn holds_token(secret: &Object, token: &str) -> bool {
+    let Ok(value) = secret.to_value() else { return false };
+    let held = value["data"]["token"].as_str().and_then(|held| BASE64_STANDARD.decode(held).ok());
+    held.is_some_and(|held| held == token.as_bytes())
+        && !secret.header.labels.contains_key("kubernetes.io/legacy-token-invalid-since")
 }
 
-/// What a header of impersonation says. One that cannot be read is refused: to pass it over would let the request run
-/// with the rights of the caller.
-fn impersonated(value: &HeaderValue) -> Result<&str> {
-    std::str::from_utf8(value.as_bytes()).map_err(|_| Error::bad_request("an Impersonate header is not valid UTF-8"))
+fn stored(server: &Server, plural: &str, space: Space, namespace: &str, name: &str) -> Option<Arc<Object>> {
+    let key = ObjectKey::new(ResourceId::new("", plural), space, namespace, name).ok()?;
+    server.store.snapshot().get(&key).cloned()
 }
 
-fn allow(server: &Server, caller: &Identity, resource: &str, namespace: &str, name: &str) -> Result<()> {
-    let group = if resource == "uids" { "authentication.k8s.io" } else { "" };
-    let what = Attributes {
-        verb: "impersonate",
-        tenant: Some(&caller.tenant),
-        group,
-        version: "v1",
-        resource,
-        namespace,
-        name,
-        ..Attributes::default()
+/// The identity that the request asks to act as, with the caller's right to do so checked; `None` when it asks for
+/// none. It is of the tenant that the request addresses, so that only identities of `system` act as somebody elsewhere.
+pub fn impersonate(
+    server: &Server,
+    caller: &Identity,
+    headers: &HeaderMap,
+    what: &Attributes,
+    decision: &Decision,
+) -> Result<Option<(Identity, Mode)>> {
+    if !headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
+        return Ok(None);
+    }
+    let named = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let Some(wanted) = Wanted::from_headers(named)? else { return Ok(None) };
+    let tenant = decision.tenant().unwrap_or(&caller.tenant);
+    let key = (caller.tenant.clone(), caller.user.clone());
+    let last = server.impersonations.get(&key).map(|mode| *mode);
+    let allows = |what: &Attributes| {
+        let what = Attributes { tenant: decision.tenant().filter(|_| !what.cluster_scoped), ..*what };
+        crate::authz::authorize(server, caller, &what, decision)
     };
-    let decision = policy::tenancy::decide(caller, &policy::tenancy::Requested::Own, &what)?;
-    crate::authz::authorize(server, caller, &what, &decision)
+    let (identity, mode) = impersonation::impersonate(caller, &wanted, tenant, what, last, &allows)?;
+    if last != Some(mode) {
+        if server.impersonations.len() >= IMPERSONATIONS_MAX {
+            server.impersonations.clear();
+        }
+        server.impersonations.insert(key, mode);
+    }
+    Ok(Some((identity, mode)))
 }
+
+/// By which way callers were granted impersonation last: it is tried first. A full one is forgotten as a whole.
+pub type Impersonations = DashMap<(TenantName, String), Mode>;
+
+const IMPERSONATIONS_MAX: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -177,7 +261,7 @@ mod tests {
             let issued = server.pki.client_certificate(&tenant, "admin", &[policy::rbac::MASTERS], HOUR, issued);
             let der = CertificateDer::from_pem_slice(issued.expect("a certificate").cert_pem.as_bytes()).expect("PEM");
             let peer = Peer::Certificate(policy::authn::identity_of_certificate(&der));
-            authenticate(&server, &peer, &HeaderMap::new(), now).map_err(|error| error.code())
+            authenticate(&server, &peer, &HeaderMap::new(), &Requested::Own, now).map_err(|error| error.code())
         };
         let earlier = Timestamp::from_unix_secs(now.unix_secs() - 60);
         assert_eq!(enters("acme", earlier), Err(401));

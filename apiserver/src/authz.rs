@@ -44,7 +44,15 @@ pub fn review(server: &Server, identity: &Identity, what: &Attributes, decision:
     if policy::node::is_node(identity) && authorize(server, identity, what, decision).is_ok() {
         return Ok(serde_json::json!({"allowed": true}));
     }
-    Ok(policy::review::status(policy::authz::grounds(identity, what, decision, &own, &system).as_ref()))
+    let grounds = policy::authz::grounds(identity, what, decision, &own, &system);
+    let mut status = policy::review::status(grounds.as_ref());
+    if grounds.is_none() && decision.tenant() == Some(&identity.tenant) {
+        let why = own.evaluation_error(identity, what);
+        if !why.is_empty() {
+            status["reason"] = serde_json::json!(why);
+        }
+    }
+    Ok(status)
 }
 
 /// Tenants that are gone are looked for once the cache holds so many more than when they were last forgotten.

@@ -57,12 +57,16 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
     }
     let now = Timestamp::now();
     let path = Path::parse(request.uri().path())?;
-    let identity = authn::authenticate(server, peer, request.headers(), now)?;
-    let identity = authn::impersonate(server, identity, request.headers())?;
+    let caller = authn::authenticate(server, peer, request.headers(), &path.tenant, now)?;
     match &path.route {
         Route::NonResource(below) => {
-            label.verb = "get";
-            non_resource(server, &identity, &path, below, &request)
+            // Other verbs are counted as one: a client cannot make new series.
+            label.verb = if *request.method() == Method::GET { "get" } else { "unknown" };
+            let verb = request.method().as_str().to_ascii_lowercase();
+            let cluster_scoped = policy::rbac::is_operators_path(below);
+            let what = Attributes { verb: &verb, path: Some(below), cluster_scoped, ..Attributes::default() };
+            let admitted = admit(server, caller, &path, &what, request.headers())?;
+            non_resource(server, &admitted, below, &request)
         }
         Route::Resource(resource) => {
             let query = crate::options::Query::parse(request.uri().query())?;
@@ -75,7 +79,7 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
                 _ => None, // of what names one object, it would say nothing about which
             };
             let selected = selected.map(FieldSelector::parse).transpose()?;
-            let mut what = Attributes {
+            let what = Attributes {
                 verb,
                 tenant: None,
                 group: &resource.group,
@@ -88,14 +92,11 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
                 cluster_scoped: kind.is_some_and(|kind| kind.scope == Scope::Cluster),
                 fields: selected.as_ref(),
             };
-            let decision = decide(&identity, &path.tenant, &what)?;
-            what.tenant = decision.tenant().filter(|_| !what.cluster_scoped);
-            authz::authorize(server, &identity, &what, &decision)?;
-            tenant_exists(server, &identity, &decision)?;
-            let target = Target::new(decision.clone());
-            let kind = kind.ok_or_else(Error::no_such_path)?;
+            let admitted = admit(server, caller, &path, &what, request.headers())?;
+            let target = Target::new(admitted.decision);
+            let kind = kind.ok_or_else(|| no_such_kind(server, &resource.group))?;
             let routed = objects::Routed {
-                identity: &identity,
+                identity: &admitted.identity,
                 target: &target,
                 kind,
                 path: resource,
@@ -106,6 +107,40 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
             objects::dispatch(server, routed, request).await
         }
     }
+}
+
+/// What a group serves, it says in its own words; of others there is no page.
+fn no_such_kind(server: &Server, group: &str) -> Error {
+    let known = server.kinds.groups().iter().any(|known| known.name == group);
+    if known { Error::no_such_path() } else { Error::page_not_found() }
+}
+
+/// Who a request is for, and where it goes, once both are authorized.
+struct Admitted {
+    identity: Identity,
+    decision: Decision,
+}
+
+/// Decides the tenant, turns the caller into whom it acts as, and authorizes the request. `asked` has no tenant yet.
+fn admit(
+    server: &Server,
+    caller: Identity,
+    path: &Path,
+    asked: &Attributes<'_>,
+    headers: &HeaderMap,
+) -> Result<Admitted> {
+    let decision = decide(&caller, &path.tenant, asked)?;
+    let tenant = decision.tenant().filter(|_| !asked.cluster_scoped);
+    let what = Attributes { tenant, ..*asked };
+    let Some((identity, _)) = authn::impersonate(server, &caller, headers, &what, &decision)? else {
+        authz::authorize(server, &caller, &what, &decision)?;
+        tenant_exists(server, &caller, &decision)?;
+        return Ok(Admitted { identity: caller, decision });
+    };
+    let as_other = decide(&identity, &path.tenant, &what)?;
+    authz::authorize(server, &identity, &what, &as_other)?;
+    tenant_exists(server, &caller, &decision)?;
+    Ok(Admitted { identity, decision: as_other })
 }
 
 /// Upstream authorizes a Namespace object as being in itself, so that a role in it can grant it.
@@ -122,10 +157,11 @@ fn name_attribute<'a>(path: &'a ResourcePath, verb: &str, selected: Option<&'a F
     selected.and_then(|fields| fields.required("metadata.name")).unwrap_or_default()
 }
 
-/// A tenant that does not exist has nothing: 404 for operators, 401 for those who claim to be of it.
+/// A tenant that does not exist has nothing: 404 for operators, 401 for those who claim to be of it. What is open to
+/// everyone says the same in every tenant, so that nobody learns from it which there are.
 fn tenant_exists(server: &Server, identity: &Identity, decision: &Decision) -> Result<()> {
     let Some(tenant) = decision.tenant() else { return Ok(()) };
-    if server.tenant(tenant).is_some() {
+    if server.tenant(tenant).is_some() || identity.user == policy::authn::ANONYMOUS {
         return Ok(());
     }
     Err(if *tenant == identity.tenant {
@@ -169,27 +205,17 @@ fn health(server: &Server, path: &str) -> Option<Response<Body>> {
 
 fn version() -> serde_json::Value {
     serde_json::json!({
-        "major": "1", "minor": "36", "gitVersion": KUBERNETES_VERSION, "gitCommit": "", "gitTreeState": "clean",
+        "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35", "gitVersion": KUBERNETES_VERSION, "gitCommit": "", "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
     })
 }
 
-fn non_resource(
-    server: &Server,
-    identity: &Identity,
-    path: &Path,
-    below: &str,
-    request: &Request<Body>,
-) -> Result<Response<Body>> {
-    let verb =
-        if matches!(*request.method(), Method::GET | Method::HEAD) { "get" } else { return Err(method_not_allowed()) };
-    let cluster_scoped = policy::rbac::is_operators_path(below);
-    let mut what = Attributes { verb, path: Some(below), cluster_scoped, ..Attributes::default() };
-    let decision = decide(identity, &path.tenant, &what)?;
-    what.tenant = decision.tenant();
-    authz::authorize(server, identity, &what, &decision)?;
-    tenant_exists(server, identity, &decision)?;
-    let tenant = decision.tenant();
+fn non_resource(server: &Server, admitted: &Admitted, below: &str, request: &Request<Body>) -> Result<Response<Body>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(method_not_allowed());
+    }
+    let tenant = admitted.decision.tenant();
     if let Some(response) = health(server, below) {
         return Ok(response);
     }
@@ -216,7 +242,14 @@ fn non_resource(
         }
         _ => {
             let host = header_text(request.headers(), &header::HOST).unwrap_or_default();
-            let document = discovery::document(server, tenant, below, host).ok_or_else(Error::no_such_path)?;
+            let document = discovery::document(server, tenant, below, host).ok_or_else(|| {
+                let mut segments = below.trim_start_matches('/').split('/');
+                match (segments.next(), segments.next(), segments.next()) {
+                    (Some("api"), Some(_), None) => Error::no_such_path(),
+                    (Some("apis"), Some(group), Some(_)) => no_such_kind(server, group),
+                    _ => Error::page_not_found(),
+                }
+            })?;
             let accepted = negotiate::Accepted::parse(accept)?;
             Ok(respond::value(200, &document, accepted.encoding))
         }

@@ -53,6 +53,9 @@ async fn carry_out(server: &Server, routed: Routed<'_>, request: Request<Body>) 
     if !path.subresource.is_empty() {
         return subresources::dispatch(answer, path, query, verb, request).await;
     }
+    if !kind.stored() && !path.name.is_empty() {
+        return Err(Error::no_such_path());
+    }
     if !path.rest.is_empty() || !Verb::parse(verb).is_some_and(|verb| kind.allows(verb)) {
         return Err(method_not_allowed());
     }

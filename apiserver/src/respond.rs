@@ -47,6 +47,9 @@ pub fn error(error: &Error) -> Response<Body> {
         let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
         tracing::error!(message = error.message(), source, "a request failed");
     }
+    if error.is_page_not_found() {
+        return text(404, format!("{}\n", error.message()));
+    }
     let mut response = json(error.code(), &error.to_status());
     if error.retry_after_secs() > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(error.retry_after_secs()));

@@ -7,13 +7,14 @@ use crate::server::Server;
 use api::{Error, Identity, Kind, Result, TenantName};
 use policy::authn::{Bound, TokenSpec};
 use policy::rbac::Attributes;
+use policy::review::Question;
 use policy::tenancy::{Requested, decide};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Tokens live at least and at most so long, whatever is asked for.
-const TOKEN_LIFETIME_MIN: Duration = Duration::from_secs(600);
-const TOKEN_LIFETIME_MAX: Duration = Duration::from_secs(1 << 32);
+/// Tokens live at least and at most so many seconds.
+const TOKEN_LIFETIME_MIN: i64 = 600;
+const TOKEN_LIFETIME_MAX: i64 = 1 << 32;
 const TOKEN_LIFETIME_DEFAULT: Duration = Duration::from_secs(3600);
 
 /// A projected token that asks for this odd number of seconds gets a year, and is warned about after an hour, as
@@ -23,72 +24,80 @@ const EXTENDED_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Answers the create of a kind that is not stored; `None` for kinds that this server does not answer.
 pub fn review(call: Call<'_>, mut value: Value) -> Option<Result<Value>> {
-    let answered = match (call.kind.group.as_str(), call.kind.kind.as_str()) {
-        ("authorization.k8s.io", "SelfSubjectAccessReview") => {
-            access(call, call.identity, &value["spec"]).map(|status| value["status"] = status)
-        }
-        ("authorization.k8s.io", "LocalSubjectAccessReview") => {
-            policy::review::check_local(&value["spec"], call.namespace)
-                .and_then(|()| subject(call, &value["spec"]))
-                .and_then(|who| access(call, &who, &value["spec"]))
-                .map(|status| value["status"] = status)
-        }
-        ("authorization.k8s.io", "SubjectAccessReview") => subject(call, &value["spec"])
-            .and_then(|who| access(call, &who, &value["spec"]))
-            .map(|status| value["status"] = status),
-        ("authorization.k8s.io", "SelfSubjectRulesReview") => {
-            rules(call, &value["spec"]).map(|status| value["status"] = status)
-        }
-        ("authentication.k8s.io", "SelfSubjectReview") => {
-            value["status"] = json!({"userInfo": user_info(call.identity)});
-            Ok(())
-        }
-        ("authentication.k8s.io", "TokenReview") => {
-            value["status"] = token_review(call, &value["spec"]);
-            Ok(())
-        }
-        _ => return None,
-    };
-    if value["metadata"].is_null() {
+    if !value["metadata"].is_object() {
         value["metadata"] = json!({});
     }
-    Some(answered.map(|()| value))
+    let kind = call.kind.kind.as_str();
+    let answered = match (call.kind.group.as_str(), kind) {
+        ("authorization.k8s.io", "SelfSubjectAccessReview" | "LocalSubjectAccessReview" | "SubjectAccessReview") => {
+            if kind == "LocalSubjectAccessReview" {
+                value["metadata"]["namespace"] = json!(call.namespace);
+            }
+            valid(call, &value).and_then(|()| {
+                let spec = &value["spec"];
+                let who =
+                    if kind == "SelfSubjectAccessReview" { Ok(call.identity.clone()) } else { subject(call, spec) };
+                access(call, &who?, spec)
+            })
+        }
+        ("authorization.k8s.io", "SelfSubjectRulesReview") => {
+            // As upstream, the answer does not repeat the question.
+            return Some(rules(call, &value["spec"]).map(|status| {
+                json!({"apiVersion": value["apiVersion"], "kind": kind, "metadata": {}, "spec": {}, "status": status})
+            }));
+        }
+        ("authentication.k8s.io", "SelfSubjectReview") => {
+            value["metadata"] = json!({"creationTimestamp": call.now.to_string()});
+            Ok(json!({"userInfo": user_info(call.identity)}))
+        }
+        ("authentication.k8s.io", "TokenReview") => token_review(call, &value["spec"]),
+        _ => return None,
+    };
+    Some(answered.map(|status| {
+        value["status"] = status;
+        value
+    }))
 }
 
-/// Who an access review asks about: a user of the tenant that the request works in.
+/// Refuses a review that asks nothing, or two things. Upstream names no kind in the refusal.
+fn valid(call: Call<'_>, value: &Value) -> Result<()> {
+    let causes = (kinds::strategy(call.kind).validate)(value);
+    if causes.is_empty() { Ok(()) } else { Err(Error::invalid(&call.kind.group, "", "", causes)) }
+}
+
+/// Who an access review asks about: a user of the tenant that the request works in, with exactly the groups it names.
 fn subject(call: Call<'_>, spec: &Value) -> Result<Identity> {
     let tenant = call.target.tenant().cloned().ok_or_else(|| Error::bad_request("a review needs one tenant"))?;
-    let groups = spec["groups"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let groups: Vec<&str> = groups.collect();
-    let user = spec["user"].as_str().unwrap_or_default();
-    if user.is_empty() && groups.is_empty() {
-        let cause = api::Cause {
-            reason: "FieldValueInvalid".into(),
-            message: "Invalid value: \"\": at least one of user or group must be specified".into(),
-            field: "spec.user".into(),
-        };
-        return Err(Error::invalid(&call.kind.group, &call.kind.kind, "", vec![cause]));
-    }
-    // The review asks about exactly these groups.
-    let mut who = Identity::new(tenant, user, &[]);
-    who.groups = groups.into_iter().map(str::to_owned).collect();
-    Ok(who)
+    let texts = |list: &Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    };
+    let text = |field: &str| spec[field].as_str().unwrap_or_default().to_owned();
+    let extra = spec["extra"].as_object().into_iter().flatten();
+    let extra = extra.map(|(key, values)| (key.to_lowercase(), texts(values))).collect();
+    Ok(Identity { tenant, user: text("user"), uid: text("uid"), groups: texts(&spec["groups"]), extra })
 }
 
+/// The answer to an access review. It asks about the tenant that the request works in, unless it names another: of that
+/// one, only what `system` grants is told.
 fn access(call: Call<'_>, who: &Identity, spec: &Value) -> Result<Value> {
     let server = call.server;
     let is_cluster = |group: &str, plural: &str| {
         server.kinds.kinds().iter().any(|k| k.group == group && k.plural == plural && k.scope == api::Scope::Cluster)
     };
-    let what = policy::review::attributes(spec, call.target.tenant(), &is_cluster)?;
-    let requested = match call.target.tenant() {
-        Some(tenant) => Requested::Named(tenant.clone()),
-        None => Requested::All,
+    let tenant = policy::review::named_tenant(spec)?.or_else(|| call.target.tenant().cloned());
+    let question = Question::of(spec);
+    let what = question.attributes(spec, tenant.as_ref(), &is_cluster);
+    let requested = tenant.clone().map_or(Requested::All, Requested::Named);
+    let mut status = match decide(who, &requested, &what) {
+        Ok(decision) => authz::review(server, who, &what, &decision)?,
+        Err(_) => json!({"allowed": false}),
     };
-    match decide(who, &requested, &what) {
-        Ok(decision) => authz::review(server, who, &what, &decision),
-        Err(_) => Ok(json!({"allowed": false})),
+    let errors = [question.evaluation_error.as_str(), status["evaluationError"].as_str().unwrap_or_default()];
+    let errors: Vec<&str> = errors.into_iter().filter(|error| !error.is_empty()).collect();
+    if !errors.is_empty() {
+        status["evaluationError"] = json!(errors.join("; "));
     }
+    Ok(status)
 }
 
 fn rules(call: Call<'_>, spec: &Value) -> Result<Value> {
@@ -122,26 +131,50 @@ fn user_info(who: &Identity) -> Value {
     info
 }
 
-/// Only tokens of the tenant that asks are told about.
-fn token_review(call: Call<'_>, spec: &Value) -> Value {
+/// Only tokens of the tenant that asks are told about: of others, nobody knows anything.
+fn token_review(call: Call<'_>, spec: &Value) -> Result<Value> {
     let token = spec["token"].as_str().unwrap_or_default();
+    if token.is_empty() {
+        return Err(Error::bad_request("token is required for TokenReview in authentication"));
+    }
     let audiences: Vec<&str> = spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let visible = |tenant: &TenantName| call.target.tenant().is_none_or(|target| target == tenant);
-    if let Some(who) = call.server.token_file.find(token).filter(|who| visible(&who.tenant)) {
-        return json!({"authenticated": true, "user": user_info(&who)});
-    }
-    match authn::service_account(call.server, token, &audiences, call.now) {
-        Ok(verified) if visible(&verified.tenant) => {
+    Ok(match authn::token(call.server, token, &audiences, call.now) {
+        Ok(verified) if visible(&verified.identity.tenant) => {
             json!({"authenticated": true, "user": user_info(&verified.identity), "audiences": verified.audiences})
         }
-        Ok(_) | Err(_) => json!({"user": {}, "error": "invalid bearer token"}),
-    }
+        Ok(_) => json!({"user": {}, "error": authn::INVALID_TOKEN}),
+        Err(said) => {
+            let error = if let [one] = said.as_slice() { one.clone() } else { format!("[{}]", said.join(", ")) };
+            json!({"user": {}, "error": error})
+        }
+    })
 }
 
 /// Issues a token of the service account `name`: the answer to a create of `serviceaccounts/NAME/token`.
-pub fn issue_token(call: Call<'_>, name: &str, request: &Value) -> Result<Value> {
+pub fn issue_token(call: Call<'_>, name: &str, request: &Value, dry_run: bool) -> Result<Value> {
     let tenant = call.target.tenant().ok_or_else(|| Error::bad_request("a token needs one tenant"))?;
     let account = call.current(name)?;
+    let mut answer = request.clone();
+    if !answer["metadata"].is_object() {
+        answer["metadata"] = json!({});
+    }
+    token_names(&answer["metadata"], name)?;
+    let metadata = &mut answer["metadata"];
+    metadata["name"] = json!(name);
+    metadata["namespace"] = json!(call.namespace);
+    metadata["uid"] = json!(&*account.header.uid);
+    metadata["creationTimestamp"] = json!(call.now.to_string());
+    let spec = &mut answer["spec"];
+    if spec["expirationSeconds"].is_null() {
+        spec["expirationSeconds"] = json!(TOKEN_LIFETIME_DEFAULT.as_secs());
+    }
+    if spec["audiences"].as_array().is_none_or(Vec::is_empty) {
+        spec["audiences"] = json!([policy::authn::AUDIENCE]);
+    }
+    if spec["boundObjectRef"].is_null() {
+        spec["boundObjectRef"] = Value::Null;
+    }
     let what = Attributes {
         verb: "create",
         tenant: Some(tenant),
@@ -152,26 +185,14 @@ pub fn issue_token(call: Call<'_>, name: &str, request: &Value) -> Result<Value>
         name,
         ..Attributes::default()
     };
-    authz::admit_node(call.server, call.identity, &what, request, None)?;
-    let spec = &request["spec"];
-    let asked = spec["expirationSeconds"].as_u64().map_or(TOKEN_LIFETIME_DEFAULT, Duration::from_secs);
-    if asked < TOKEN_LIFETIME_MIN || asked > TOKEN_LIFETIME_MAX {
-        let why = if asked < TOKEN_LIFETIME_MIN {
-            "may not specify a duration less than 10 minutes"
-        } else {
-            "may not specify a duration larger than 2^32 seconds"
-        };
-        let cause = api::Cause {
-            reason: "FieldValueInvalid".into(),
-            message: format!("Invalid value: {}: {why}", asked.as_secs()),
-            field: "spec.expirationSeconds".into(),
-        };
-        return Err(Error::invalid("authentication.k8s.io", "TokenRequest", "", vec![cause]));
-    }
+    authz::admit_node(call.server, call.identity, &what, &answer, None)?;
+    let spec = &answer["spec"];
+    let asked = lifetime(&spec["expirationSeconds"])?;
     let audiences: Vec<String> =
         spec["audiences"].as_array().into_iter().flatten().filter_map(|a| a.as_str().map(str::to_owned)).collect();
-    let bound = bound_object(call, tenant, &spec["boundObjectRef"])?;
-    let extended = asked == EXTENDED_REQUEST && bound.pod.is_some();
+    let bound = bound_object(call, tenant, name, &spec["boundObjectRef"])?;
+    let for_api = audiences.iter().any(|audience| audience == policy::authn::AUDIENCE);
+    let extended = asked == EXTENDED_REQUEST && bound.pod.is_some() && for_api;
     let token = call.server.service_account_key().issue(
         &TokenSpec {
             tenant,
@@ -187,16 +208,42 @@ pub fn issue_token(call: Call<'_>, name: &str, request: &Value) -> Result<Value>
         },
         call.now,
     );
-    let mut answer = request.clone();
     answer["kind"] = json!("TokenRequest");
     answer["apiVersion"] = json!("authentication.k8s.io/v1");
-    answer["metadata"] = json!({"name": name, "namespace": call.namespace, "creationTimestamp": call.now.to_string()});
-    answer["spec"]["expirationSeconds"] = json!(asked.as_secs());
-    if audiences.is_empty() {
-        answer["spec"]["audiences"] = json!([policy::authn::AUDIENCE]);
-    }
+    let token = if dry_run { String::new() } else { token };
     answer["status"] = json!({"token": token, "expirationTimestamp": call.now.plus(asked).to_string()});
     Ok(answer)
+}
+
+/// A request for a token may repeat the name of its account, and no other.
+fn token_names(metadata: &Value, name: &str) -> Result<()> {
+    let given = metadata["name"].as_str().unwrap_or_default();
+    if given.is_empty() || given == name {
+        return Ok(());
+    }
+    let cause = api::Cause {
+        reason: "FieldValueInvalid".into(),
+        message: format!("Invalid value: {given:?}: must match the service account name if specified"),
+        field: "metadata.name".into(),
+    };
+    Err(Error::invalid("authentication.k8s.io", "TokenRequest", name, vec![cause]))
+}
+
+fn lifetime(seconds: &Value) -> Result<Duration> {
+    let asked = seconds.as_i64().unwrap_or(i64::MAX);
+    let why = if asked < TOKEN_LIFETIME_MIN {
+        "may not specify a duration less than 10 minutes"
+    } else if asked > TOKEN_LIFETIME_MAX {
+        "may not specify a duration larger than 2^32 seconds"
+    } else {
+        return Ok(Duration::from_secs(asked.unsigned_abs()));
+    };
+    let cause = api::Cause {
+        reason: "FieldValueInvalid".into(),
+        message: format!("Invalid value: {asked}: {why}"),
+        field: "spec.expirationSeconds".into(),
+    };
+    Err(Error::invalid("authentication.k8s.io", "TokenRequest", "", vec![cause]))
 }
 
 #[derive(Default)]
@@ -206,39 +253,53 @@ struct BoundObject {
     node: Option<Bound>,
 }
 
-/// The pod or secret that a token is to end with; it must exist, in the same tenant and namespace.
-fn bound_object(call: Call<'_>, tenant: &TenantName, reference: &Value) -> Result<BoundObject> {
-    let Some(kind) = reference["kind"].as_str() else { return Ok(BoundObject::default()) };
-    let plural = match kind {
-        "Pod" => "pods",
-        "Secret" => "secrets",
-        other => {
-            return Err(Error::bad_request(format!("cannot bind token for serviceaccount to object kind {other}")));
+/// The pod, secret or node that a token is to end with. Pods and secrets are in the same tenant and namespace, and a
+/// pod runs as the account; a node belongs to the operators, who alone may bind to it.
+fn bound_object(call: Call<'_>, tenant: &TenantName, account: &str, reference: &Value) -> Result<BoundObject> {
+    if reference.is_null() {
+        return Ok(BoundObject::default());
+    }
+    let text = |field: &str| reference[field].as_str().unwrap_or_default();
+    let of_tenant = api::Space::Tenant(tenant.clone());
+    let (plural, space, namespace) = match (text("apiVersion"), text("kind")) {
+        ("v1", "Pod") => ("pods", of_tenant, call.namespace),
+        ("v1", "Secret") => ("secrets", of_tenant, call.namespace),
+        ("v1", "Node") if tenant.is_system() => ("nodes", api::Space::Cluster, ""),
+        ("v1", "Node") => return Err(Error::not_found("", "nodes", text("name"))),
+        (version, kind) => {
+            let (group, version) = version.split_once('/').unwrap_or(("", version));
+            return Err(Error::bad_request(format!(
+                "cannot bind token to object of type {group}/{version}, Kind={kind}"
+            )));
         }
     };
-    let name = reference["name"].as_str().unwrap_or_default();
-    let key = api::ObjectKey::new(
-        api::ResourceId::new("", plural),
-        api::Space::Tenant(tenant.clone()),
-        call.namespace,
-        name,
-    )?;
+    let name = text("name");
+    let key = api::ObjectKey::new(api::ResourceId::new("", plural), space, namespace, name)
+        .map_err(|_| Error::not_found("", plural, name))?;
     let snapshot = call.server.store.snapshot();
     let object = snapshot.get(&key).ok_or_else(|| Error::not_found("", plural, name))?;
-    let given = reference["uid"].as_str().unwrap_or_default();
+    if plural == "pods" && object.field("spec.serviceAccountName") != account {
+        return Err(Error::bad_request(format!(
+            "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+        )));
+    }
+    let given = text("uid");
     if !given.is_empty() && given != &*object.header.uid {
         let why = format!(
             "the UID in the bound object reference ({given}) does not match the UID in record. The object might have been deleted and then recreated"
         );
-        return Err(Error::conflict("", plural, name, &why));
+        return Err(Error::conflict("", text("kind"), name, &why));
     }
     let bound = Bound { name: name.to_owned(), uid: object.header.uid.to_string() };
-    if plural == "secrets" {
-        return Ok(BoundObject { secret: Some(bound), ..BoundObject::default() });
-    }
-    let node = object.field("spec.nodeName");
-    let node_uid = node_uid(call.server, node);
-    Ok(BoundObject { pod: Some(bound), secret: None, node: node_uid.map(|uid| Bound { name: node.to_owned(), uid }) })
+    Ok(match plural {
+        "secrets" => BoundObject { secret: Some(bound), ..BoundObject::default() },
+        "nodes" => BoundObject { node: Some(bound), ..BoundObject::default() },
+        _ => {
+            let node = object.field("spec.nodeName");
+            let node = node_uid(call.server, node).map(|uid| Bound { name: node.to_owned(), uid });
+            BoundObject { pod: Some(bound), secret: None, node }
+        }
+    })
 }
 
 fn node_uid(server: &Server, node: &str) -> Option<String> {

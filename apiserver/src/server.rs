@@ -1,5 +1,6 @@
 //! The API server's state: the store, the table of kinds, credentials and compiled rules. Requests borrow it.
 
+use crate::authn::Impersonations;
 use crate::authz::RuleCache;
 use crate::metrics::Metrics;
 use crate::nodes::Dial;
@@ -36,6 +37,7 @@ pub struct Server {
     pub pki: Arc<policy::pki::Pki>,
     pub token_file: TokenFile,
     pub rules: RuleCache,
+    pub impersonations: Impersonations,
     pub dial: Arc<dyn Dial>,
     pub metrics: &'static Metrics,
     pub stop: Stop,
@@ -55,6 +57,7 @@ impl Server {
             pki: config.pki,
             token_file: config.token_file,
             rules: RuleCache::default(),
+            impersonations: Impersonations::default(),
             dial: config.dial,
             metrics: Metrics::of_process(),
             stop: config.stop,

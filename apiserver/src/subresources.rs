@@ -37,9 +37,9 @@ pub async fn dispatch(
             bind(answer, name, value, &options).await
         }
         ("token", "create") => {
-            let (_, value) =
+            let (options, value) =
                 decode(answer, name, query, request, ("authentication.k8s.io", "v1", "TokenRequest")).await?;
-            answer.value(201, &reviews::issue_token(call, name, &value)?)
+            answer.value(201, &reviews::issue_token(call, name, &value, options.dry_run)?)
         }
         ("eviction", "create") => {
             let (options, value) = decode(answer, name, query, request, ("policy", "v1", "Eviction")).await?;

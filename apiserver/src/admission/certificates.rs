@@ -2,6 +2,8 @@
 
 use crate::registry::{Call, Part};
 use api::{Error, Result};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use policy::rbac::Attributes;
 use serde_json::Value;
 
@@ -14,7 +16,10 @@ pub fn validate(call: Call<'_>, part: Part, new: &Value, old: Option<&Value>) ->
     if call.kind.group != GROUP || call.kind.plural != PLURAL {
         return Ok(());
     }
-    let Some(old) = old else { return Ok(()) };
+    let Some(old) = old else { return subject(call, new) };
+    if part == Part::Status {
+        issued(new)?;
+    }
     let (verb, what) = match part {
         Part::Subresource("approval") => ("approve", "approve requests"),
         Part::Status if new["status"] != old["status"] => ("sign", "sign requests"),
@@ -27,6 +32,46 @@ pub fn validate(call: Call<'_>, part: Part, new: &Value, old: Option<&Value>) ->
     }
     let why = format!("user not permitted to {what} with signerName {signer:?}");
     Err(Error::forbidden(GROUP, PLURAL, new["metadata"]["name"].as_str().unwrap_or_default(), &why))
+}
+
+/// The signer of the API's own client certificates makes nobody a member of `system:masters`.
+fn subject(call: Call<'_>, new: &Value) -> Result<()> {
+    if new["spec"]["signerName"] != API_CLIENT {
+        return Ok(());
+    }
+    let forbidden =
+        |why: &str| Err(Error::forbidden(GROUP, PLURAL, new["metadata"]["name"].as_str().unwrap_or_default(), why));
+    let pem = new["spec"]["request"].as_str().and_then(|text| BASE64_STANDARD.decode(text).ok()).unwrap_or_default();
+    match policy::pki::names_masters(&pem) {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            let masters = policy::rbac::MASTERS;
+            forbidden(&format!("use of {API_CLIENT} signer with {masters} group is not allowed"))
+        }
+        Err(why) => {
+            tracing::debug!(tenant = ?call.target.tenant(), why, "a signing request cannot be read");
+            forbidden(&format!("failed to parse CSR: {why}"))
+        }
+    }
+}
+
+const API_CLIENT: &str = "kubernetes.io/kube-apiserver-client";
+
+/// What a signer issues is one certificate or more, in PEM.
+fn issued(new: &Value) -> Result<()> {
+    let Some(certificate) = new["status"]["certificate"].as_str().filter(|text| !text.is_empty()) else {
+        return Ok(());
+    };
+    let pem = BASE64_STANDARD.decode(certificate).unwrap_or_default();
+    policy::pki::check_certificates(&pem).map_err(|why| {
+        let cause = api::Cause {
+            reason: "FieldValueInvalid".to_owned(),
+            message: format!("Invalid value: \"<certificate data>\": {why}"),
+            field: "status.certificate".to_owned(),
+        };
+        let name = new["metadata"]["name"].as_str().unwrap_or_default();
+        Error::invalid(GROUP, "CertificateSigningRequest", name, vec![cause])
+    })
 }
 
 fn may(call: Call<'_>, verb: &str, signer: &str) -> Result<bool> {

@@ -49,10 +49,11 @@ pub async fn update(
             };
         };
         let old = call.view(&current)?;
-        let prepared = prepare(call, name, part, &current, &old, change(&old)?)?;
+        let mut prepared = prepare(call, name, part, &current, &old, change(&old)?)?;
         if prepared == old {
             return Ok(Written::Stored { object: current, created: false });
         }
+        kinds::generic::stamp(call.kind, &mut prepared, &old, call.now);
         let told = match part {
             Part::Object => (kinds::strategy(call.kind).warnings)(&prepared, Some(&old)),
             Part::Status | Part::Subresource(_) | Part::Own => Vec::new(),

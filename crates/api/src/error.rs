@@ -115,6 +115,9 @@ pub struct Cause {
 
 /// What an API call failed with: everything that a `Status` of kind Failure holds.
 ///
+/// What is said where there is nothing.
+const PAGE_NOT_FOUND: &str = "404 page not found";
+
 /// One pointer wide, since every `Result` carries room for it.
 #[derive(Debug)]
 pub struct Error(Box<Parts>);
@@ -172,6 +175,16 @@ impl Error {
     /// 404 of a path that the server does not serve.
     pub fn no_such_path() -> Error {
         Error::new(Reason::NotFound, "the server could not find the requested resource").with_details()
+    }
+
+    /// 404 of a path below which nothing is served at all. It is answered as text.
+    pub fn page_not_found() -> Error {
+        Error::new(Reason::NotFound, PAGE_NOT_FOUND)
+    }
+
+    /// Whether this is [`Error::page_not_found`].
+    pub fn is_page_not_found(&self) -> bool {
+        self.0.message == PAGE_NOT_FOUND
     }
 
     /// 409 of a create over an existing object.

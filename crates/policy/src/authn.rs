@@ -1,6 +1,7 @@
 //! From a credential to an identity with a tenant, or to a refusal.
 
 mod certificate;
+pub mod impersonation;
 mod service_account;
 mod token_file;
 

@@ -21,7 +21,8 @@ pub fn authorize(
 ) -> Result<()> {
     match grounds(identity, what, target, own_rules, system_rules) {
         Some(_) => Ok(()),
-        None => Err(denied(identity, what, target)),
+        None if reaches_out(identity, what, target) => Err(denied(identity, what, target)),
+        None => Err(rbac::denial_because(identity, what, &own_rules.evaluation_error(identity, what))),
     }
 }
 

@@ -10,7 +10,7 @@ mod file;
 mod request;
 mod subject;
 
-pub use request::client_request;
+pub use request::{check_certificates, client_request, names_masters};
 
 use crate::authn::ServiceAccountKey;
 use api::{TenantName, Timestamp};

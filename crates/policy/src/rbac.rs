@@ -63,9 +63,9 @@ pub(crate) fn denial_in_all_tenants(who: &Identity, what: &Attributes) -> Error 
     refusal(who, what, " in all tenants", "")
 }
 
-/// 403 in the caller's own tenant, with a reason.
+/// 403 in the caller's own tenant, with a reason; an empty one says nothing.
 pub(crate) fn denial_because(who: &Identity, what: &Attributes, why: &str) -> Error {
-    refusal(who, what, "", &format!(": {why}"))
+    refusal(who, what, "", &if why.is_empty() { String::new() } else { format!(": {why}") })
 }
 
 fn refusal(who: &Identity, what: &Attributes, tenant: &str, why: &str) -> Error {
@@ -73,7 +73,7 @@ fn refusal(who: &Identity, what: &Attributes, tenant: &str, why: &str) -> Error 
     let user = &who.user;
     if let Some(path) = what.path {
         let text = format!("forbidden: User {user:?} cannot {verb} path {path:?}{tenant}{why}");
-        return Error::new(Reason::Forbidden, text);
+        return Error::new(Reason::Forbidden, text).with_details();
     }
     let slash = if subresource.is_empty() { "" } else { "/" };
     let place = match (namespace, tenant) {

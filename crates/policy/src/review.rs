@@ -1,23 +1,47 @@
 //! Access reviews: the question in the spec of a review, and the answer in its status.
 
 use crate::rbac::{Attributes, Grounds, is_operators_path};
-use api::{Cause, Error, Result, TenantName};
+use api::selector::FieldSelector;
+use api::{Result, TenantName};
 use serde_json::{Value, json};
 
-const GROUP: &str = "authorization.k8s.io";
+/// What a review asks, and what of it could not be read.
+pub struct Question {
+    /// The terms of its field selector that say one value.
+    fields: Option<FieldSelector>,
+    /// Empty when all was understood.
+    pub evaluation_error: String,
+}
 
-/// Reads the question of a SelfSubjectAccessReview, SubjectAccessReview or LocalSubjectAccessReview in `tenant`.
-/// `is_cluster_kind` answers for a group and a resource. 422 unless the spec asks exactly one question.
-pub fn attributes<'a>(
-    spec: &'a Value,
-    tenant: Option<&'a TenantName>,
-    is_cluster_kind: &dyn Fn(&str, &str) -> bool,
-) -> Result<Attributes<'a>> {
-    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    match (resource.is_object(), path.is_object()) {
-        (true, false) => {
+impl Question {
+    /// Reads the selectors of a valid spec. What cannot be read is left out, which only asks for more.
+    pub fn of(spec: &Value) -> Question {
+        let asked = &spec["resourceAttributes"];
+        let (fields, wrong) = fields(&asked["fieldSelector"]);
+        let mut errors = Vec::new();
+        for (field, wrong) in [("fieldSelector", wrong), ("labelSelector", unreadable_labels(&asked["labelSelector"]))]
+        {
+            let how = match wrong {
+                Read::All => continue,
+                Read::Part => "partially ignored",
+                Read::Nothing => "ignored",
+            };
+            errors.push(format!("spec.resourceAttributes.{field} {how} due to parse error"));
+        }
+        Question { fields, evaluation_error: errors.join("; ") }
+    }
+
+    /// What the review asks about, in `tenant`. `is_cluster_kind` answers for a group and a resource.
+    pub fn attributes<'a>(
+        &'a self,
+        spec: &'a Value,
+        tenant: Option<&'a TenantName>,
+        is_cluster_kind: &dyn Fn(&str, &str) -> bool,
+    ) -> Attributes<'a> {
+        let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+        if resource.is_object() {
             let cluster_scoped = is_cluster_kind(text(resource, "group"), text(resource, "resource"));
-            Ok(Attributes {
+            return Attributes {
                 verb: text(resource, "verb"),
                 tenant: tenant.filter(|_| !cluster_scoped),
                 group: text(resource, "group"),
@@ -27,37 +51,21 @@ pub fn attributes<'a>(
                 namespace: text(resource, "namespace"),
                 name: text(resource, "name"),
                 cluster_scoped,
-                ..Attributes::default()
-            })
+                fields: self.fields.as_ref(),
+                path: None,
+            };
         }
-        (false, true) => {
-            let (verb, path) = (text(path, "verb"), text(path, "path"));
-            let cluster_scoped = is_operators_path(path);
-            Ok(Attributes { verb, tenant, path: Some(path), cluster_scoped, ..Attributes::default() })
-        }
-        (false, false) => {
-            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            Err(invalid("spec.resourceAttributes", "null", why))
-        }
-        (true, true) => {
-            let why = "cannot be specified in combination with resourceAttributes";
-            Err(invalid("spec.nonResourceAttributes", &path_text(path), why))
-        }
+        let (verb, path) = (text(path, "verb"), text(path, "path"));
+        Attributes { verb, tenant, path: Some(path), cluster_scoped: is_operators_path(path), ..Attributes::default() }
     }
 }
 
-/// Checks that a LocalSubjectAccessReview in `namespace` asks about this namespace.
-pub fn check_local(spec: &Value, namespace: &str) -> Result<()> {
-    let path = &spec["nonResourceAttributes"];
-    if path.is_object() {
-        return Err(invalid("spec.nonResourceAttributes", &path_text(path), "disallowed on this kind of request"));
+/// The tenant that a review names besides the one it is made in; 400 for what is no name.
+pub fn named_tenant(spec: &Value) -> Result<Option<TenantName>> {
+    match text(&spec["resourceAttributes"], "tenant") {
+        "" => Ok(None),
+        name => TenantName::new(name).map(Some),
     }
-    let asked = text(&spec["resourceAttributes"], "namespace");
-    if asked != namespace {
-        let value = format!("{asked:?}");
-        return Err(invalid("spec.resourceAttributes.namespace", &value, "must match metadata.namespace"));
-    }
-    Ok(())
 }
 
 /// The status of an access review.
@@ -70,18 +78,64 @@ pub fn status(grounds: Option<&Grounds>) -> Value {
     status
 }
 
+/// How much of a selector could be read.
+#[derive(PartialEq)]
+enum Read {
+    All,
+    Part,
+    Nothing,
+}
+
+fn fields(selector: &Value) -> (Option<FieldSelector>, Read) {
+    if !selector.is_object() {
+        return (None, Read::All);
+    }
+    let raw = text(selector, "rawSelector");
+    if !raw.is_empty() {
+        return match FieldSelector::parse(raw) {
+            Ok(fields) => (Some(fields), Read::All),
+            Err(_) => (None, Read::Nothing),
+        };
+    }
+    let requirements = selector["requirements"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let terms: Vec<_> = requirements.iter().filter_map(field_term).collect();
+    let read = how_much(terms.len(), requirements.len());
+    ((!terms.is_empty()).then_some(FieldSelector { terms }), read)
+}
+
+fn field_term(requirement: &Value) -> Option<(String, String, bool)> {
+    let equal = match text(requirement, "operator") {
+        "In" => true,
+        "NotIn" => false,
+        _ => return None,
+    };
+    match requirement["values"].as_array()?.as_slice() {
+        [one] => Some((text(requirement, "key").to_owned(), one.as_str()?.to_owned(), equal)),
+        _ => None,
+    }
+}
+
+/// RBAC does not look at labels: only whether they can be read is told.
+fn unreadable_labels(selector: &Value) -> Read {
+    let raw = text(selector, "rawSelector");
+    if !raw.is_empty() {
+        return if api::selector::LabelSelector::parse(raw).is_ok() { Read::All } else { Read::Nothing };
+    }
+    let requirements = selector["requirements"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let known = |r: &&Value| matches!(text(r, "operator"), "In" | "NotIn" | "Exists" | "DoesNotExist");
+    how_much(requirements.iter().filter(known).count(), requirements.len())
+}
+
+fn how_much(read: usize, all: usize) -> Read {
+    match read {
+        _ if read == all => Read::All,
+        0 => Read::Nothing,
+        _ => Read::Part,
+    }
+}
+
 fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object[field].as_str().unwrap_or_default()
-}
-
-fn path_text(attributes: &Value) -> String {
-    format!("{{\"Path\":{:?},\"Verb\":{:?}}}", text(attributes, "path"), text(attributes, "verb"))
-}
-
-fn invalid(field: &str, value: &str, why: &str) -> Error {
-    let message = format!("Invalid value: {value}: {why}");
-    let cause = Cause { reason: "FieldValueInvalid".to_owned(), message, field: field.to_owned() };
-    Error::invalid(GROUP, "", "", vec![cause])
 }
 
 #[cfg(test)]
@@ -97,57 +151,50 @@ mod tests {
         let acme = TenantName::new("acme").expect("a tenant");
         let spec = json!({"resourceAttributes": {
             "verb": "get", "group": "apps", "resource": "deployments", "subresource": "scale", "namespace": "n", "name": "d"}});
-        let what = attributes(&spec, Some(&acme), &is_node).expect("a question");
+        let question = Question::of(&spec);
+        let what = question.attributes(&spec, Some(&acme), &is_node);
         assert_eq!((what.verb, what.group, what.resource), ("get", "apps", "deployments"));
         assert_eq!((what.subresource, what.namespace, what.name), ("scale", "n", "d"));
         assert_eq!((what.tenant, what.cluster_scoped, what.path), (Some(&acme), false, None));
 
         let spec = json!({"resourceAttributes": {"verb": "get", "resource": "nodes"}});
-        let what = attributes(&spec, Some(&acme), &is_node).expect("a question");
+        let question = Question::of(&spec);
+        let what = question.attributes(&spec, Some(&acme), &is_node);
         assert_eq!((what.tenant, what.cluster_scoped), (None, true));
 
-        let spec = json!({"nonResourceAttributes": {"verb": "get", "path": "/metrics"}});
-        assert_eq!(attributes(&spec, None, &is_node).expect("a question").path, Some("/metrics"));
-    }
-
-    #[test]
-    fn a_review_of_a_path_of_the_operators_asks_what_a_request_would() {
-        let acme = TenantName::new("acme").expect("a tenant");
         for (path, expected) in [("/metrics", true), ("/metrics/", false), ("/version", false), ("", false)] {
             let spec = json!({"nonResourceAttributes": {"verb": "get", "path": path}});
-            let what = attributes(&spec, Some(&acme), &is_node).expect("a question");
-            assert_eq!((what.tenant, what.cluster_scoped), (Some(&acme), expected), "{path}");
+            let question = Question::of(&spec);
+            let what = question.attributes(&spec, Some(&acme), &is_node);
+            assert_eq!((what.tenant, what.path, what.cluster_scoped), (Some(&acme), Some(path), expected), "{path}");
         }
     }
 
     #[test]
-    fn a_review_with_no_or_two_questions_is_invalid() {
-        let resource = json!({"verb": "get", "resource": "pods"});
-        let path = json!({"verb": "get", "path": "/x"});
-        let both = json!({"resourceAttributes": resource, "nonResourceAttributes": path});
-        for (spec, expected) in [
-            (
-                json!({"user": "alice"}),
-                ".authorization.k8s.io \"\" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of \
-                 nonResourceAttributes or resourceAttributes must be specified",
-            ),
-            (
-                both,
-                ".authorization.k8s.io \"\" is invalid: spec.nonResourceAttributes: Invalid value: \
-                 {\"Path\":\"/x\",\"Verb\":\"get\"}: cannot be specified in combination with resourceAttributes",
-            ),
+    fn what_of_a_selector_cannot_be_read_is_told() {
+        let require =
+            |operator: &str, values: &[&str]| json!({"key": "metadata.name", "operator": operator, "values": values});
+        let good = require("In", &["a"]);
+        let ignored = "spec.resourceAttributes.fieldSelector ignored due to parse error";
+        let part = "spec.resourceAttributes.fieldSelector partially ignored due to parse error";
+        for (selector, name, error) in [
+            (json!(null), None, ""),
+            (json!({"rawSelector": "metadata.name=a"}), Some("a"), ""),
+            (json!({"rawSelector": "metadata.name"}), None, ignored),
+            (json!({"requirements": [good]}), Some("a"), ""),
+            (json!({"requirements": [require("NotIn", &["a"])]}), None, ""),
+            (json!({"requirements": [require("In", &["a", "b"])]}), None, ignored),
+            (json!({"requirements": [require("Near", &["a"]), good]}), Some("a"), part),
         ] {
-            let error = attributes(&spec, None, &is_node).expect_err("no question");
-            assert_eq!((error.message(), error.code()), (expected, 422));
+            let spec = json!({"resourceAttributes": {"verb": "list", "resource": "nodes", "fieldSelector": selector}});
+            let question = Question::of(&spec);
+            let what = question.attributes(&spec, None, &is_node);
+            assert_eq!(what.fields.and_then(|fields| fields.required("metadata.name")), name, "{selector}");
+            assert_eq!(question.evaluation_error, error, "{selector}");
         }
-    }
-
-    #[test]
-    fn a_local_review_stays_in_its_namespace() {
-        let spec = |namespace: &str| json!({"resourceAttributes": {"namespace": namespace, "verb": "get"}});
-        assert!(check_local(&spec("a"), "a").is_ok());
-        for bad in [spec("b"), spec(""), json!({"nonResourceAttributes": {"path": "/x"}})] {
-            assert_eq!(check_local(&bad, "a").expect_err("elsewhere").code(), 422);
-        }
+        let spec =
+            json!({"resourceAttributes": {"labelSelector": {"requirements": [{"key": "a", "operator": "Near"}]}}});
+        let expected = "spec.resourceAttributes.labelSelector ignored due to parse error";
+        assert_eq!(Question::of(&spec).evaluation_error, expected);
     }
 }

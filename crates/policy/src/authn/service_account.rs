@@ -16,6 +16,9 @@ use std::time::Duration;
 /// The audience of tokens for this API, and the issuer of those of `system`.
 pub const AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
 
+/// The issuer of tokens that a secret holds, of every tenant.
+const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
+
 /// How far the clocks of two API servers may differ.
 const SKEW_SECS: i64 = 60;
 
@@ -56,9 +59,12 @@ pub struct VerifiedToken {
     pub pod: Option<Bound>,
     pub secret: Option<Bound>,
     pub node: Option<Bound>,
+    /// The secret that must hold this very token, if it is one of those that do not expire.
+    pub legacy_secret: Option<String>,
     /// Those of the asked audiences that the token is for.
     pub audiences: Vec<String>,
-    pub expires: Timestamp,
+    /// `None` of tokens that a secret holds: they end with the secret.
+    pub expires: Option<Timestamp>,
     /// From here on its use should be reported.
     pub warn_after: Option<Timestamp>,
 }
@@ -125,6 +131,21 @@ impl ServiceAccountKey {
         jsonwebtoken::encode(&header, &claims, &self.signing).expect("the key was read for ES256")
     }
 
+    /// A token that does not expire, for a secret of type `kubernetes.io/service-account-token` to hold. It is good as long
+    /// as the secret holds it.
+    pub fn issue_legacy(&self, tenant: &TenantName, namespace: &str, account: &Bound, secret: &str) -> String {
+        let claims = json!({
+            "iss": LEGACY_ISSUER, "sub": subject(namespace, &account.name),
+            "kubernetes.io/serviceaccount/tenant": tenant.as_str(),
+            "kubernetes.io/serviceaccount/namespace": namespace,
+            "kubernetes.io/serviceaccount/secret.name": secret,
+            "kubernetes.io/serviceaccount/service-account.name": account.name,
+            "kubernetes.io/serviceaccount/service-account.uid": account.uid,
+        });
+        let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::ES256) };
+        jsonwebtoken::encode(&header, &claims, &self.signing).expect("the key was read for ES256")
+    }
+
     /// Checks signature, issuer, subject, times and audience. Any of `audiences` will do; none means [`AUDIENCE`].
     pub fn verify(&self, token: &str, audiences: &[&str], now: Timestamp) -> Result<VerifiedToken, Refusal> {
         let not_ours = |why: jsonwebtoken::errors::Error| Refusal::NotOurs(why.to_string());
@@ -134,6 +155,9 @@ impl ServiceAccountKey {
         }
         let claims: Value = jsonwebtoken::decode(token, &self.verifying, &self.validation).map_err(not_ours)?.claims;
         let audiences = if audiences.is_empty() { &[AUDIENCE] } else { audiences };
+        if claims["iss"] == LEGACY_ISSUER {
+            return read_legacy_claims(&claims, audiences);
+        }
         read_claims(&claims, audiences, now)
     }
 
@@ -165,6 +189,46 @@ fn subject(namespace: &str, name: &str) -> String {
     format!("system:serviceaccount:{namespace}:{name}")
 }
 
+/// Judges the claims of a token that a secret holds: they name a tenant, and the token is for this API alone.
+fn read_legacy_claims(claims: &Value, wanted: &[&str]) -> Result<VerifiedToken, Refusal> {
+    let claim = |name: &str| {
+        let value = text(&claims[format!("kubernetes.io/serviceaccount/{name}")]);
+        value.ok_or_else(|| invalid(&format!("no {name} in a token of a secret")))
+    };
+    let tenant = TenantName::new(claim("tenant")?).map_err(|_| invalid("no tenant"))?;
+    let (namespace, account) = (claim("namespace")?, claim("service-account.name")?);
+    if claims["sub"] != subject(namespace, account) {
+        return Err(invalid("the subject is not that of the service account"));
+    }
+    if !wanted.contains(&AUDIENCE) {
+        return Err(wrong_audience(&[AUDIENCE.to_owned()], wanted));
+    }
+    let uid = claim("service-account.uid")?.to_owned();
+    let identity = Identity { uid: uid.clone(), ..Identity::service_account(tenant.clone(), namespace, account) };
+    Ok(VerifiedToken {
+        identity,
+        tenant,
+        namespace: namespace.to_owned(),
+        service_account: account.to_owned(),
+        service_account_uid: uid,
+        pod: None,
+        secret: None,
+        node: None,
+        legacy_secret: Some(claim("secret.name")?.to_owned()),
+        audiences: vec![AUDIENCE.to_owned()],
+        expires: None,
+        warn_after: None,
+    })
+}
+
+fn wrong_audience(given: &[String], wanted: &[&str]) -> Refusal {
+    let listed = |list: Vec<String>| list.join(" ");
+    let quoted = |text: &dyn std::fmt::Display| format!("{:?}", text.to_string());
+    let given = listed(given.iter().map(|audience| quoted(audience)).collect());
+    let wanted = listed(wanted.iter().map(|audience| quoted(audience)).collect());
+    Refusal::Invalid(format!("token audiences [{given}] is invalid for the target audiences [{wanted}]"))
+}
+
 /// Judges claims whose signature is good.
 fn read_claims(claims: &Value, wanted: &[&str], now: Timestamp) -> Result<VerifiedToken, Refusal> {
     let private = &claims["kubernetes.io"];
@@ -187,8 +251,7 @@ fn read_claims(claims: &Value, wanted: &[&str], now: Timestamp) -> Result<Verifi
         claims["aud"].as_array().into_iter().flatten().filter_map(|a| a.as_str().map(str::to_owned)).collect();
     let audiences: Vec<String> = given.iter().filter(|a| wanted.contains(&a.as_str())).cloned().collect();
     if audiences.is_empty() {
-        let why = format!("token audiences {} is invalid for the target audiences {}", json!(given), json!(wanted));
-        return Err(Refusal::Invalid(why));
+        return Err(wrong_audience(&given, wanted));
     }
     let part = |kind: &str| match &private[kind] {
         Value::Null => Ok(None),
@@ -216,8 +279,9 @@ fn read_claims(claims: &Value, wanted: &[&str], now: Timestamp) -> Result<Verifi
         pod,
         secret,
         node,
+        legacy_secret: None,
         audiences,
-        expires: Timestamp::from_unix_secs(expires),
+        expires: Some(Timestamp::from_unix_secs(expires)),
         warn_after: private["warnafter"].as_i64().map(Timestamp::from_unix_secs),
     })
 }

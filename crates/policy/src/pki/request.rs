@@ -25,6 +25,31 @@ pub fn client_request(tenant: &TenantName, user: &str) -> Result<(String, String
     Ok((request, key.serialize_pem()))
 }
 
+/// Whether a signing request in PEM asks for the group `system:masters`, in any way that a subject names groups. The
+/// error says why it cannot be read.
+pub fn names_masters(pem: &[u8]) -> Result<bool, String> {
+    let der = CertificateSigningRequestDer::from_pem_slice(pem).map_err(|e| e.to_string())?;
+    let (_, request) = X509CertificationRequest::from_der(&der).map_err(|e| e.to_string())?;
+    let mut attributes = request.certification_request_info.subject.iter_attributes();
+    Ok(attributes.any(|attribute| attribute.as_str().is_ok_and(|value| value == MASTERS)))
+}
+
+/// Checks what a signer issued: one certificate or more, and nothing else. The error says what is wrong.
+pub fn check_certificates(pem: &[u8]) -> Result<(), String> {
+    let mut found = 0;
+    for block in x509_parser::pem::Pem::iter_from_buffer(pem) {
+        let Ok(block) = block else { break };
+        if block.label != "CERTIFICATE" {
+            return Err(format!("only CERTIFICATE PEM blocks are allowed, found {:?}", block.label));
+        }
+        match x509_parser::parse_x509_certificate(&block.contents) {
+            Ok(([], _)) => found += 1,
+            _ => return Err("x509: malformed certificate".to_owned()),
+        }
+    }
+    if found == 0 { Err("must contain at least one CERTIFICATE PEM block".to_owned()) } else { Ok(()) }
+}
+
 /// The subject of a user's certificate.
 pub(super) fn subject(tenant: &TenantName, user: &str, groups: &[&str]) -> Result<Subject, PkiError> {
     let is_name = |text: &&str| !text.is_empty() && !text.chars().any(char::is_control);

@@ -1,6 +1,6 @@
 //! Bindings, indexed by the subjects they name, each with the rules of its role at hand.
 
-use super::{Attributes, Rule};
+use super::{Attributes, GROUP, Rule};
 use api::Identity;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -112,6 +112,16 @@ pub(super) struct Grant {
     pub binding: Arc<Binding>,
     pub subject: usize,
     pub rules: Arc<[Arc<Rule>]>,
+}
+
+impl RoleRef {
+    /// As an evaluation error says that it is not there.
+    pub fn not_found(&self) -> String {
+        match self {
+            RoleRef::ClusterRole(name) => format!("clusterrole.{GROUP} {name:?} not found"),
+            RoleRef::Role(name) => format!("role.{GROUP} {name:?} not found"),
+        }
+    }
 }
 
 /// The grants of one namespace, or those that hold everywhere in the tenant.

@@ -20,6 +20,9 @@ static DEFAULTS: LazyLock<Defaults> = LazyLock::new(|| {
     Defaults { compiled: Arc::new(Compiled::build(&objects, &objects.bindings)), objects }
 });
 
+/// So many bindings without a role are told of in one refusal.
+const TOLD_MAX: usize = 64;
+
 struct Defaults {
     objects: Objects,
     compiled: Arc<Compiled>,
@@ -105,6 +108,27 @@ impl TenantRules {
         escalation::covered(&Vec::from_iter(held), rules)
     }
 
+    /// What went wrong while a request was judged: the bindings that would count for it and whose roles are not there.
+    /// Empty when nothing did.
+    pub fn evaluation_error(&self, who: &Identity, what: &Attributes) -> String {
+        let namespace = if what.path.is_some() { "" } else { what.namespace };
+        let places = [""].into_iter().chain((!namespace.is_empty()).then_some(namespace));
+        let layers = self.layers();
+        let broken = places.flat_map(|place| layers.iter().filter_map(move |layer| layer.broken.get(place)));
+        let mut missing: Vec<String> = broken
+            .flat_map(|grants| grants.of(who))
+            .take(TOLD_MAX)
+            .map(|grant| grant.binding.role.not_found())
+            .collect();
+        missing.sort_unstable();
+        missing.dedup();
+        match missing.as_slice() {
+            [] => String::new(),
+            [one] => format!("RBAC: {one}"),
+            many => format!("RBAC: [{}]", many.join(", ")),
+        }
+    }
+
     /// Whether aggregated roles of this tenant hold less than they should, since together they cost too much.
     pub fn are_incomplete(&self) -> bool {
         self.own.incomplete
@@ -127,6 +151,8 @@ impl TenantRules {
 struct Compiled {
     everywhere: Grants,
     namespaces: HashMap<String, Grants>,
+    /// Bindings to roles that are not there, by namespace: they grant nothing, and refusals tell of them.
+    broken: HashMap<String, Grants>,
     incomplete: bool,
 }
 
@@ -145,7 +171,10 @@ impl Compiled {
                 let role = objects.roles.get(name)?;
                 Some(aggregation.rules(role))
             });
-            let Some(rules) = rules else { continue };
+            let Some(rules) = rules else {
+                compiled.broken.entry(binding.namespace.clone()).or_default().add(binding, &Arc::default());
+                continue;
+            };
             let grants = match binding.namespace.as_str() {
                 "" => &mut compiled.everywhere,
                 namespace => compiled.namespaces.entry(namespace.to_owned()).or_default(),

@@ -67,7 +67,7 @@ fn a_token_says_who_and_where() {
     assert_eq!((verified.service_account.as_str(), verified.service_account_uid.as_str()), ("bot", "uid-of-bot"));
     assert_eq!((verified.pod, verified.secret, verified.node), (spec.pod, None, spec.node));
     assert_eq!(verified.audiences, [AUDIENCE]);
-    assert_eq!(verified.expires, now().plus(Duration::from_secs(3600)));
+    assert_eq!(verified.expires, Some(now().plus(Duration::from_secs(3600))));
     assert_eq!(verified.warn_after, Some(now().plus(Duration::from_secs(60))));
     let identity = verified.identity;
     assert_eq!((identity.tenant, identity.user.as_str()), (acme, "system:serviceaccount:default:bot"));

@@ -234,6 +234,12 @@ async fn a_request_for_a_certificate_says_who_asks_and_is_approved_by_who_may() 
     assert_eq!(code, 200, "{approved}");
     approved["status"]["certificate"] = json!("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg==");
     let (code, answer) = bob.put(&format!("{requests}/r/status"), &approved).await;
+    assert_eq!(code, 422, "{answer}");
+    assert!(answer.to_string().contains("must contain at least one CERTIFICATE PEM block"), "{answer}");
+    approved["status"].as_object_mut().expect("a status").remove("certificate");
+    let failed = json!({"type": "Failed", "status": "True", "reason": "r", "message": "m"});
+    approved["status"]["conditions"].as_array_mut().expect("conditions").push(failed);
+    let (code, answer) = bob.put(&format!("{requests}/r/status"), &approved).await;
     assert_eq!(code, 403, "{answer}");
     assert!(answer.to_string().contains("user not permitted to sign requests with signerName"), "{answer}");
 }

@@ -20,6 +20,8 @@ pub enum Command {
     Tenant(TenantArgs),
     /// Print a kubeconfig for a user of a tenant
     Kubeconfig(KubeconfigArgs),
+    /// Make the API traffic of many nodes that run nothing
+    HollowNodes(HollowNodesArgs),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -85,6 +87,66 @@ pub enum TenantCommand {
     List,
     /// Delete a tenant with everything in it, and wait until it is gone
     Delete { name: String },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct HollowNodesArgs {
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub count: u32,
+    /// The nodes' names are this and a number
+    #[arg(long, value_name = "TEXT", default_value = "hollow-")]
+    pub name_prefix: String,
+    /// The processors of each node
+    #[arg(long, value_name = "QUANTITY", default_value = "8")]
+    pub cpu: String,
+    /// The memory of each node
+    #[arg(long, value_name = "QUANTITY", default_value = "32Gi")]
+    pub memory: String,
+    /// How many pods each node takes
+    #[arg(long, value_name = "N", default_value_t = 110)]
+    pub pods: u32,
+    /// A further resource of each node, as example.com/gpu=4; may be repeated
+    #[arg(long, value_name = "NAME=QUANTITY")]
+    pub resource: Vec<String>,
+    /// A label of each node; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub label: Vec<String>,
+    /// Over how many zones the nodes are spread
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub zones: u32,
+    /// The share of nodes that also run virtual machines, from 0 to 1
+    #[arg(long, value_name = "SHARE", default_value = "0")]
+    pub vm_share: hollow_nodes::Share,
+    /// How long a bound pod takes to run, as 100ms or 50ms..2s
+    #[arg(long, value_name = "DELAY", default_value = "50ms..250ms")]
+    pub start_after: hollow_nodes::Delay,
+    /// How long a pod that may end runs
+    #[arg(long, value_name = "DELAY", default_value = "1s..2s")]
+    pub run_for: hollow_nodes::Delay,
+    /// How long a deleted pod takes to stop
+    #[arg(long, value_name = "DELAY", default_value = "20ms..100ms")]
+    pub stop_after: hollow_nodes::Delay,
+    /// Seconds between the heartbeats of a node
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub heartbeat_every: u64,
+    /// The share of pods that crash once
+    #[arg(long, value_name = "SHARE", default_value = "0")]
+    pub crash_share: hollow_nodes::Share,
+    /// The share of nodes that fall silent for a while
+    #[arg(long, value_name = "SHARE", default_value = "0")]
+    pub silent_share: hollow_nodes::Share,
+    /// Seconds until they do
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub silent_after: u64,
+    /// Seconds until they are back
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub silent_for: u64,
+    /// Delete the nodes at the end
+    #[arg(long)]
+    pub delete_nodes: bool,
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -2,6 +2,7 @@
 
 mod args;
 mod credential;
+mod hollow;
 mod in_process;
 mod server;
 mod tenant;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         Command::Server(args) => server::main(args),
         Command::Tenant(args) => tenant::main(args),
         Command::Kubeconfig(args) => credential::main(args),
+        Command::HollowNodes(args) => hollow::main(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -53,7 +53,8 @@ fn config(args: HollowNodesArgs) -> Result<Config, String> {
 
 fn pairs(flag: &str, given: &[String]) -> Result<BTreeMap<String, String>, String> {
     let pair = |text: &String| {
-        let (key, value) = text.split_once('=').ok_or_else(|| format!("{flag} {text:?} is not of the form NAME=VALUE"))?;
+        let (key, value) =
+            text.split_once('=').ok_or_else(|| format!("{flag} {text:?} is not of the form NAME=VALUE"))?;
         Ok((key.to_owned(), value.to_owned()))
     };
     given.iter().map(pair).collect()

@@ -11,6 +11,10 @@ use args::{Args, Command};
 use clap::Parser;
 use std::process::ExitCode;
 
+/// A server makes and drops many small objects on many threads, which the C library's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("nothing else has chosen a provider");

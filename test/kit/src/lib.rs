@@ -5,6 +5,7 @@
 
 mod answer;
 mod containerd;
+mod hollow;
 mod kubectl;
 mod scratch;
 mod server;
@@ -12,6 +13,7 @@ mod wait;
 
 pub use answer::{Answer, run};
 pub use containerd::{Containerd, Task};
+pub use hollow::HollowNodes;
 pub use kubectl::{Kubectl, Lines};
 pub use scratch::Scratch;
 pub use server::{Options, Server, Tenant, binary, ursa};

@@ -154,11 +154,7 @@ impl Server {
 
     /// Sends SIGTERM and waits for the end.
     pub async fn terminate(&mut self) -> ExitStatus {
-        run("kill", &["-TERM", &self.pid().to_string()], &[], "").await.ok();
-        wait_for("the server to end after SIGTERM", EXIT_DEADLINE, async || {
-            self.child.try_wait().expect("a child can be waited for").ok_or("it runs")
-        })
-        .await
+        exit(&mut self.child, "the server").await
     }
 
     /// Waits until the server answers ready, and learns its port.
@@ -209,7 +205,16 @@ fn spawn(options: &Options, port: u16, scratch: &Scratch) -> Child {
         .expect("the binary was found")
 }
 
-fn open_log(path: &Path) -> File {
+/// Sends SIGTERM to a child and waits for its end.
+pub(crate) async fn exit(child: &mut Child, what: &str) -> ExitStatus {
+    run("kill", &["-TERM", &child.id().to_string()], &[], "").await.ok();
+    wait_for(&format!("{what} to end after SIGTERM"), EXIT_DEADLINE, async || {
+        child.try_wait().expect("a child can be waited for").ok_or("it runs")
+    })
+    .await
+}
+
+pub(crate) fn open_log(path: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(path).expect("a fresh directory")
 }
 

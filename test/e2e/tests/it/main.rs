@@ -3,6 +3,7 @@
 mod command_line;
 mod crash;
 mod demo;
+mod hollow;
 mod scripts;
 mod streams;
 mod tenants;

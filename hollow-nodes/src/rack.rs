@@ -154,7 +154,7 @@ impl Rack {
 /// Whether a heartbeat also tells the status: not with the first ones, and not all nodes at once.
 fn is_status_due(heartbeat_every: Duration, number: u32, beats: u32) -> bool {
     let period = (STATUS_EVERY.as_millis() / heartbeat_every.as_millis().max(1)).max(1) as u32;
-    (beats + number) % period == 0
+    beats.wrapping_add(number).is_multiple_of(period)
 }
 
 /// One node and its pods.
@@ -216,7 +216,10 @@ impl Node {
                 Step::Stop => (self.requests.delete_pod(&pod.metadata).await, &progress.stopped),
             };
             match done {
-                Ok(()) => Ok(count.add()),
+                Ok(()) => {
+                    count.add();
+                    Ok(())
+                }
                 // It is gone, or another pod has its name.
                 Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
                 Err(error) => {

@@ -1,6 +1,6 @@
-//! Nodes without machines: pods are scheduled to them, run, crash, end and go.
+//! Nodes without machines: pods are scheduled to them, run, crash, end and go. And the scripts that start them.
 
-use kit::{HollowNodes, Kubectl, Options, Server, wait_for};
+use kit::{Answer, HollowNodes, Kubectl, Options, Scratch, Server, checkout, run, wait_for};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -73,4 +73,34 @@ async fn what_cannot_be_meant_is_refused_before_anything_is_touched() {
         assert_ne!(answer.code, Some(0), "{answer}");
         assert!(answer.stderr.contains(why), "{answer}");
     }
+}
+
+async fn script(name: &str, args: &[&str], env: &[(&str, &str)]) -> Answer {
+    // The binary that is under test, instead of a build.
+    let ursa = kit::binary();
+    let mut all = vec![("URSA_BIN", ursa.as_os_str())];
+    all.extend(env.iter().map(|(name, value)| (*name, value.as_ref())));
+    run(checkout(name), args, &all, "").await
+}
+
+#[tokio::test]
+async fn kubemark_starts_against_a_cluster_and_leaves_nothing_in_it() {
+    let server = Server::start(Options::without_node()).await;
+    let scratch = Scratch::new();
+    let dir = scratch.join("kubemark");
+    let dir = dir.to_str().expect("a path of ours");
+    let admin = server.admin_kubeconfig();
+    let args = ["--data-dir", dir, "--kubeconfig", admin.to_str().expect("a path of ours"), "--", "--zones", "2"];
+    for nodes in ["7", "9"] {
+        script("hack/start-kubemark.sh", &args, &[("KUBEMARK_NUM_NODES", nodes)]).await.ok();
+    }
+    let zones = server.admin().ok(&["get", "nodes", "-o", "name", "-l", "topology.kubernetes.io/zone=zone-1"]).await;
+    assert_eq!(zones.lines().count(), 4, "{zones}");
+    for _ in 0..2 {
+        script("hack/stop-kubemark.sh", &["--data-dir", dir], &[]).await.ok();
+    }
+    assert_eq!(server.admin().ok(&["get", "nodes", "-o", "name"]).await, "");
+    assert!(!std::path::Path::new(dir).exists());
+    let wrong = script("hack/start-kubemark.sh", &args, &[("NUM_NODES", "many")]).await;
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("NUM_NODES is 'many'"), "{wrong}");
 }

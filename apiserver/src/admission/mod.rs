@@ -1,84 +1,173 @@
-//! Built-in admission: what every write passes before it is stored. Pure checks over a snapshot of the tenant.
+//! Built-in admission: what every write passes before it is stored, as a table of plugins in upstream's order.
+//!
+//! Every plugin is a function over a snapshot of the tenant; none waits. First all of them may complete the object, then
+//! all of them may refuse it. What must happen together with the write, as the charge of a quota, comes back as writes of
+//! the same transaction.
 
 mod certificates;
+mod classes;
+mod lifecycle;
+mod limit_ranger;
 mod pod_security;
+mod pods;
+mod quota;
 mod rbac;
 mod runtime_class;
+mod storage;
 
 use crate::registry::{Call, Part};
-use api::{Cause, Error, Object, ResourceId, Result, SYSTEM_TENANT, Space};
+use api::{Error, Object, ResourceId, Result, Space};
 use policy::rbac::Attributes;
 use serde_json::Value;
 use std::sync::Arc;
+use store::Write;
 
-/// Namespaces that a tenant keeps as long as it lives.
-const KEPT_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
+/// A write on its way: what is written, by whom, and what is there.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    call: Call<'a>,
+    part: Part,
+    /// The stored object on an update or a delete.
+    old: Option<&'a Value>,
+}
 
-/// Completes an object: what upstream's mutating plugins add to pods. `old` is the stored object on an update.
-pub fn mutate(call: Call<'_>, new: &mut Value, old: Option<&Value>) -> Result<()> {
-    if old.is_none() {
-        tenant_is_active(call)?;
-        namespace_is_active(call, new)?;
-        if is(call, certificates::GROUP, certificates::PLURAL) {
-            kinds::admission::requested_by(new, call.identity);
-        }
-        if is(call, "", "nodes") {
-            kinds::admission::node_not_ready_taint(new);
-        }
-        if is(call, "", "pods") {
-            service_account(call, new)?;
-            kinds::admission::pod_priority(new, priority_class(call, new)?.as_ref())?;
-            kinds::admission::pod_default_tolerations(new);
-            let class = new["spec"]["runtimeClassName"].as_str().unwrap_or_default().to_owned();
-            let class = stored(call, ResourceId::new("node.k8s.io", "runtimeclasses"), "", &class);
-            runtime_class::apply(new, class.map(|class| class.to_value()).transpose()?.as_ref())?;
-        }
+impl Attempt<'_> {
+    fn is(&self, group: &str, plural: &str) -> bool {
+        self.call.kind.group == group && self.call.kind.plural == plural
     }
-    Ok(())
+
+    /// Whether a new object of this kind is created.
+    fn creates(&self, group: &str, plural: &str) -> bool {
+        self.old.is_none() && self.is(group, plural)
+    }
+
+    /// Whether an object of this kind itself is updated, not its status or another subresource.
+    fn updates(&self, group: &str, plural: &str) -> bool {
+        self.old.is_some() && self.part == Part::Object && self.is(group, plural)
+    }
+
+    /// 403 of the object that is written.
+    fn forbidden(&self, object: &Value, why: &str) -> Error {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        Error::forbidden(&self.call.kind.group, &self.call.kind.plural, name, why)
+    }
+
+    /// An object of the request's tenant.
+    fn stored(&self, resource: ResourceId, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        let key = self.call.target.key_of(resource, namespace, name).ok()?;
+        self.call.server.store.snapshot().get(&key).cloned()
+    }
+
+    /// The objects of a resource in one namespace of the request's tenant; an empty one stands for those without.
+    fn stored_in(&self, resource: ResourceId, namespace: &str) -> Result<Vec<Arc<Object>>> {
+        let Space::Tenant(tenant) = self.call.target.space(self.call.kind)? else { return Ok(Vec::new()) };
+        let scope = store::Scope::Namespace(resource, tenant, namespace.into());
+        Ok(self.call.server.store.snapshot().range(&scope, None).cloned().collect())
+    }
+}
+
+/// What admission has to say about a write that it lets pass.
+#[derive(Default)]
+pub struct Admitted {
+    /// For the client.
+    pub warnings: Vec<String>,
+    /// What is to be committed with the write or not at all.
+    pub writes: Vec<Write>,
+}
+
+type Mutate = fn(Attempt<'_>, &mut Value) -> Result<()>;
+type Validate = fn(Attempt<'_>, &Value, &mut Admitted) -> Result<()>;
+type Delete = fn(Attempt<'_>, &Value) -> Result<()>;
+
+/// One plugin: what it adds to an object, what it refuses of an object, and what it refuses of a delete.
+struct Plugin {
+    name: &'static str,
+    mutate: Option<Mutate>,
+    validate: Option<Validate>,
+    delete: Option<Delete>,
+}
+
+const NOTHING: Plugin = Plugin { name: "", mutate: None, validate: None, delete: None };
+
+/// Those that Kubernetes 1.36 runs by default, in its order, and two of Ursa's own: `TenantExists` and `RBAC`.
+static PLUGINS: &[Plugin] = &[
+    Plugin {
+        name: "TenantExists",
+        mutate: Some(lifecycle::tenant_is_active),
+        delete: Some(lifecycle::keep_tenants),
+        ..NOTHING
+    },
+    Plugin {
+        name: "NamespaceLifecycle",
+        mutate: Some(lifecycle::namespace_is_active),
+        delete: Some(lifecycle::keep_namespaces),
+        ..NOTHING
+    },
+    Plugin {
+        name: "LimitRanger",
+        mutate: Some(limit_ranger::mutate),
+        validate: Some(limit_ranger::validate),
+        ..NOTHING
+    },
+    Plugin {
+        name: "ServiceAccount",
+        mutate: Some(pods::service_account),
+        validate: Some(pods::validate_service_account),
+        ..NOTHING
+    },
+    Plugin { name: "NodeRestriction", validate: Some(node), ..NOTHING },
+    Plugin { name: "TaintNodesByCondition", mutate: Some(taint_node), ..NOTHING },
+    Plugin { name: "PodSecurity", validate: Some(pod_security::validate), ..NOTHING },
+    Plugin {
+        name: "Priority",
+        mutate: Some(pods::priority),
+        validate: Some(pods::one_default_priority),
+        delete: Some(pods::keep_system_priorities),
+    },
+    Plugin { name: "DefaultTolerationSeconds", mutate: Some(pods::tolerations), ..NOTHING },
+    Plugin { name: "DefaultStorageClass", mutate: Some(storage::default_class), ..NOTHING },
+    Plugin { name: "StorageObjectInUseProtection", mutate: Some(storage::protect), ..NOTHING },
+    Plugin { name: "PersistentVolumeClaimResize", validate: Some(storage::resize), ..NOTHING },
+    Plugin { name: "RuntimeClass", mutate: Some(pods::runtime_class), ..NOTHING },
+    Plugin { name: "CertificateSigningRequests", mutate: Some(requester), validate: Some(certificate), ..NOTHING },
+    Plugin { name: "DefaultIngressClass", mutate: Some(classes::default_ingress_class), ..NOTHING },
+    Plugin { name: "RBAC", validate: Some(roles), ..NOTHING },
+    Plugin { name: "ResourceQuota", validate: Some(quota::validate), ..NOTHING },
+];
+
+/// Completes an object. `old` is the stored object on an update.
+pub fn mutate(call: Call<'_>, new: &mut Value, old: Option<&Value>) -> Result<()> {
+    let attempt = Attempt { call, part: Part::Object, old };
+    PLUGINS
+        .iter()
+        .filter_map(|plugin| Some((plugin, plugin.mutate?)))
+        .try_for_each(|(plugin, mutate)| mutate(attempt, new).inspect_err(|error| told(plugin, error)))
 }
 
 /// Refuses what no write of a part may do. `new` is `None` for a delete, `old` for a create.
-pub fn validate(call: Call<'_>, part: Part, new: Option<&Value>, old: Option<&Value>) -> Result<()> {
-    if let Some(new) = new {
-        node(call, new, old)?;
-        certificates::validate(call, part, new, old)?;
-        pod_security(call, new, old)?;
-        return rbac::validate(call, new, old);
+pub fn validate(call: Call<'_>, part: Part, new: Option<&Value>, old: Option<&Value>) -> Result<Admitted> {
+    let attempt = Attempt { call, part, old };
+    let mut admitted = Admitted::default();
+    for plugin in PLUGINS {
+        let verdict = match (new, old) {
+            (Some(new), _) => plugin.validate.map_or(Ok(()), |validate| validate(attempt, new, &mut admitted)),
+            (None, Some(old)) => plugin.delete.map_or(Ok(()), |delete| delete(attempt, old)),
+            (None, None) => Ok(()),
+        };
+        verdict.inspect_err(|error| told(plugin, error))?;
     }
-    let name = old.and_then(|old| old["metadata"]["name"].as_str()).unwrap_or_default();
-    if is(call, "", "tenants") && name == SYSTEM_TENANT {
-        return Err(Error::forbidden("", "tenants", name, "this tenant may not be deleted"));
-    }
-    if is(call, "", "namespaces")
-        && KEPT_NAMESPACES.contains(&name)
-        && tenant_phase(call).as_deref() != Some("Terminating")
-    {
-        return Err(Error::forbidden("", "namespaces", name, "this namespace may not be deleted"));
-    }
-    Ok(())
+    Ok(admitted)
 }
 
-/// A tenant's pods keep the baseline, unless the operators lifted it for the tenant. What runs already is left alone.
-fn pod_security(call: Call<'_>, new: &Value, old: Option<&Value>) -> Result<()> {
-    let Some(tenant) = call.target.tenant().filter(|tenant| !tenant.is_system() && is(call, "", "pods")) else {
-        return Ok(());
-    };
-    let level = call.server.tenant(tenant).and_then(|t| t.header.labels.get(pod_security::ENFORCE_LABEL).cloned());
-    if level.as_deref() == Some("privileged") || old.is_some_and(|old| old["spec"] == new["spec"]) {
-        return Ok(());
-    }
-    let found = pod_security::violations(new);
-    if found.is_empty() {
-        return Ok(());
-    }
-    let why = format!("violates PodSecurity \"baseline:latest\": {}", found.join(", "));
-    Err(Error::forbidden("", "pods", new["metadata"]["name"].as_str().unwrap_or_default(), &why))
+fn told(plugin: &Plugin, error: &Error) {
+    tracing::debug!(plugin = plugin.name, %error, "refused");
 }
 
 /// What a node's agent may write.
-fn node(call: Call<'_>, new: &Value, old: Option<&Value>) -> Result<()> {
+fn node(attempt: Attempt<'_>, new: &Value, _: &mut Admitted) -> Result<()> {
+    let call = attempt.call;
     let what = Attributes {
-        verb: if old.is_some() { "update" } else { "create" },
+        verb: if attempt.old.is_some() { "update" } else { "create" },
         tenant: call.target.tenant(),
         group: &call.kind.group,
         version: &call.kind.version,
@@ -87,7 +176,29 @@ fn node(call: Call<'_>, new: &Value, old: Option<&Value>) -> Result<()> {
         cluster_scoped: call.kind.scope == api::Scope::Cluster,
         ..Attributes::default()
     };
-    crate::authz::admit_node(call.server, call.identity, &what, new, old)
+    crate::authz::admit_node(call.server, call.identity, &what, new, attempt.old)
+}
+
+fn taint_node(attempt: Attempt<'_>, new: &mut Value) -> Result<()> {
+    if attempt.creates("", "nodes") {
+        kinds::admission::node_not_ready_taint(new);
+    }
+    Ok(())
+}
+
+fn requester(attempt: Attempt<'_>, new: &mut Value) -> Result<()> {
+    if attempt.creates(certificates::GROUP, certificates::PLURAL) {
+        kinds::admission::requested_by(new, attempt.call.identity);
+    }
+    Ok(())
+}
+
+fn certificate(attempt: Attempt<'_>, new: &Value, _: &mut Admitted) -> Result<()> {
+    certificates::validate(attempt.call, attempt.part, new, attempt.old)
+}
+
+fn roles(attempt: Attempt<'_>, new: &Value, _: &mut Admitted) -> Result<()> {
+    rbac::validate(attempt.call, new, attempt.old)
 }
 
 /// Whether the caller may do this besides what the request is for.
@@ -99,92 +210,32 @@ fn permits(call: Call<'_>, what: &Attributes<'_>) -> Result<bool> {
     }
 }
 
-fn is(call: Call<'_>, group: &str, plural: &str) -> bool {
-    call.kind.group == group && call.kind.plural == plural
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Nothing is created in a tenant that is not there or that is being deleted.
-fn tenant_is_active(call: Call<'_>) -> Result<()> {
-    let Some(tenant) = call.target.tenant().filter(|_| call.kind.scope != api::Scope::Cluster) else { return Ok(()) };
-    match tenant_phase(call).as_deref() {
-        Some("Terminating") => {
-            let why = format!("unable to create new content in tenant {tenant} because it is being terminated");
-            Err(Error::forbidden(&call.kind.group, &call.kind.plural, "", &why))
-        }
-        Some(_) => Ok(()),
-        None => Err(Error::not_found("", "tenants", tenant.as_str())),
+    #[test]
+    fn plugins_run_in_the_order_of_kubernetes() {
+        let names: Vec<&str> = PLUGINS.iter().map(|plugin| plugin.name).collect();
+        let expected = [
+            "TenantExists",
+            "NamespaceLifecycle",
+            "LimitRanger",
+            "ServiceAccount",
+            "NodeRestriction",
+            "TaintNodesByCondition",
+            "PodSecurity",
+            "Priority",
+            "DefaultTolerationSeconds",
+            "DefaultStorageClass",
+            "StorageObjectInUseProtection",
+            "PersistentVolumeClaimResize",
+            "RuntimeClass",
+            "CertificateSigningRequests",
+            "DefaultIngressClass",
+            "RBAC",
+            "ResourceQuota",
+        ];
+        assert_eq!(names, expected);
     }
-}
-
-/// `None` for a tenant that does not exist.
-fn tenant_phase(call: Call<'_>) -> Option<String> {
-    let tenant = call.server.tenant(call.target.tenant()?)?;
-    Some(if tenant.header.deleting { "Terminating".into() } else { tenant.field("status.phase").to_owned() })
-}
-
-/// Nothing is created in a namespace that is not there or that is being deleted.
-fn namespace_is_active(call: Call<'_>, new: &Value) -> Result<()> {
-    if !call.kind.namespaced() {
-        return Ok(());
-    }
-    let key = call.target.key_of(ResourceId::new("", "namespaces"), "", call.namespace)?;
-    let Some(namespace) = call.server.store.snapshot().get(&key).cloned() else {
-        return Err(Error::not_found("", "namespaces", call.namespace));
-    };
-    if namespace.header.deleting {
-        let name = new["metadata"]["name"].as_str().unwrap_or_default();
-        let why =
-            format!("unable to create new content in namespace {} because it is being terminated", call.namespace);
-        let cause = Cause {
-            reason: "NamespaceTerminating".into(),
-            message: format!("namespace {} is being terminated", call.namespace),
-            field: "metadata.namespace".into(),
-        };
-        return Err(Error::forbidden(&call.kind.group, &call.kind.plural, name, &why).with_causes(vec![cause]));
-    }
-    Ok(())
-}
-
-fn stored(call: Call<'_>, resource: ResourceId, namespace: &str, name: &str) -> Option<Arc<Object>> {
-    let key = call.target.key_of(resource, namespace, name).ok()?;
-    call.server.store.snapshot().get(&key).cloned()
-}
-
-/// A pod runs as a service account of its namespace, `default` unless it says otherwise, and gets its token.
-fn service_account(call: Call<'_>, pod: &mut Value) -> Result<()> {
-    let mirror = pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_string();
-    if mirror {
-        return Ok(());
-    }
-    let named =
-        pod["spec"]["serviceAccountName"].as_str().filter(|name| !name.is_empty()).unwrap_or("default").to_owned();
-    let Some(account) = stored(call, ResourceId::new("", "serviceaccounts"), call.namespace, &named) else {
-        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        let why = format!(
-            "error looking up service account {}/{named}: serviceaccount \"{named}\" not found",
-            call.namespace
-        );
-        return Err(Error::forbidden("", "pods", name, &why));
-    };
-    kinds::admission::pod_service_account(pod, &account.to_value()?, &crate::random_suffix());
-    Ok(())
-}
-
-/// The priority class that a pod names, or the tenant's default one.
-fn priority_class(call: Call<'_>, pod: &Value) -> Result<Option<Value>> {
-    let resource = ResourceId::new("scheduling.k8s.io", "priorityclasses");
-    let named = pod["spec"]["priorityClassName"].as_str().unwrap_or_default();
-    if !named.is_empty() {
-        let found = stored(call, resource, "", named);
-        let missing = || {
-            let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-            Error::forbidden("", "pods", name, &format!("no PriorityClass with name {named} was found"))
-        };
-        return found.map(|class| class.to_value()).transpose()?.map(Some).ok_or_else(missing);
-    }
-    let Space::Tenant(tenant) = call.target.space(call.kind)? else { return Ok(None) };
-    let snapshot = call.server.store.snapshot();
-    let classes = snapshot.range(&store::Scope::Tenant(resource, tenant), None).map(|class| class.to_value());
-    let defaults = classes.collect::<Result<Vec<_>>>()?.into_iter().filter(|class| class["globalDefault"] == true);
-    Ok(defaults.max_by_key(|class| class["value"].as_i64()))
 }

@@ -1,157 +1,123 @@
-//! What a tenant's pods may not do to the node they share with others: Pod Security at level baseline.
+//! PodSecurity: pods keep the standard that their namespace's labels ask for.
 //!
-//! It holds for every tenant but `system`. The operators lift it for one tenant with the label
-//! `pod-security.kubernetes.io/enforce: privileged` on the Tenant object, which the tenant itself cannot write.
+//! Beside that, the pods of every tenant but `system` keep the baseline, as they share nodes with others. The operators
+//! lift it for one tenant with the label `pod-security.kubernetes.io/enforce: privileged` on the Tenant object, which the
+//! tenant itself cannot write.
 
+use super::{Admitted, Attempt};
+use crate::registry::Part;
+use api::{Error, Object, ResourceId, Result};
+use kinds::admission::pod_security::{self as standards, Level, PREFIX, Policy, Standard};
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
-/// On a Tenant object: the level that its pods must keep.
-pub const ENFORCE_LABEL: &str = "pod-security.kubernetes.io/enforce";
+/// How many pods of a namespace are looked at when its labels change, and for how long.
+const EXISTING_MAX: usize = 3000;
+const EXISTING_TIME: Duration = Duration::from_secs(1);
 
-/// Capabilities that the runtime gives every container anyway.
-const CAPABILITIES: [&str; 13] = [
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "MKNOD",
-    "NET_BIND_SERVICE",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
+/// Where a kind has the template of its pods.
+const TEMPLATES: [(&str, &str, &str); 8] = [
+    ("", "podtemplates", "/template"),
+    ("", "replicationcontrollers", "/spec/template"),
+    ("apps", "replicasets", "/spec/template"),
+    ("apps", "deployments", "/spec/template"),
+    ("apps", "statefulsets", "/spec/template"),
+    ("apps", "daemonsets", "/spec/template"),
+    ("batch", "jobs", "/spec/template"),
+    ("batch", "cronjobs", "/spec/jobTemplate/spec/template"),
 ];
 
-/// Kernel settings that belong to the pod alone.
-const SYSCTLS: [&str; 10] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-];
-
-const SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
-
-/// What of a pod violates the baseline; empty for a pod that keeps it.
-pub fn violations(pod: &Value) -> Vec<String> {
-    let spec = &pod["spec"];
-    let mut found = Vec::new();
-    for field in ["hostNetwork", "hostPID", "hostIPC"] {
-        if spec[field] == true {
-            found.push(format!("host namespaces ({field}=true)"));
-        }
+pub fn validate(attempt: Attempt<'_>, new: &Value, admitted: &mut Admitted) -> Result<()> {
+    if attempt.is("", "pods") {
+        return pod(attempt, new, admitted);
     }
-    for volume in items(&spec["volumes"]).filter(|volume| volume["hostPath"].is_object()) {
-        found.push(format!("hostPath volumes (volume {})", volume["name"]));
+    if attempt.part != Part::Object {
+        return Ok(());
     }
-    for sysctl in items(&spec["securityContext"]["sysctls"]) {
-        if !sysctl["name"].as_str().is_some_and(|name| SYSCTLS.contains(&name)) {
-            found.push(format!("forbidden sysctls ({})", sysctl["name"]));
-        }
+    if attempt.is("", "namespaces") {
+        return namespace(attempt, new, admitted);
     }
-    context("pod", &spec["securityContext"], &mut found);
-    for container in ["containers", "initContainers", "ephemeralContainers"].iter().flat_map(|list| items(&spec[list]))
-    {
-        let place = format!("container {}", container["name"]);
-        let security = &container["securityContext"];
-        context(&place, security, &mut found);
-        if security["privileged"] == true {
-            found.push(format!("privileged ({place} must not set securityContext.privileged=true)"));
-        }
-        if !matches!(security["procMount"].as_str(), None | Some("" | "Default")) {
-            found.push(format!("procMount ({place})"));
-        }
-        for capability in items(&security["capabilities"]["add"]).filter_map(Value::as_str) {
-            if !CAPABILITIES.contains(&capability) {
-                found.push(format!("non-default capabilities ({place} must not include {capability:?})"));
-            }
-        }
-        if items(&container["ports"]).any(|port| port["hostPort"].as_i64().unwrap_or(0) != 0) {
-            found.push(format!("hostPort ({place})"));
-        }
-        for handler in ["livenessProbe", "readinessProbe", "startupProbe"]
-            .iter()
-            .map(|probe| &container[probe])
-            .chain(["postStart", "preStop"].iter().map(|hook| &container["lifecycle"][hook]))
-        {
-            let host = |kind: &str| handler[kind]["host"].as_str().unwrap_or_default();
-            if !host("httpGet").is_empty() || !host("tcpSocket").is_empty() {
-                found.push(format!("probe or lifecycle host ({place})"));
-            }
-        }
+    let template = TEMPLATES.iter().find(|(group, plural, _)| attempt.is(group, plural));
+    if let Some(template) = template.and_then(|(.., pointer)| new.pointer(pointer)) {
+        warn(policy_here(attempt).warn, template, admitted);
     }
-    found
+    Ok(())
 }
 
-/// What a pod's and a container's security context have in common.
-fn context(place: &str, security: &Value, found: &mut Vec<String>) {
-    if security["seccompProfile"]["type"] == "Unconfined" {
-        found.push(format!("seccompProfile ({place} must not set it to \"Unconfined\")"));
+fn pod(attempt: Attempt<'_>, pod: &Value, admitted: &mut Admitted) -> Result<()> {
+    let looked_at = matches!(attempt.part, Part::Object | Part::Subresource("ephemeralcontainers"));
+    if !looked_at || attempt.old.is_some_and(|old| !standards::is_significant(pod, old)) {
+        return Ok(());
     }
-    if security["appArmorProfile"]["type"] == "Unconfined" {
-        found.push(format!("appArmorProfile ({place} must not set it to \"Unconfined\")"));
+    let policy = policy_here(attempt);
+    for standard in [policy.enforce, of_tenant(attempt)] {
+        let found = standards::violations(standard, &pod["metadata"], &pod["spec"]);
+        if !found.is_empty() {
+            let why = format!("violates PodSecurity \"{standard}\": {}", standards::details(&found));
+            return Err(attempt.forbidden(pod, &why));
+        }
     }
-    if security["windowsOptions"]["hostProcess"] == true {
-        found.push(format!("hostProcess ({place})"));
-    }
-    let selinux = &security["seLinuxOptions"];
-    let text = |field: &str| selinux[field].as_str().unwrap_or_default();
-    if !SELINUX_TYPES.contains(&text("type")) || !text("user").is_empty() || !text("role").is_empty() {
-        found.push(format!("seLinuxOptions ({place})"));
+    warn(policy.warn, pod, admitted);
+    Ok(())
+}
+
+fn warn(standard: Standard, template: &Value, admitted: &mut Admitted) {
+    let found = standards::violations(standard, &template["metadata"], &template["spec"]);
+    if !found.is_empty() {
+        admitted.warnings.push(format!("would violate PodSecurity \"{standard}\": {}", standards::details(&found)));
     }
 }
 
-fn items(list: &Value) -> impl Iterator<Item = &Value> {
-    list.as_array().into_iter().flatten()
+/// What the labels of the request's namespace ask for.
+fn policy_here(attempt: Attempt<'_>) -> Policy {
+    let namespace = attempt.stored(ResourceId::new("", "namespaces"), "", attempt.call.namespace);
+    namespace.map(|namespace| policy_of(&namespace)).unwrap_or_default()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[track_caller]
-    fn check(spec: Value, expected: &str) {
-        let found = violations(&json!({"spec": spec})).join("; ");
-        assert!(if expected.is_empty() { found.is_empty() } else { found.contains(expected) }, "{spec}: {found}");
+fn policy_of(namespace: &Object) -> Policy {
+    let labels = &namespace.header.labels;
+    if !labels.iter().any(|(name, _)| name.starts_with(PREFIX)) {
+        return Policy::default();
     }
+    standards::policy(|name| labels.get(name).map(|value| &**value)).0
+}
 
-    #[test]
-    fn a_plain_pod_keeps_the_baseline() {
-        check(
-            json!({"containers": [{"name": "c", "securityContext": {"capabilities": {"add": ["CHOWN"], "drop": ["ALL"]}},
-            "ports": [{"containerPort": 80}], "readinessProbe": {"httpGet": {"port": 80}}}],
-            "volumes": [{"name": "v", "emptyDir": {}}]}),
-            "",
-        );
-    }
+/// What the operators ask of the tenant.
+fn of_tenant(attempt: Attempt<'_>) -> Standard {
+    let call = attempt.call;
+    let Some(tenant) = call.target.tenant().filter(|tenant| !tenant.is_system()) else { return Standard::default() };
+    let label = format!("{PREFIX}enforce");
+    let level = call.server.tenant(tenant).and_then(|tenant| tenant.header.labels.get(label.as_str()).cloned());
+    let lifted = level.is_some_and(|level| &*level == "privileged");
+    Standard::latest(if lifted { Level::Privileged } else { Level::Baseline })
+}
 
-    #[test]
-    fn every_way_to_the_node_is_seen_in_every_kind_of_container() {
-        let security = |security: Value| json!({"ephemeralContainers": [{"name": "c", "securityContext": security}]});
-        check(security(json!({"privileged": true})), "privileged");
-        check(security(json!({"capabilities": {"add": ["SYS_ADMIN"]}})), "SYS_ADMIN");
-        check(security(json!({"procMount": "Unmasked"})), "procMount");
-        check(security(json!({"seccompProfile": {"type": "Unconfined"}})), "seccompProfile");
-        check(security(json!({"seLinuxOptions": {"type": "spc_t"}})), "seLinuxOptions");
-        check(json!({"initContainers": [{"name": "c", "ports": [{"hostPort": 80}]}]}), "hostPort");
-        check(
-            json!({"containers": [{"name": "c", "livenessProbe": {"httpGet": {"host": "169.254.169.254"}}}]}),
-            "probe",
-        );
-        check(json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}), "hostPath");
-        check(json!({"securityContext": {"sysctls": [{"name": "kernel.msgmax"}]}}), "sysctls");
-        for field in ["hostNetwork", "hostPID", "hostIPC"] {
-            check(json!({field: true}), field);
-        }
+/// Labels must make sense, and whoever makes them stricter is told which pods are there already.
+fn namespace(attempt: Attempt<'_>, new: &Value, admitted: &mut Admitted) -> Result<()> {
+    let policy_in = |namespace: &Value| standards::policy(|name| namespace["metadata"]["labels"][name].as_str());
+    let (policy, causes) = policy_in(new);
+    let (before, old_causes) = attempt.old.map(policy_in).unwrap_or_default();
+    let name = new["metadata"]["name"].as_str().unwrap_or_default();
+    if !causes.is_empty() && causes != old_causes {
+        return Err(Error::invalid("", "Namespace", name, causes));
     }
+    if attempt.old.is_none() || !standards::is_stricter(policy, before) {
+        return Ok(());
+    }
+    let stored = attempt.stored_in(ResourceId::new("", "pods"), name)?;
+    let started = Instant::now();
+    let pods: Vec<Value> = stored
+        .iter()
+        .take(EXISTING_MAX)
+        .take_while(|_| started.elapsed() < EXISTING_TIME)
+        .filter_map(|pod| pod.to_value().ok())
+        .collect();
+    if pods.len() < stored.len() {
+        let (checked, all) = (pods.len(), stored.len());
+        let why =
+            format!("new PodSecurity enforce level only checked against the first {checked} of {all} existing pods");
+        admitted.warnings.push(why);
+    }
+    admitted.warnings.extend(standards::existing(name, policy.enforce, pods.iter()));
+    Ok(())
 }

@@ -37,13 +37,14 @@ fn select_nodes(pod: &mut Value, wanted: &Value) -> Result<()> {
     let Some(wanted) = wanted.as_object() else { return Ok(()) };
     let mut selector: Map<String, Value> = pod["spec"]["nodeSelector"].as_object().cloned().unwrap_or_default();
     for (label, value) in wanted {
-        if selector.insert(label.clone(), value.clone()).is_some_and(|given| given != *value) {
-            let why = format!(
-                "pod rejected: conflict: runtimeClass.scheduling.nodeSelector[{label}] = {}",
-                value.as_str().unwrap_or_default()
-            );
-            return Err(refused(pod, &why));
-        }
+        let Some(given) = selector.insert(label.clone(), value.clone()).filter(|given| given != value) else {
+            continue;
+        };
+        let [wanted, given] = [value, &given].map(|value| value.as_str().unwrap_or_default());
+        let why = format!(
+            "conflict: runtimeClass.scheduling.nodeSelector[{label}] = {wanted}; pod.spec.nodeSelector[{label}] = {given}"
+        );
+        return Err(refused(pod, &why));
     }
     pod["spec"]["nodeSelector"] = Value::Object(selector);
     Ok(())

@@ -62,15 +62,16 @@ async fn create_named(
     let kind = call.kind;
     complete_metadata(call, &mut value)?;
     call.server.default(kind, &mut value);
-    kinds::generic::prepare_create(kind, &mut value);
     admission::mutate(call, &mut value, None)?;
+    kinds::generic::prepare_create(kind, &mut value);
     let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let causes = kinds::generic::validate_create(kind, &value);
     if !causes.is_empty() {
         return Err(Error::invalid(&kind.group, &kind.kind, &name, causes));
     }
-    admission::validate(call, Part::Object, Some(&value), None)?;
-    let told = (kinds::strategy(kind).warnings)(&value, None);
+    let admitted = admission::validate(call, Part::Object, Some(&value), None)?;
+    let mut told = (kinds::strategy(kind).warnings)(&value, None);
+    told.extend(admitted.warnings);
     let key = call.key(&name)?;
     let exists = |deleting: bool| {
         let error = Error::already_exists(&kind.group, &kind.plural, &name);
@@ -87,11 +88,14 @@ async fn create_named(
     }
     let object = call.encode(key.clone(), value)?;
     let write = Write { class: class_of(&key), key, expect: Expect::Absent, change: Change::Put(object) };
-    match call.server.store.commit(vec![write]).await {
+    let mut writes = vec![write];
+    writes.extend(admitted.writes);
+    match call.server.store.commit(writes).await {
         Ok(mut stored) => {
             warnings.extend(told);
             Ok(Written::Stored { object: stored.remove(0), created: true })
         }
+        Err(CommitError::Refused(why)) => Err(Error::forbidden(&kind.group, &kind.plural, &name, &why)),
         Err(CommitError::Exists(present)) => Err(exists(present.header.deleting)),
         Err(other) => Err(commit_error(other)),
     }
@@ -163,7 +167,7 @@ pub fn commit_error(error: CommitError) -> Error {
                 .retry_after(1)
         }
         CommitError::Stopped => Error::new(api::Reason::ServiceUnavailable, "the store has stopped accepting writes"),
-        CommitError::Exists(_) | CommitError::Stale { .. } | CommitError::Absent => {
+        CommitError::Exists(_) | CommitError::Stale { .. } | CommitError::Absent | CommitError::Refused(_) => {
             Error::internal("a precondition of a write failed where its caller set none")
         }
     }

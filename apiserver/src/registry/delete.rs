@@ -145,7 +145,9 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
         match call.server.store.commit(vec![write]).await {
             Ok(stored) => return Ok(answer(call, name, &stored[0], &stored[0].to_value()?, removed, options)),
             Err(CommitError::Stale { .. } | CommitError::Absent | CommitError::Exists(_)) => {}
-            Err(other @ (CommitError::Full | CommitError::Stopped)) => return Err(commit_error(other)),
+            Err(other @ (CommitError::Full | CommitError::Stopped | CommitError::Refused(_))) => {
+                return Err(commit_error(other));
+            }
         }
     }
     Err(Error::conflict(&call.kind.group, &call.kind.plural, name, "too many others write it"))

@@ -8,7 +8,7 @@ mod list;
 mod update;
 mod watch;
 
-pub use create::{create, random_suffix};
+pub use create::{class_of, create, random_suffix};
 pub use delete::{DeleteOptions, delete, delete_collection};
 pub use list::{get, list, object_response, value_response};
 pub use update::{Part, check_uid, update};

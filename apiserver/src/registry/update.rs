@@ -2,7 +2,7 @@
 
 use super::create::{class_of, commit_error, set_tenant};
 use super::{Call, Written, create};
-use crate::admission;
+use crate::admission::{self, Admitted};
 use crate::options::{WriteOptions, parse_version};
 use api::{Cause, Error, Object, Result};
 use serde_json::{Value, json};
@@ -49,15 +49,16 @@ pub async fn update(
             };
         };
         let old = call.view(&current)?;
-        let mut prepared = prepare(call, name, part, &current, &old, change(&old)?)?;
+        let (mut prepared, admitted) = prepare(call, name, part, &current, &old, change(&old)?)?;
         if prepared == old {
             return Ok(Written::Stored { object: current, created: false });
         }
         kinds::generic::stamp(call.kind, &mut prepared, &old, call.now);
-        let told = match part {
+        let mut told = match part {
             Part::Object => (kinds::strategy(call.kind).warnings)(&prepared, Some(&old)),
             Part::Status | Part::Subresource(_) | Part::Own => Vec::new(),
         };
+        told.extend(admitted.warnings);
         if options.dry_run {
             warnings.extend(told);
             return Ok(Written::Unstored { value: prepared, created: false });
@@ -67,10 +68,15 @@ pub async fn update(
         let change = if removed { Change::DeleteAs(object) } else { Change::Put(object) };
         let expect = Expect::Revision(current.revision);
         let write = Write { class: class_of(&key), key: key.clone(), expect, change };
-        match call.server.store.commit(vec![write]).await {
+        let mut writes = vec![write];
+        writes.extend(admitted.writes);
+        match call.server.store.commit(writes).await {
             Ok(mut stored) => {
                 warnings.extend(told);
                 return Ok(Written::Stored { object: stored.remove(0), created: false });
+            }
+            Err(CommitError::Refused(why)) => {
+                return Err(Error::forbidden(&call.kind.group, &call.kind.plural, name, &why));
             }
             // Read again: either the client's own precondition fails now, or its change is made on the newer object.
             Err(CommitError::Stale { .. } | CommitError::Absent | CommitError::Exists(_)) => {}
@@ -99,7 +105,7 @@ fn prepare(
     current: &Arc<Object>,
     old: &Value,
     mut new: Value,
-) -> Result<Value> {
+) -> Result<(Value, Admitted)> {
     use kinds::generic;
     let kind = call.kind;
     check_version(call, name, current, &new)?;
@@ -127,8 +133,8 @@ fn prepare(
     if !causes.is_empty() {
         return Err(Error::invalid(&kind.group, &kind.kind, name, causes));
     }
-    admission::validate(call, part, Some(&new), Some(old))?;
-    Ok(new)
+    let admitted = admission::validate(call, part, Some(&new), Some(old))?;
+    Ok((new, admitted))
 }
 
 /// A uid in the body of a PUT is a precondition: the client means this incarnation and no other.

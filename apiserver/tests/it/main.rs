@@ -1,6 +1,7 @@
 //! The API server's surface, driven in process: requests as an identity sends them, answers as it gets them.
 
 mod access;
+mod admission;
 mod objects;
 mod rbac;
 mod watches;

@@ -74,6 +74,18 @@ impl Quantity {
         self.nanos == 0
     }
 
+    /// Near enough, for ratios.
+    pub fn as_f64(self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than a float holds")]
+        let nanos = self.nanos as f64;
+        nanos / 1e9
+    }
+
+    /// What is left of this after another, in this quantity's format; saturating.
+    pub fn minus(self, other: Quantity) -> Quantity {
+        Quantity { nanos: self.nanos.saturating_sub(other.nanos), format: self.format }
+    }
+
     /// The sum, in this quantity's format unless it is zero; saturating.
     pub fn plus(self, other: Quantity) -> Quantity {
         let format = if self.is_zero() { other.format } else { self.format };

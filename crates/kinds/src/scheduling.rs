@@ -14,6 +14,11 @@ const USER_VALUE_MAX: i64 = 1_000_000_000;
 const SYSTEM_CLASSES: [(&str, i64); 2] =
     [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
+/// Whether a priority class is one of those that every tenant has and keeps.
+pub fn is_system_priority(name: &str) -> bool {
+    SYSTEM_CLASSES.iter().any(|(system, _)| *system == name)
+}
+
 pub(crate) static PRIORITY_CLASSES: Strategy = Strategy {
     defaults: |class| default(class, "preemptionPolicy", "PreemptLowerPriority"),
     validate: |class| Causes::of(|causes| validate(class, causes)),

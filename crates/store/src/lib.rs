@@ -36,5 +36,5 @@ pub use open_error::OpenError;
 pub use scope::Scope;
 pub use snapshot::Snapshot;
 pub use store::{FieldsOf, Limits, Stats, Store, TooOld};
-pub use transaction::{Change, Class, CommitError, Expect, Write};
+pub use transaction::{Change, Class, CommitError, Expect, Revise, Revised, Write};
 pub use watch::{Watch, WatchEnded};

@@ -135,7 +135,7 @@ impl Store {
     }
 
     /// Commits all writes under one revision, or none of them. Returns the stored objects in the order of the writes; of
-    /// a deleted object its last state, at the deletion's revision. A commit that was begun is not undone by dropping
+    /// a deleted object its last state, at the deletion's revision; of a revision that changed nothing none. A commit that was begun is not undone by dropping
     /// the future.
     pub async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Arc<Object>>, CommitError> {
         for write in &writes {

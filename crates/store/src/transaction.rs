@@ -5,6 +5,7 @@
 use crate::event::{Event, EventKind};
 use crate::snapshot::State;
 use api::{Object, ObjectKey, Revision};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,6 +31,27 @@ pub enum Change {
     Delete,
     /// Removes; the last state is this one, which no reader ever sees stored.
     DeleteAs(Object),
+    /// Replaces by what is made of the object as it is when the write's turn comes. Does nothing where there is none.
+    Revise(Revise),
+}
+
+/// What [`Revise`] makes of an object: the next state, `None` for no change, or why the transaction must not happen.
+pub type Revised = Result<Option<Object>, String>;
+
+/// Makes the next state of an object in the writer's thread, between all other writes: short and without waiting.
+#[derive(Clone)]
+pub struct Revise(Arc<dyn Fn(&Object) -> Revised + Send + Sync>);
+
+impl Revise {
+    pub fn new(revise: impl Fn(&Object) -> Revised + Send + Sync + 'static) -> Revise {
+        Revise(Arc::new(revise))
+    }
+}
+
+impl fmt::Debug for Revise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Revise")
+    }
 }
 
 /// When a write is acknowledged.
@@ -55,7 +77,7 @@ impl Write {
     pub(crate) fn body(&self) -> Option<&Object> {
         match &self.change {
             Change::Put(object) | Change::DeleteAs(object) => Some(object),
-            Change::Delete => None,
+            Change::Delete | Change::Revise(_) => None,
         }
     }
 
@@ -84,6 +106,9 @@ pub enum CommitError {
     /// The object to replace or delete does not exist.
     #[error("the object does not exist")]
     Absent,
+    /// A [`Revise`] did not let it happen; its words.
+    #[error("{0}")]
+    Refused(String),
     /// Too much is waiting to be written; the same commit can succeed later.
     #[error("too many writes are waiting for the disk")]
     Full,
@@ -103,7 +128,8 @@ pub(crate) fn transact(
     let first = events.len();
     for write in writes {
         match event(state, write, revision, now) {
-            Ok(event) => {
+            Ok(None) => {}
+            Ok(Some(event)) => {
                 state.apply(&event);
                 events.push(Arc::new(event));
             }
@@ -120,21 +146,30 @@ pub(crate) fn transact(
     Ok(made.iter().map(|event| event.object.clone()).collect())
 }
 
-/// What a write does to the state as it is now.
-fn event(state: &State, write: Write, revision: Revision, now: Instant) -> Result<Event, CommitError> {
+/// What a write does to the state as it is now; `None` for nothing.
+fn event(state: &State, write: Write, revision: Revision, now: Instant) -> Result<Option<Event>, CommitError> {
     let previous = state.get(&write.key);
     write.check(previous)?;
+    let revised;
     let (kind, body) = match (&write.change, previous) {
         (Change::Put(object), None) => (EventKind::Added, object),
         (Change::Put(object), Some(_)) => (EventKind::Modified, object),
         (Change::DeleteAs(object), Some(_)) => (EventKind::Deleted, object),
         (Change::Delete, Some(previous)) => (EventKind::Deleted, &**previous),
         (Change::Delete | Change::DeleteAs(_), None) => return Err(CommitError::Absent),
+        (Change::Revise(_), None) => return Ok(None),
+        (Change::Revise(revise), Some(previous)) => match (revise.0)(previous).map_err(CommitError::Refused)? {
+            None => return Ok(None),
+            Some(object) => {
+                revised = object;
+                (EventKind::Modified, &revised)
+            }
+        },
     };
     let mut object = body.at_revision(revision);
     if let Some(previous) = previous {
         // All versions of an object share one key in memory.
         object.key = previous.key.clone();
     }
-    Ok(Event::new(kind, Arc::new(object), previous.cloned(), now))
+    Ok(Some(Event::new(kind, Arc::new(object), previous.cloned(), now)))
 }

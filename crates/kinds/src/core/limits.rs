@@ -156,6 +156,15 @@ fn limit_order(limit: &Value, name: &str, at: &Path, causes: &mut Causes) {
         if ratio < api::Quantity::from_units(1) {
             causes.invalid(&ratio_at.key(name), &shown, &format!("ratio {shown} is less than 1"));
         }
+        if let (Some((min, _)), Some((max, _))) = (of("min"), of("max"))
+            && !min.is_zero()
+        {
+            let possible = max.as_f64() / min.as_f64();
+            if ratio.as_f64() > possible {
+                let why = format!("ratio {shown} is greater than max/min = {possible:.6}");
+                causes.invalid(&ratio_at.key(name), &shown, &why);
+            }
+        }
     }
     if is_huge_pages(name)
         && let (Some((request, _)), Some((limit_value, _))) = (of("defaultRequest"), of("default"))
@@ -183,6 +192,11 @@ fn validate_quota(spec: &Value, causes: &mut Causes) {
     for _ in list(scopes).iter().filter(|scope| !SCOPES.contains(&text(scope))) {
         causes.invalid(&at, scopes, "unsupported scope");
     }
+    for scope in list(scopes).iter().map(text).filter(|scope| SCOPES.contains(scope)) {
+        for _ in members(&spec["hard"]).filter(|(name, _)| !may_limit(scope, name)) {
+            causes.invalid(&at, scopes, "unsupported scope applied to resource");
+        }
+    }
     for conflict in CONFLICTS {
         if conflict.into_iter().all(has) {
             causes.invalid(&at, scopes, "conflicting scopes");
@@ -191,7 +205,25 @@ fn validate_quota(spec: &Value, causes: &mut Causes) {
     let at = SPEC.child("scopeSelector");
     let at = at.child("matchExpressions");
     for term in list(&spec["scopeSelector"]["matchExpressions"]) {
+        for _ in members(&spec["hard"]).filter(|(name, _)| !may_limit(text(&term["scopeName"]), name)) {
+            causes.invalid(&at, &spec["scopeSelector"], "unsupported scope applied to resource");
+        }
         scope_term(term, &at, causes);
+    }
+}
+
+/// Whether a quota with a scope can count a resource.
+fn may_limit(scope: &str, name: &str) -> bool {
+    const OF_PODS: [&str; 7] =
+        ["pods", "cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
+    if !is_quota(name) || name.starts_with("count/") {
+        return true;
+    }
+    match scope {
+        "BestEffort" => name == "pods",
+        "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
+        scope if SCOPES.contains(&scope) => OF_PODS.contains(&name),
+        _ => true,
     }
 }
 
@@ -202,7 +234,7 @@ fn scope_term(term: &Value, at: &Path, causes: &mut Causes) {
     }
     let exists_only = !matches!(scope, "PriorityClass" | "VolumeAttributesClass");
     if exists_only && operator != "Exists" && SCOPES.contains(&scope) {
-        let why = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, \
+        let why = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, \
                    ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or \
                    ResourceQuotaScopeCrossNamespacePodAffinity";
         causes.invalid(&at.child("operator"), operator, why);

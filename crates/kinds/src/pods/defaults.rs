@@ -4,6 +4,7 @@
 use crate::value::{default, int, is_empty, is_true, list, list_mut, members, object, remove, set, text};
 use api::Quantity;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The three lists of containers in a pod spec.
 pub(crate) const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
@@ -237,10 +238,15 @@ fn pod_level_requests(spec: &mut Value) {
     }
 }
 
-/// What the containers of a pod request of a resource together; `None` if none does. Init containers run before the
-/// others, one after the other, and sidecars beside all that follows.
+/// What the containers of a pod request of a resource together; `None` if none does.
 pub(crate) fn requested(spec: &Value, resource: &str) -> Option<Quantity> {
-    let of = |container: &Value| Quantity::parse(text(&container["resources"]["requests"][resource]));
+    total(spec, "requests", resource)
+}
+
+/// What the `requests` or the `limits` of a pod's containers say of a resource together; `None` if none says anything.
+/// Init containers run before the others, one after the other, and sidecars beside all that follows.
+pub(crate) fn total(spec: &Value, field: &str, resource: &str) -> Option<Quantity> {
+    let of = |container: &Value| Quantity::parse(text(&container["resources"][field][resource]));
     let sum = |total: Option<Quantity>, more: Option<Quantity>| match (total, more) {
         (Some(total), Some(more)) => Some(total.plus(more)),
         (total, more) => total.or(more),
@@ -256,6 +262,16 @@ pub(crate) fn requested(spec: &Value, resource: &str) -> Option<Quantity> {
     }
     let running = list(&spec["containers"]).iter().map(of).fold(sidecars, sum);
     running.max(peak)
+}
+
+/// What a whole pod asks for: its own `requests` or `limits`, and where it says nothing, its containers' together.
+pub(crate) fn totals(spec: &Value, field: &str) -> BTreeMap<String, Quantity> {
+    let own = &spec["resources"][field];
+    let containers = ["containers", "initContainers"].into_iter().flat_map(|containers| list(&spec[containers]));
+    let of_containers = containers.flat_map(|container| members(&container["resources"][field]));
+    let names: BTreeSet<&str> = of_containers.chain(members(own)).map(|(name, _)| name).collect();
+    let amount = |name: &str| Quantity::parse(text(&own[name])).or_else(|| total(spec, field, name));
+    names.into_iter().filter_map(|name| Some((name.to_owned(), amount(name)?))).collect()
 }
 
 #[cfg(test)]

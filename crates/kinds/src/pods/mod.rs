@@ -6,7 +6,7 @@ mod create;
 pub(crate) mod defaults;
 mod handlers;
 mod print;
-mod qos;
+pub(crate) mod qos;
 mod resize;
 mod security;
 pub(crate) mod sources;

@@ -23,7 +23,7 @@ fn short_modes(modes: &Value) -> Value {
 }
 
 /// The class of a claim or a volume, which was an annotation once.
-fn class_of(object: &Value) -> &str {
+pub(crate) fn class_of(object: &Value) -> &str {
     match text(&object["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"]) {
         "" => text(&object["spec"]["storageClassName"]),
         class => class,

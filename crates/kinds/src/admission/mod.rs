@@ -1,6 +1,10 @@
 //! What upstream's default admission plugins make of an object, as pure functions.
 
-use crate::value::{default, is_empty, is_true, list, list_mut, remove, set, text};
+pub mod limit_ranger;
+pub mod pod_security;
+pub mod quota;
+
+use crate::value::{default, is_empty, is_true, list, list_mut, members, remove, set, text};
 use api::{Error, Identity, Result};
 use serde_json::{Value, json};
 
@@ -61,6 +65,86 @@ fn push(value: &mut Value, field: &str, item: Value) {
     }
 }
 
+/// What a pod that only mirrors one of a node's own may not refer to.
+pub fn mirror_pod_fault(pod: &Value) -> Option<&'static str> {
+    let spec = &pod["spec"];
+    let tokens = |volume: &Value| {
+        list(&volume["projected"]["sources"]).iter().any(|source| !source["serviceAccountToken"].is_null())
+    };
+    if !is_empty(&spec["serviceAccountName"]) {
+        Some("a mirror pod may not reference service accounts")
+    } else if has_secrets(spec) {
+        Some("a mirror pod may not reference secrets")
+    } else if list(&spec["volumes"]).iter().any(tokens) {
+        Some("a mirror pod may not use ServiceAccountToken volume projections")
+    } else {
+        None
+    }
+}
+
+fn has_secrets(spec: &Value) -> bool {
+    let of_container = |container: &Value| {
+        list(&container["env"]).iter().any(|env| !env["valueFrom"]["secretKeyRef"].is_null())
+            || list(&container["envFrom"]).iter().any(|from| !from["secretRef"].is_null())
+    };
+    let of_volume = |volume: &Value| {
+        let mut sources = members(volume).map(|(_, source)| source);
+        !volume["secret"].is_null()
+            || list(&volume["projected"]["sources"]).iter().any(|source| !source["secret"].is_null())
+            || sources.any(|source| ["secretRef", "nodePublishSecretRef"].iter().any(|field| !source[field].is_null()))
+    };
+    !is_empty(&spec["imagePullSecrets"])
+        || ["initContainers", "containers", "ephemeralContainers"]
+            .iter()
+            .any(|f| list(&spec[f]).iter().any(of_container))
+        || list(&spec["volumes"]).iter().any(of_volume)
+}
+
+/// A secret that a pod uses and that its account, which limits them, does not hand out.
+pub fn secret_fault(pod: &Value, account: &Value) -> Option<String> {
+    if account["metadata"]["annotations"]["kubernetes.io/enforce-mountable-secrets"] != "true" {
+        return None;
+    }
+    let (spec, name) = (&pod["spec"], text(&account["metadata"]["name"]));
+    let hands_out = |field: &str, secret: &str| list(&account[field]).iter().any(|known| known["name"] == secret);
+    let refused = |who: String, secret: &str| {
+        format!(
+            "{who}secret.secretName={secret:?} is not allowed because service account {name} does not reference that secret"
+        )
+    };
+    let secrets = list(&spec["volumes"]).iter().filter_map(|volume| volume["secret"]["secretName"].as_str());
+    if let Some(secret) = secrets.into_iter().find(|secret| !hands_out("secrets", secret)) {
+        return Some(refused("volume with ".to_owned(), secret));
+    }
+    for (field, what) in [
+        ("initContainers", "init container"),
+        ("containers", "container"),
+        ("ephemeralContainers", "ephemeral container"),
+    ] {
+        for container in list(&spec[field]) {
+            let who = format!("{what} {}", text(&container["name"]));
+            for env in list(&container["env"]) {
+                let secret = text(&env["valueFrom"]["secretKeyRef"]["name"]);
+                if !env["valueFrom"]["secretKeyRef"].is_null() && !hands_out("secrets", secret) {
+                    return Some(refused(format!("{who} with envVar {} referencing ", text(&env["name"])), secret));
+                }
+            }
+            for from in list(&container["envFrom"]).iter().filter(|from| !from["secretRef"].is_null()) {
+                let secret = text(&from["secretRef"]["name"]);
+                if !hands_out("secrets", secret) {
+                    return Some(refused(format!("{who} with envFrom referencing "), secret));
+                }
+            }
+        }
+    }
+    let pulled = list(&spec["imagePullSecrets"]).iter().map(|pull| text(&pull["name"])).enumerate();
+    let (i, secret) = pulled.into_iter().find(|(_, secret)| !hands_out("imagePullSecrets", secret))?;
+    Some(format!(
+        "imagePullSecrets[{i}].name={secret:?} is not allowed because service account {name} does not reference that \
+         imagePullSecret"
+    ))
+}
+
 /// Keeps pods off a new node until it has said that it is ready; a controller removes the taint again.
 pub fn node_not_ready_taint(node: &mut Value) {
     let key = "node.kubernetes.io/not-ready";
@@ -117,9 +201,12 @@ pub fn pod_priority(pod: &mut Value, priority_class: Option<&Value>) -> Result<(
     Ok(())
 }
 
-/// Who asks for a certificate.
+/// Who asks for a certificate, whatever the request says.
 pub fn requested_by(request: &mut Value, identity: &Identity) {
     let spec = &mut request["spec"];
+    for field in ["uid", "extra"] {
+        remove(spec, field);
+    }
     set(spec, "username", identity.user.as_str());
     set(spec, "groups", identity.groups.clone());
     if !identity.uid.is_empty() {
@@ -139,7 +226,9 @@ mod tests {
     fn who_asks_for_a_certificate_is_whoever_sends_the_request() {
         let mut identity = Identity::new(TenantName::system(), "ann", &["devs"]);
         let asked = |identity: &Identity| {
-            let mut request = json!({"spec": {"signerName": "example.com/s"}});
+            let forged =
+                json!({"signerName": "example.com/s", "username": "mallory", "groups": ["g"], "uid": "u", "extra": {}});
+            let mut request = json!({"spec": forged});
             requested_by(&mut request, identity);
             request["spec"].clone()
         };

@@ -1,0 +1,74 @@
+//! Tenants and namespaces that come and go: nothing is created in what is not there or is being deleted.
+
+use super::Attempt;
+use api::{Cause, Error, ResourceId, Result, SYSTEM_TENANT};
+use serde_json::Value;
+
+/// Namespaces that a tenant keeps as long as it lives.
+const KEPT_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+/// Nothing is created in a tenant that is not there or that is being deleted.
+pub fn tenant_is_active(attempt: Attempt<'_>, _: &mut Value) -> Result<()> {
+    let call = attempt.call;
+    if attempt.old.is_some() {
+        return Ok(());
+    }
+    let Some(tenant) = call.target.tenant().filter(|_| call.kind.scope != api::Scope::Cluster) else { return Ok(()) };
+    match tenant_phase(attempt).as_deref() {
+        Some("Terminating") => {
+            let why = format!("unable to create new content in tenant {tenant} because it is being terminated");
+            Err(Error::forbidden(&call.kind.group, &call.kind.plural, "", &why))
+        }
+        Some(_) => Ok(()),
+        None => Err(Error::not_found("", "tenants", tenant.as_str())),
+    }
+}
+
+/// `None` for a tenant that does not exist.
+fn tenant_phase(attempt: Attempt<'_>) -> Option<String> {
+    let tenant = attempt.call.server.tenant(attempt.call.target.tenant()?)?;
+    Some(if tenant.header.deleting { "Terminating".into() } else { tenant.field("status.phase").to_owned() })
+}
+
+/// Nothing is created in a namespace that is not there or that is being deleted.
+pub fn namespace_is_active(attempt: Attempt<'_>, new: &mut Value) -> Result<()> {
+    let call = attempt.call;
+    if attempt.old.is_some() || !call.kind.namespaced() {
+        return Ok(());
+    }
+    let Some(namespace) = attempt.stored(ResourceId::new("", "namespaces"), "", call.namespace) else {
+        return Err(Error::not_found("", "namespaces", call.namespace));
+    };
+    if !namespace.header.deleting {
+        return Ok(());
+    }
+    let why = format!("unable to create new content in namespace {} because it is being terminated", call.namespace);
+    let cause = Cause {
+        reason: "NamespaceTerminating".into(),
+        message: format!("namespace {} is being terminated", call.namespace),
+        field: "metadata.namespace".into(),
+    };
+    Err(attempt.forbidden(new, &why).with_causes(vec![cause]))
+}
+
+/// The operators' own tenant stays.
+pub fn keep_tenants(attempt: Attempt<'_>, old: &Value) -> Result<()> {
+    if attempt.is("", "tenants") && old["metadata"]["name"] == SYSTEM_TENANT {
+        return Err(attempt.forbidden(old, "this tenant may not be deleted"));
+    }
+    Ok(())
+}
+
+/// The first namespaces of a tenant stay as long as the tenant.
+pub fn keep_namespaces(attempt: Attempt<'_>, old: &Value) -> Result<()> {
+    let kept = || old["metadata"]["name"].as_str().is_some_and(|name| KEPT_NAMESPACES.contains(&name));
+    if attempt.is("", "namespaces") && kept() && !tenant_ends(attempt) {
+        return Err(attempt.forbidden(old, "this namespace may not be deleted"));
+    }
+    Ok(())
+}
+
+/// Whether the request's tenant is being deleted, and with it what it keeps otherwise.
+pub fn tenant_ends(attempt: Attempt<'_>) -> bool {
+    tenant_phase(attempt).as_deref() == Some("Terminating")
+}

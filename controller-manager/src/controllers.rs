@@ -5,15 +5,22 @@ mod content;
 mod deployment;
 mod disruption;
 mod each_namespace;
+mod expectations;
 mod garbage;
+mod int_or_percent;
 mod namespace;
 mod node;
 pub mod owner;
+mod pod_control;
 mod pod_garbage;
+mod pod_owner;
 mod replica_set;
+mod revisions;
 mod root_ca;
 mod service_account;
+mod stateful_set;
 mod taint_eviction;
+mod template;
 mod tenant;
 
 use crate::runner::Declaration;
@@ -31,6 +38,7 @@ pub const ALL: &[Declaration] = &[
     replica_set::REPLICATION_CONTROLLER,
     root_ca::DECLARATION,
     service_account::DECLARATION,
+    stateful_set::DECLARATION,
     taint_eviction::DECLARATION,
     tenant::DECLARATION,
 ];

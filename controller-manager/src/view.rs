@@ -1,10 +1,12 @@
 //! The parts of objects that controllers reason about. Fields that are not here are not lost: writes are patches, or
 //! changes to the whole object as the server has it.
 
+mod claims;
 mod pods;
 mod tenants_and_nodes;
 mod workloads;
 
+pub use claims::*;
 pub use pods::*;
 pub use tenants_and_nodes::*;
 pub use workloads::*;
@@ -38,6 +40,12 @@ impl Controlled for Pod {
 }
 
 impl Controlled for ReplicaSet {
+    fn controller(&self) -> Option<&OwnerRef> {
+        self.metadata.controller()
+    }
+}
+
+impl Controlled for ControllerRevision {
     fn controller(&self) -> Option<&OwnerRef> {
         self.metadata.controller()
     }

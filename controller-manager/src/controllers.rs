@@ -2,6 +2,7 @@
 
 mod certificate_signing;
 mod content;
+mod daemon_set;
 mod deployment;
 mod disruption;
 mod each_namespace;
@@ -29,6 +30,7 @@ use api::Error;
 /// Every controller, by its name in `--controllers`.
 pub const ALL: &[Declaration] = &[
     certificate_signing::DECLARATION,
+    daemon_set::DECLARATION,
     deployment::DECLARATION,
     garbage::DECLARATION,
     namespace::DECLARATION,

@@ -7,7 +7,7 @@ mod plan;
 mod tests;
 
 use self::backoff::Backoff;
-use self::fit::Place;
+use self::fit::{Fit, Place};
 use self::plan::{Observed, Plan};
 use super::expectations::Expectations;
 use super::owner::{Claim, Recheck};
@@ -58,30 +58,32 @@ fn make(setup: &mut Setup) -> Controller {
     let sets = pod_owner::follow::<DaemonSet>(setup, &expectations, &queue);
     let pods = setup.informers.by_controller::<Pod>();
     let revisions = setup.informers.by_controller::<ControllerRevision>();
+    let by_node = setup.informers.pods_by_node();
     let informer = setup.informers.of::<Node>();
     let nodes = informer.cache();
     let (changed, known) = (queue.clone(), sets.clone());
-    informer.on_change(move |change| node_changed(change, &known, &changed));
+    informer.on_change(move |change| node_changed(change, &known, &by_node, &changed));
     let context = setup.context.clone();
     let backoff = Backoff::default();
     let controller = DaemonSets { context, sets, pods, revisions, nodes, expectations, backoff };
     Controller::new(queue, Arc::new(controller))
 }
 
-/// Queues the sets that a node fits otherwise than before. That it lives still, as it says all the time, is no change.
-fn node_changed(change: &Change<Node>, sets: &Cache<DaemonSet>, queue: &WorkQueue<ObjectRef>) {
-    let same =
-        |old: &Node, new: &Node| old.metadata.labels == new.metadata.labels && old.spec.taints == new.spec.taints;
-    if let (Some(old), Some(new)) = (&change.old, &change.new)
-        && same(old, new)
-    {
+/// Queues the sets that lack a pod on a node, or have one where none may be. That a node lives still, as it says all the
+/// time, is no change, and of one that is gone the pods tell.
+fn node_changed(change: &Change<Node>, sets: &Cache<DaemonSet>, pods: &Index<Pod>, queue: &WorkQueue<ObjectRef>) {
+    let Some(new) = &change.new else { return };
+    let same = |old: &Node| old.metadata.labels == new.metadata.labels && old.spec.taints == new.spec.taints;
+    if change.old.as_deref().is_some_and(same) {
         return;
     }
+    let here = pods.get(&new.metadata.name);
+    let served: HashSet<&str> =
+        here.iter().filter_map(|(_, pod)| pod.metadata.controller()).map(|o| o.uid.as_str()).collect();
     for (key, set) in sets.list() {
-        let place = Place::of(&set.spec.template);
-        let fit = |node: &Option<Arc<Node>>| node.as_ref().map(|n| place.fit(n));
-        if fit(&change.old) != fit(&change.new) {
-            queue.add(key);
+        match (Place::of(&set.spec.template).fit(new), served.contains(set.metadata.uid.as_str())) {
+            (Fit::Runs, false) | (Fit::No, true) => queue.add(key),
+            (Fit::Runs, true) | (Fit::No, false) | (Fit::Stays, _) => {}
         }
     }
 }

@@ -174,7 +174,7 @@ impl StatefulSets {
             Step::Supply { ordinal } => self.supply(seen, *ordinal).await,
             Step::Align { ordinal, pod } => {
                 let done = self.align(seen, *ordinal, pod).await;
-                self.tell(seen.set, "update", &pod.metadata.name, &done);
+                self.tell(seen.set, "Update", &pod.metadata.name, &done);
                 done
             }
             Step::Release { ordinal, pod } => self.own_claims(seen, *ordinal, pod).await,
@@ -186,7 +186,7 @@ impl StatefulSets {
         let name = pods::name(set, ordinal);
         let supplied = self.supply(seen, ordinal).await;
         if supplied.is_err() {
-            self.tell(set, "create", &name, &supplied);
+            self.tell(set, "Create", &name, &supplied);
             return supplied;
         }
         let template = if revision == seen.current.name { &seen.current.template } else { &seen.update.template };
@@ -196,7 +196,7 @@ impl StatefulSets {
         match &done {
             // Not seen yet, or of another owner: the next look knows.
             Err(error) if error.is_already_exists() || super::is_namespace_gone(error) => {}
-            _ => self.tell(set, "create", &name, &done),
+            _ => self.tell(set, "Create", &name, &done),
         }
         done
     }
@@ -220,13 +220,13 @@ impl StatefulSets {
             let set_name = &set.metadata.name;
             match client.create(PERSISTENT_VOLUME_CLAIMS, &set.metadata.namespace, &claim).await {
                 Ok(_) => {
-                    let message = format!("create Claim {name} Pod {pod} in StatefulSet {set_name} success");
+                    let message = format!("Create Claim {name} Pod {pod} in StatefulSet {set_name} success");
                     self.record(set, Severity::Normal, "SuccessfulCreate", message);
                 }
                 Err(error) if error.is_already_exists() => {}
                 Err(error) => {
                     let message =
-                        format!("create Claim {name} for Pod {pod} in StatefulSet {set_name} failed error: {error}");
+                        format!("Create Claim {name} for Pod {pod} in StatefulSet {set_name} failed error: {error}");
                     self.record(set, Severity::Warning, "FailedCreate", message);
                     return Err(error.with_prefix(&format!("failed to create PVC {name}: ")));
                 }
@@ -281,7 +281,7 @@ impl StatefulSets {
             Ok(None) => Ok(()),
             done => {
                 let done = done.map(drop);
-                self.tell(set, "delete", &pod.metadata.name, &done);
+                self.tell(set, "Delete", &pod.metadata.name, &done);
                 done
             }
         }
@@ -291,8 +291,8 @@ impl StatefulSets {
     fn tell(&self, set: &StatefulSet, verb: &str, pod: &str, done: &Result<()>) {
         let name = &set.metadata.name;
         let (well, ill) = match verb {
-            "create" => ("SuccessfulCreate", "FailedCreate"),
-            "delete" => ("SuccessfulDelete", "FailedDelete"),
+            "Create" => ("SuccessfulCreate", "FailedCreate"),
+            "Delete" => ("SuccessfulDelete", "FailedDelete"),
             _ => ("SuccessfulUpdate", "FailedUpdate"),
         };
         match done {

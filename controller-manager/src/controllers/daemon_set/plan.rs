@@ -50,6 +50,9 @@ pub struct Plan {
     pub again: Option<Duration>,
 }
 
+/// The pods of the current template and of another on a node.
+type Pair<'a> = (Option<&'a Arc<Pod>>, Option<&'a Arc<Pod>>);
+
 type OnNodes<'a> = BTreeMap<&'a str, Vec<&'a Arc<Pod>>>;
 
 /// Pods by node. One that has ended and is on its way out makes room already.
@@ -144,8 +147,8 @@ fn surplus_of_surge(seen: &Observed<'_>, living: &[&Arc<Pod>]) -> Vec<Arc<Pod>> 
     gone
 }
 
-/// The pods of the current template and of another on a node; `None` if there are several of one.
-fn pair<'a>(seen: &Observed<'_>, pods: &[&'a Arc<Pod>]) -> Option<(Option<&'a Arc<Pod>>, Option<&'a Arc<Pod>>)> {
+/// `None` if there are several of one of them.
+fn pair<'a>(seen: &Observed<'_>, pods: &[&'a Arc<Pod>]) -> Option<Pair<'a>> {
     let living = pods.iter().filter(|p| !p.metadata.is_deleting());
     let (new, old): (Vec<&Arc<Pod>>, Vec<&Arc<Pod>>) = living.copied().partition(|p| is_updated(seen, p));
     (new.len() <= 1 && old.len() <= 1).then(|| (new.first().copied(), old.first().copied()))

@@ -8,18 +8,25 @@ mod objects;
 mod report;
 mod start;
 mod watch;
+mod workload;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use connection::Error;
 use report::Report;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use workload::{Outcome, Workload};
 
 /// What to measure, and how much of it.
 #[derive(Parser, Clone, Debug)]
-#[command(about = "Measures a server: start, idle memory, create, get, list and watch.")]
+#[command(
+    about = "Measures a server: start, idle memory, create, get, list and watch.",
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The server to measure; without it, one is started from $URSA_BIN, or from the ursa beside this program, and its
     /// start is measured too.
     #[arg(long)]
@@ -56,6 +63,22 @@ struct Cli {
     json: bool,
 }
 
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Run workloads on servers and hollow nodes of their own
+    Workload {
+        /// Their files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Fewer of everything: 0.01 for a hundredth
+        #[arg(long, default_value_t = 1.0)]
+        share: f64,
+        /// Print a JSON document per line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// What is created. Pods are named for no scheduler, and stay pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
@@ -86,17 +109,46 @@ async fn run(args: &Cli) -> Result<Report, Error> {
     api::run(args, kubeconfig, args.server_pid).await
 }
 
+/// Runs workloads one after another. Whether all passed.
+async fn workloads(files: &[PathBuf], share: f64, json: bool) -> Result<bool, Error> {
+    let workloads: Vec<Workload> = files.iter().map(|file| Workload::read(file, share)).collect::<Result<_, _>>()?;
+    if !json {
+        println!("{}", Outcome::head());
+    }
+    let mut all_passed = true;
+    for workload in &workloads {
+        let outcome = workload::run(workload).await.map_err(|why| format!("{}: {why}", workload.name))?;
+        all_passed &= outcome.passes();
+        if json {
+            println!("{}", outcome.to_json());
+        } else {
+            println!("{outcome}");
+        }
+    }
+    Ok(all_passed)
+}
+
 /// One thread: on a small machine the rest of it is the server's.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let args = Cli::parse().shrunk();
-    match run(&args).await {
-        Ok(report) if args.json => println!("{}", report.to_json()),
-        Ok(report) => print!("{report}"),
+    let done = match &args.command {
+        Some(Command::Workload { files, share, json }) => workloads(files, *share, *json).await,
+        None => run(&args).await.map(|report| {
+            if args.json {
+                println!("{}", report.to_json());
+            } else {
+                print!("{report}");
+            }
+            true
+        }),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(why) => {
             eprintln!("perf: {why}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
 }

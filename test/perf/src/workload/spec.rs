@@ -34,7 +34,7 @@ pub struct Nodes {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
     pub count: usize,
-    /// The path of the collection. Here and in the object, `{n}` is the object's number.
+    /// The path of the collection. Here and in the object, `{n}` is the object's number, and `{n%7}` its rest by 7.
     pub path: String,
     pub object: Value,
     /// The step that the figures are of: the last one with this mark.
@@ -70,12 +70,25 @@ impl Step {
     }
 
     pub fn path(&self, number: usize) -> String {
-        self.path.replace("{n}", &number.to_string())
+        numbered(&self.path, number)
     }
 
     pub fn body(&self, number: usize) -> Vec<u8> {
-        self.object.to_string().replace("{n}", &number.to_string()).into_bytes()
+        numbered(&self.object.to_string(), number).into_bytes()
     }
+}
+
+/// Puts a number into a text, where `{n}` or `{n%7}` stands.
+fn numbered(text: &str, number: usize) -> String {
+    let mut parts = text.split("{n");
+    let mut done = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (modulus, rest) = part.split_once('}').unwrap_or(("", part));
+        let modulus = modulus.strip_prefix('%').and_then(|digits| digits.parse().ok()).filter(|&m: &usize| m > 0);
+        done += &modulus.map_or(number, |modulus| number % modulus).to_string();
+        done += rest;
+    }
+    done
 }
 
 #[cfg(test)]
@@ -91,8 +104,14 @@ mod tests {
             let workload = Workload::read(&file.path(), 0.01).expect("a workload");
             for step in &workload.steps {
                 let body: Value = serde_json::from_slice(&step.body(7)).expect("JSON");
-                assert!(!body.to_string().contains("{n}") && !step.path(7).contains("{n}"), "{body}");
+                assert!(!body.to_string().contains("{n") && !step.path(7).contains("{n"), "{body}");
             }
         }
+    }
+
+    #[test]
+    fn numbers_are_put_in_whole_and_as_rests() {
+        assert_eq!(numbered("a-{n}/b-{n%4}-{n}", 7), "a-7/b-3-7");
+        assert_eq!(numbered("none", 7), "none");
     }
 }

@@ -1,48 +1,59 @@
 //! The table of controllers. A new one is a module and a row.
 
-mod certificate_signing;
+mod certificates;
+mod cluster_role_aggregation;
 mod content;
-mod daemon_set;
 mod deployment;
 mod disruption;
+mod disruption_budget;
 mod each_namespace;
-mod expectations;
 mod garbage;
-mod int_or_percent;
 mod namespace;
 mod node;
 pub mod owner;
-mod pod_control;
 mod pod_garbage;
-mod pod_owner;
 mod replica_set;
-mod revisions;
+mod resource_quota;
 mod root_ca;
+mod scale;
 mod service_account;
-mod stateful_set;
+pub mod services;
 mod taint_eviction;
-mod template;
 mod tenant;
+mod volumes;
+mod written;
 
 use crate::runner::Declaration;
 use api::Error;
 
 /// Every controller, by its name in `--controllers`.
 pub const ALL: &[Declaration] = &[
-    certificate_signing::DECLARATION,
-    daemon_set::DECLARATION,
+    certificates::approving::DECLARATION,
+    certificates::cleaning::DECLARATION,
+    certificates::signing::DECLARATION,
+    cluster_role_aggregation::DECLARATION,
     deployment::DECLARATION,
+    disruption_budget::DECLARATION,
     garbage::DECLARATION,
     namespace::DECLARATION,
     node::DECLARATION,
     pod_garbage::DECLARATION,
     replica_set::REPLICA_SET,
     replica_set::REPLICATION_CONTROLLER,
+    resource_quota::DECLARATION,
     root_ca::DECLARATION,
     service_account::DECLARATION,
-    stateful_set::DECLARATION,
+    services::endpoint_slices::DECLARATION,
+    services::endpoints::DECLARATION,
+    services::load_balancers::DECLARATION,
+    services::mirroring::DECLARATION,
     taint_eviction::DECLARATION,
     tenant::DECLARATION,
+    volumes::binder::DECLARATION,
+    volumes::ephemeral::DECLARATION,
+    volumes::protection::ATTRIBUTES_CLASS,
+    volumes::protection::CLAIM,
+    volumes::protection::VOLUME,
 ];
 
 /// Whether a write failed because its namespace is going or gone, so that there is nothing to be done.

@@ -14,5 +14,6 @@ mod set;
 mod tests;
 mod view;
 
-pub use runner::{Config, Sign, run};
+pub use controllers::services::load_balancers::Pool as LoadBalancerPool;
+pub use runner::{Config, ReadRequest, Requested, Sign, run};
 pub use set::ControllerSet;

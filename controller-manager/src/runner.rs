@@ -2,6 +2,7 @@
 
 use crate::context::{Account, Clients, Context};
 use crate::controllers;
+use crate::controllers::services::load_balancers::Pool;
 use crate::informers::Informers;
 use crate::recorder::Writer;
 use crate::set::ControllerSet;
@@ -26,6 +27,21 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Signs a client's request (PEM) made in a tenant, for a lifetime from now on. The error says why it is refused.
 pub type Sign = dyn Fn(&TenantName, &str, Duration, Timestamp) -> Result<String, String> + Send + Sync;
 
+/// Whom a request for a certificate names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Requested {
+    pub common_name: String,
+    pub organizations: Vec<String>,
+    /// Whether it asks for alternative names, by their kinds.
+    pub dns_names: bool,
+    pub email_addresses: bool,
+    pub ip_addresses: bool,
+    pub uris: bool,
+}
+
+/// Reads a client's request (PEM). The error says what is wrong with it.
+pub type ReadRequest = dyn Fn(&str) -> Result<Requested, String> + Send + Sync;
+
 /// How the controllers run.
 #[derive(Clone)]
 pub struct Config {
@@ -35,6 +51,9 @@ pub struct Config {
     /// The certificate of the authority that signs the API servers', PEM.
     pub root_ca: String,
     pub sign: Arc<Sign>,
+    pub read_request: Arc<ReadRequest>,
+    /// What services of type LoadBalancer get their addresses from; without it they get none.
+    pub load_balancer_pool: Option<Pool>,
     pub now: fn() -> Timestamp,
 }
 
@@ -43,8 +62,8 @@ const WORKERS: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
 
 impl Config {
     /// The enabled controllers, by the wall clock.
-    pub fn new(enabled: ControllerSet, root_ca: String, sign: Arc<Sign>) -> Config {
-        Config { enabled, workers: WORKERS, root_ca, sign, now: Timestamp::now }
+    pub fn new(enabled: ControllerSet, root_ca: String, sign: Arc<Sign>, read_request: Arc<ReadRequest>) -> Config {
+        Config { enabled, workers: WORKERS, root_ca, sign, read_request, load_balancer_pool: None, now: Timestamp::now }
     }
 }
 
@@ -56,6 +75,8 @@ pub struct Setup {
     pub reader: Client,
     pub root_ca: Arc<str>,
     pub sign: Arc<Sign>,
+    pub read_request: Arc<ReadRequest>,
+    pub load_balancer_pool: Option<Pool>,
 }
 
 /// What a controller does with one key of its queue.
@@ -103,7 +124,7 @@ impl Controller {
 
 /// Runs the enabled controllers until they are told to stop. `Err` names what could not go on.
 pub async fn run(connect: Arc<dyn Connect>, config: Config, stop: Stop) -> Result<()> {
-    let Config { enabled, workers, root_ca, sign, now } = config;
+    let Config { enabled, workers, root_ca, sign, read_request, load_balancer_pool, now } = config;
     let reader = connect.connect(Identity::new(TenantName::system(), READER, &[]));
     let clients = Clients::new(connect);
     let events = Writer::new(clients.clone(), now);
@@ -114,7 +135,8 @@ pub async fn run(connect: Arc<dyn Connect>, config: Config, stop: Stop) -> Resul
         let recorder = events.recorder(controller.account);
         let context = Context { clients: clients.clone(), account: controller.account, now, recorder };
         let (reader, root_ca, sign) = (reader.clone(), root_ca.clone(), sign.clone());
-        let mut setup = Setup { informers, context, reader, root_ca, sign };
+        let read_request = read_request.clone();
+        let mut setup = Setup { informers, context, reader, root_ca, sign, read_request, load_balancer_pool };
         made.push((controller.name, (controller.make)(&mut setup)));
         informers = setup.informers;
     }

@@ -1,6 +1,7 @@
 //! All controllers together, over an API in memory.
 
 mod fake;
+mod services;
 
 use crate::context::{Account, Clients, Context};
 use crate::controllers::owner::{Claim, Owner, Recheck};
@@ -23,6 +24,8 @@ fn start(fake: &Fake) -> (Stop, Tasks) {
         workers: NonZeroUsize::new(2).expect("two is not zero"),
         root_ca: "CA".to_owned(),
         sign: Arc::new(|_, _, _, _| Err("nothing is signed here".to_owned())),
+        read_request: Arc::new(|_| Err("nothing is read here".to_owned())),
+        load_balancer_pool: "192.0.2.0/24".parse().ok(),
         now: || Timestamp::from_unix_secs(1_800_000_000),
     };
     let running = run(Arc::new(fake.clone()), config, stop.clone());

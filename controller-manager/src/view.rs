@@ -1,14 +1,16 @@
 //! The parts of objects that controllers reason about. Fields that are not here are not lost: writes are patches, or
 //! changes to the whole object as the server has it.
 
-mod claims;
 mod pods;
+mod services;
 mod tenants_and_nodes;
+mod volumes;
 mod workloads;
 
-pub use claims::*;
 pub use pods::*;
+pub use services::*;
 pub use tenants_and_nodes::*;
+pub use volumes::{CLAIMS, Claim, ClaimRef, StorageClass, VOLUMES, Volume as PersistentVolume};
 pub use workloads::*;
 
 use api::selector::LabelSelector;
@@ -40,12 +42,6 @@ impl Controlled for Pod {
 }
 
 impl Controlled for ReplicaSet {
-    fn controller(&self) -> Option<&OwnerRef> {
-        self.metadata.controller()
-    }
-}
-
-impl Controlled for ControllerRevision {
     fn controller(&self) -> Option<&OwnerRef> {
         self.metadata.controller()
     }

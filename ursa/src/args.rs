@@ -44,6 +44,9 @@ pub struct ServerArgs {
     /// Which controllers to run: '*', 'a,b', or '*,-c' for all but c
     #[arg(long, value_name = "LIST", default_value = "*", allow_hyphen_values = true)]
     pub controllers: String,
+    /// The network whose addresses services of type LoadBalancer get; without it they get none
+    #[arg(long, value_name = "CIDR")]
+    pub load_balancer_pool: Option<String>,
     /// The container runtimes of the node agent: 'name,container,unix:///path', several separated by ';'
     #[arg(long, value_name = "LIST", default_value = "containerd,container,unix:///run/containerd/containerd.sock")]
     pub container_runtime_endpoint: String,

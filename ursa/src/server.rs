@@ -5,7 +5,7 @@ use crate::in_process::{InProcess, LocalNode};
 use api::{TenantName, Timestamp};
 use apiserver::{Config, Server};
 use client::Connect;
-use controller_manager::{ControllerSet, Sign};
+use controller_manager::{ControllerSet, LoadBalancerPool, ReadRequest, Requested, Sign};
 use node_agent::{NodeAgent, RuntimeEndpoints};
 use policy::authn::TokenFile;
 use policy::pki::Pki;
@@ -43,6 +43,7 @@ struct Checked {
     runtimes: RuntimeEndpoints,
     tokens: TokenFile,
     node_name: String,
+    load_balancer_pool: Option<LoadBalancerPool>,
 }
 
 impl Checked {
@@ -60,7 +61,10 @@ impl Checked {
         if !api::is_dns_subdomain(&node_name) {
             return Err(format!("{node_name:?} cannot name a node; give another with --node-name"));
         }
-        Ok(Checked { controllers, runtimes, tokens: token_file(args.token_auth_file.as_deref())?, node_name })
+        let pool = args.load_balancer_pool.as_deref().map(str::parse::<LoadBalancerPool>).transpose();
+        let load_balancer_pool = pool.map_err(|e| format!("--load-balancer-pool: {e}"))?;
+        let tokens = token_file(args.token_auth_file.as_deref())?;
+        Ok(Checked { controllers, runtimes, tokens, node_name, load_balancer_pool })
     }
 }
 
@@ -127,7 +131,6 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
         token_file: checked.tokens,
         dial: node.clone(),
         stop: supervisor.stop(Phase::Listeners),
-        limits: apiserver::Limits::default(),
     };
     let server = Server::new(config).await.map_err(|e| e.to_string())?;
     let tls = apiserver::tls_config(&pki)
@@ -139,7 +142,19 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
     let sign: Arc<Sign> = Arc::new(move |tenant, request, lifetime, now| {
         authority.sign_client(tenant, request, lifetime, now).map_err(|e| e.to_string())
     });
-    let controllers = controller_manager::Config::new(checked.controllers, root_ca_pem, sign);
+    let read_request: Arc<ReadRequest> = Arc::new(|pem| {
+        let read = policy::pki::requested(pem).map_err(|e| e.to_string())?;
+        Ok(Requested {
+            common_name: read.common_name,
+            organizations: read.organizations,
+            dns_names: read.dns_names,
+            email_addresses: read.email_addresses,
+            ip_addresses: read.ip_addresses,
+            uris: read.uris,
+        })
+    });
+    let controllers = controller_manager::Config::new(checked.controllers, root_ca_pem, sign, read_request);
+    let controllers = controller_manager::Config { load_balancer_pool: checked.load_balancer_pool, ..controllers };
     supervisor.spawn(Phase::Workers, "controllers", |stop| controller_manager::run(connect.clone(), controllers, stop));
     if args.scheduler {
         let config = scheduler::Config::default();

@@ -3,14 +3,13 @@
 mod plan;
 mod sets;
 mod status;
-
+mod template;
 #[cfg(test)]
 mod tests;
 
 use self::plan::{Notice, Observed, Plan, Update};
 use self::sets::REVISION;
 use super::owner::{Claim, Owner, Recheck};
-use super::template;
 use crate::context::{Account, Context, unless_gone};
 use crate::recorder::{Event, Involved, Severity};
 use crate::runner::{Controller, Declaration, Reconcile, Setup};

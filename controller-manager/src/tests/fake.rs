@@ -381,7 +381,14 @@ impl State {
             new["metadata"]["annotations"] = object["metadata"]["annotations"].clone();
             new
         } else {
-            object
+            // As the server does, whose the object is stays as it is.
+            let mut new = object;
+            for field in ["tenant", "namespace", "uid"] {
+                if let Some(kept) = old["metadata"].get(field) {
+                    new["metadata"][field] = kept.clone();
+                }
+            }
+            new
         };
         let goes = !new["metadata"]["deletionTimestamp"].is_null() && !holds(&new);
         let new = self.put(key.clone(), new);

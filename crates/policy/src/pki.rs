@@ -10,7 +10,7 @@ mod file;
 mod request;
 mod subject;
 
-pub use request::{check_certificates, client_request, names_masters};
+pub use request::{Requested, check_certificates, client_request, names_masters, requested};
 
 use crate::authn::ServiceAccountKey;
 use api::{TenantName, Timestamp};

@@ -11,6 +11,7 @@ use rcgen::{CertificateParams, CertificateSigningRequestParams, DistinguishedNam
 use rustls::pki_types::CertificateSigningRequestDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 
 /// Makes a key and a signing request for CN=`user`, O=`tenant:TENANT`. Returns the request and the key, both PEM.
@@ -60,6 +61,44 @@ pub(super) fn subject(tenant: &TenantName, user: &str, groups: &[&str]) -> Resul
     subject.extend(groups.iter().map(|&group| (Attribute::OrganizationalUnit, group.to_owned())));
     subject.push((Attribute::CommonName, user.to_owned()));
     Ok(subject)
+}
+
+/// Whom a signing request names, whatever may be signed of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requested {
+    pub common_name: String,
+    pub organizations: Vec<String>,
+    /// Whether it asks for alternative names, by their kinds.
+    pub dns_names: bool,
+    pub email_addresses: bool,
+    pub ip_addresses: bool,
+    pub uris: bool,
+}
+
+/// Reads a signing request (PEM).
+pub fn requested(pem: &str) -> Result<Requested, PkiError> {
+    let der = CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).map_err(PkiError::certificate)?;
+    let (_, request) = X509CertificationRequest::from_der(&der).map_err(PkiError::certificate)?;
+    let subject = &request.certification_request_info.subject;
+    let text = |value: &x509_parser::x509::AttributeTypeAndValue| value.as_str().unwrap_or_default().to_owned();
+    let mut requested = Requested {
+        common_name: subject.iter_common_name().next().map(text).unwrap_or_default(),
+        organizations: subject.iter_organization().map(text).collect(),
+        ..Requested::default()
+    };
+    for extension in request.requested_extensions().into_iter().flatten() {
+        let ParsedExtension::SubjectAlternativeName(names) = extension else { continue };
+        for name in &names.general_names {
+            match name {
+                GeneralName::DNSName(_) => requested.dns_names = true,
+                GeneralName::RFC822Name(_) => requested.email_addresses = true,
+                GeneralName::IPAddress(_) => requested.ip_addresses = true,
+                GeneralName::URI(_) => requested.uris = true,
+                _ => {}
+            }
+        }
+    }
+    Ok(requested)
 }
 
 /// What of a signing request goes into the certificate.

@@ -3,10 +3,10 @@
 use crate::body::{self, Format};
 use crate::handler::{header_text, method_not_allowed, scope_fits};
 use crate::negotiate::{Accepted, Form};
-use crate::options::{ListOptions, Query, WriteOptions, parse_version};
-use crate::patch::Patch;
+use crate::options::{ListOptions, Query, WriteOptions, WriteVerb, parse_version};
+use crate::patch::{self, Patch};
 use crate::path::ResourcePath;
-use crate::registry::{self, Call, DeleteOptions, Part, Written, object_response, value_response};
+use crate::registry::{self, Call, DeleteOptions, Managers, Part, Written, object_response, value_response};
 use crate::server::Server;
 use crate::target::Target;
 use crate::{nodes, respond, reviews, subresources};
@@ -144,8 +144,8 @@ impl Answer<'_> {
 
 async fn create(answer: Answer<'_>, query: &Query, request: Request<Body>) -> Result<Response<Body>> {
     let call = answer.call;
-    let options = WriteOptions::parse(query)?;
     let (head, body) = request.into_parts();
+    let options = WriteOptions::parse(query, &head.headers, WriteVerb::Create)?;
     let decoded = body::object_of(call.kind, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
     if reviews::answers(call.kind) {
         let answered = reviews::review(call, decoded.value).ok_or_else(Error::no_such_path)??;
@@ -155,7 +155,7 @@ async fn create(answer: Answer<'_>, query: &Query, request: Request<Body>) -> Re
         return subresources::create_unstored(answer, decoded.value, &options).await;
     }
     let mut warnings = decoded.warnings;
-    let written = registry::create(call, decoded.value, &options, &mut warnings).await?;
+    let written = registry::create(call, decoded.value, Managers::Tracked, &options, &mut warnings).await?;
     answer.written(written, &warnings)
 }
 
@@ -168,15 +168,15 @@ pub async fn update(
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let call = answer.call;
-    let options = WriteOptions::parse(query)?;
     let (head, body) = request.into_parts();
+    let options = WriteOptions::parse(query, &head.headers, WriteVerb::Update)?;
     let decoded = body::object_of(call.kind, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
     let mut value = decoded.value;
     complete_name(call, name, &mut value)?;
     let mut warnings = decoded.warnings;
-    let written = registry::update(call, name, part, &options, &mut warnings, |current| {
-        registry::check_uid(call, name, current, &value)?;
-        Ok(value.clone())
+    let written = registry::update(call, name, part, &options, &mut warnings, |live| {
+        registry::check_uid(call, name, live.value, &value)?;
+        Ok(value.clone().into())
     })
     .await?;
     answer.written(written, &warnings)
@@ -205,6 +205,19 @@ pub fn complete_name(call: Call<'_>, name: &str, value: &mut Value) -> Result<()
     Ok(())
 }
 
+/// An applied object names itself as its path does.
+pub fn named_as_path(call: Call<'_>, name: &str, value: &Value) -> Result<()> {
+    if value["metadata"]["name"].as_str().is_none_or(str::is_empty) {
+        return Err(Error::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    let mut metadata = serde_json::json!({"metadata": {
+        "name": value["metadata"]["name"], "namespace": value["metadata"]["namespace"],
+    }});
+    complete_name(call, name, &mut metadata)
+}
+
 /// PATCH of an object or of its status.
 pub async fn patch(
     answer: Answer<'_>,
@@ -214,18 +227,29 @@ pub async fn patch(
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let call = answer.call;
-    let options = WriteOptions::parse(query)?;
     let (head, body) = request.into_parts();
+    let options = WriteOptions::parse(query, &head.headers, patch::verb(&head.headers)?)?;
     let patch = Patch::parse(&head.headers, body::read(body).await?, options.validation)?;
     let (mut warnings, mut decoding) = (Vec::new(), Vec::new());
-    let written = registry::update(call, name, part, &options, &mut warnings, |current| {
-        if current.is_null() {
-            return Err(Error::not_found(&call.kind.group, &call.kind.plural, name));
-        }
-        let mut patched = patch.apply(call.kind, current)?;
-        complete_name(call, name, &mut patched.value)?;
-        decoding = patched.warnings;
-        Ok(patched.value)
+    let written = registry::update(call, name, part, &options, &mut warnings, |live| {
+        let patched = match &patch {
+            Patch::Change(_) if live.value.is_null() => {
+                return Err(Error::not_found(&call.kind.group, &call.kind.plural, name));
+            }
+            Patch::Change(change) => {
+                let mut patched = change.apply(call.kind, live)?;
+                complete_name(call, name, &mut patched.value)?;
+                decoding = patched.warnings;
+                patched.value.into()
+            }
+            Patch::Apply(config) => {
+                let applied = config.apply(call, &options, registry::subresource(part), live)?;
+                decoding = config.warnings().to_vec();
+                named_as_path(call, name, &applied.value)?;
+                applied
+            }
+        };
+        Ok(patched)
     })
     .await?;
     decoding.append(&mut warnings);

@@ -3,6 +3,7 @@
 use crate::path::decode;
 use api::selector::{FieldSelector, LabelSelector, Selector};
 use api::{Cause, Error, Result, Revision};
+use http::{HeaderMap, header};
 use std::time::Duration;
 
 /// The decoded query of a request, in order.
@@ -178,34 +179,92 @@ fn combination_causes(query: &Query, watch: bool) -> Vec<Cause> {
     causes
 }
 
+/// Which write options are read: their names appear in errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteVerb {
+    Create,
+    Update,
+    Patch,
+    Apply,
+}
+
 /// The options of a create, update or patch.
 #[derive(Clone, Debug)]
 pub struct WriteOptions {
     pub dry_run: bool,
     pub validation: schema::FieldValidation,
+    /// Who is said to have written the fields that are written.
+    pub manager: String,
+    /// Whether an apply takes fields from other managers.
+    pub force: bool,
+    /// Whether what is absent is created, whatever the kind says.
+    pub creates: bool,
 }
+
+/// What a manager's name may weigh.
+const MANAGER_BYTES_MAX: usize = 128;
 
 impl WriteOptions {
-    pub fn parse(query: &Query) -> Result<WriteOptions> {
-        Ok(WriteOptions {
-            dry_run: dry_run(query.all("dryRun"))?,
-            validation: schema::FieldValidation::parse(query.get("fieldValidation").unwrap_or_default())?,
-        })
+    /// Reads and validates the options. Without a manager's name, the client's program is the manager.
+    pub fn parse(query: &Query, headers: &HeaderMap, verb: WriteVerb) -> Result<WriteOptions> {
+        let mut causes = Vec::new();
+        let mut fault = |reason: &str, field: &str, message: String| {
+            causes.push(Cause { reason: reason.into(), message, field: field.into() });
+        };
+        let manager = query.get("fieldManager").unwrap_or_default();
+        match verb {
+            WriteVerb::Apply if manager.is_empty() => {
+                fault("FieldValueRequired", "fieldManager", "Required value: is required for apply patch".into());
+            }
+            WriteVerb::Patch if query.get("force").is_some() => {
+                let why = "Forbidden: may not be specified for non-apply patch";
+                fault("FieldValueForbidden", "force", why.into());
+            }
+            _ => {}
+        }
+        if manager.len() > MANAGER_BYTES_MAX {
+            let why = format!("Too long: may not be more than {MANAGER_BYTES_MAX} bytes");
+            fault("FieldValueTooLong", "fieldManager", why);
+        }
+        if manager.chars().any(char::is_control) {
+            let why = format!("Invalid value: {manager:?}: should only contain printable characters");
+            fault("FieldValueInvalid", "fieldManager", why);
+        }
+        let dry_run = dry_run(query.all("dryRun")).map_err(|cause| causes.push(cause));
+        let validation = schema::FieldValidation::parse(query.get("fieldValidation").unwrap_or_default())
+            .map_err(|cause| causes.push(cause));
+        let (Ok(dry_run), Ok(validation), []) = (dry_run, validation, causes.as_slice()) else {
+            let kind = match verb {
+                WriteVerb::Create => "CreateOptions",
+                WriteVerb::Update => "UpdateOptions",
+                WriteVerb::Patch | WriteVerb::Apply => "PatchOptions",
+            };
+            return Err(Error::invalid("meta.k8s.io", kind, "", causes));
+        };
+        let manager = if manager.is_empty() { program(headers) } else { manager.to_owned() };
+        let applies = verb == WriteVerb::Apply;
+        Ok(WriteOptions { dry_run, validation, manager, force: applies && query.flag("force"), creates: applies })
     }
 }
 
-/// `All` is the only dry run there is; 422 for another value.
-pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool> {
+/// The name of the client's program: its user agent up to the version.
+fn program(headers: &HeaderMap) -> String {
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let name = agent.split('/').next().unwrap_or_default();
+    name.chars().filter(|c| !c.is_control()).take(MANAGER_BYTES_MAX).collect()
+}
+
+/// `All` is the only dry run there is.
+pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, Cause> {
     let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
-    if values.iter().any(|v| *v != "All") {
-        let cause = Cause {
+    match values.iter().find(|v| **v != "All") {
+        Some(other) => Err(Cause {
             reason: "FieldValueNotSupported".into(),
-            message: format!("Unsupported value: {:?}: supported values: \"All\"", values[0]),
+            message: format!("Unsupported value: {other:?}: supported values: \"All\""),
             field: "dryRun".into(),
-        };
-        return Err(Error::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]));
+        }),
+        None => Ok(!values.is_empty()),
     }
-    Ok(!values.is_empty())
 }
 
 #[cfg(test)]

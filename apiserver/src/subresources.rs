@@ -2,11 +2,11 @@
 
 use crate::body::{self, Format};
 use crate::handler::method_not_allowed;
-use crate::objects::{Answer, complete_name, patch, update};
-use crate::options::{Query, WriteOptions};
-use crate::patch::Patch;
+use crate::objects::{Answer, complete_name, named_as_path, patch, update};
+use crate::options::{Query, WriteOptions, WriteVerb};
+use crate::patch::{self, Patch};
 use crate::path::ResourcePath;
-use crate::registry::{self, Call, DeleteOptions, Part, Written};
+use crate::registry::{self, Call, Changed, DeleteOptions, Live, Part, Written};
 use crate::reviews;
 use api::{Error, Result, TenantName, Verb};
 use axum::body::Body;
@@ -93,8 +93,8 @@ async fn decode(
     request: Request<Body>,
     (group, version, kind): (&str, &str, &str),
 ) -> Result<(WriteOptions, Value)> {
-    let options = WriteOptions::parse(query)?;
     let (head, body) = request.into_parts();
+    let options = WriteOptions::parse(query, &head.headers, WriteVerb::Create)?;
     let bytes = body::read(body).await?;
     let decoded = body::object(group, version, kind, &bytes, Format::of(&head.headers)?, options.validation)?;
     let named = decoded.value["metadata"]["name"].as_str().unwrap_or_default();
@@ -121,10 +121,12 @@ async fn scale(
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let call = answer.call;
-    let options = WriteOptions::parse(query)?;
     let (head, body) = request.into_parts();
+    let verb = if verb == "patch" { patch::verb(&head.headers)? } else { WriteVerb::Update };
+    // What is absent has no scale.
+    let options = WriteOptions { creates: false, ..WriteOptions::parse(query, &head.headers, verb)? };
     let bytes = body::read(body).await?;
-    let sent = if verb == "patch" {
+    let sent = if verb != WriteVerb::Update {
         Sent::Patch(Patch::parse(&head.headers, bytes, options.validation)?)
     } else {
         let decoded =
@@ -134,13 +136,18 @@ async fn scale(
         Sent::Whole(value)
     };
     let scale_kind = call.server.kinds.by_kind("autoscaling", "v1", "Scale").cloned();
-    let written = registry::update(call, name, Part::Object, &options, &mut Vec::new(), |current| {
+    let written = registry::update(call, name, Part::Scale, &options, &mut Vec::new(), |live| {
+        let current = live.value;
         let scale = kinds::scale::scale_of(call.kind, current).ok_or_else(Error::no_such_path)?;
         let wanted = match &sent {
             Sent::Whole(value) => value.clone(),
-            Sent::Patch(patch) => {
+            Sent::Patch(Patch::Change(change)) => {
                 let kind = scale_kind.as_deref().map_or_else(scale_row, Clone::clone);
-                patch.apply(&kind, &scale)?.value
+                change.apply(&kind, Live { value: &scale, managed: "" })?.value
+            }
+            Sent::Patch(Patch::Apply(config)) => {
+                named_as_path(call, name, config.value())?;
+                return config.apply_scale(call, &options, live);
             }
         };
         let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);
@@ -155,7 +162,7 @@ async fn scale(
         let mut new = current.clone();
         new["metadata"]["resourceVersion"] = wanted["metadata"]["resourceVersion"].clone();
         kinds::scale::set_scale(call.kind, &mut new, &wanted);
-        Ok(new)
+        Ok(new.into())
     })
     .await?;
     let object = match written {
@@ -191,12 +198,13 @@ fn scale_row() -> api::Kind {
 /// PUT of `finalize`: replaces `spec.finalizers` of a namespace or a tenant. The last one to go takes the object along.
 async fn finalize(answer: Answer<'_>, name: &str, query: &Query, request: Request<Body>) -> Result<Response<Body>> {
     let call = answer.call;
-    let options = WriteOptions::parse(query)?;
     let (head, body) = request.into_parts();
+    let options = WriteOptions::parse(query, &head.headers, WriteVerb::Update)?;
     let decoded = body::object_of(call.kind, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
     let mut sent = decoded.value;
     complete_name(call, name, &mut sent)?;
-    let written = registry::update(call, name, Part::Own, &options, &mut Vec::new(), |current| {
+    let written = registry::update(call, name, Part::Own("finalize"), &options, &mut Vec::new(), |live| {
+        let current = live.value;
         registry::check_uid(call, name, current, &sent)?;
         nothing_left(call, name, current, &sent)?;
         let mut new = current.clone();
@@ -209,7 +217,7 @@ async fn finalize(answer: Answer<'_>, name: &str, query: &Query, request: Reques
                 }
             }
         }
-        Ok(new)
+        Ok(new.into())
     })
     .await?;
     answer.written(written, &decoded.warnings)
@@ -249,7 +257,8 @@ async fn bind(answer: Answer<'_>, name: &str, binding: Value, options: &WriteOpt
         return Err(invalid("FieldValueRequired", "Required value".into(), "target.name"));
     }
     let conflict = |why: String| Error::conflict("", "pods/binding", name, &why);
-    registry::update(call, name, Part::Own, options, &mut Vec::new(), |pod| {
+    registry::update(call, name, Part::Own("binding"), options, &mut Vec::new(), |live| {
+        let pod = live.value;
         registry::check_uid(call, name, pod, &binding)?;
         if !pod["metadata"]["deletionTimestamp"].is_null() {
             return Err(conflict(format!("pod {name} is being deleted, cannot be assigned to a host")));
@@ -270,7 +279,7 @@ async fn bind(answer: Answer<'_>, name: &str, binding: Value, options: &WriteOpt
             new["metadata"]["annotations"][key] = value.clone();
         }
         set_scheduled(&mut new, call);
-        Ok(new)
+        Ok(Changed::untracked(new))
     })
     .await?;
     answer.value(201, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))

@@ -23,7 +23,7 @@ pub fn validate(call: Call<'_>, part: Part, new: &Value, old: Option<&Value>) ->
     let (verb, what) = match part {
         Part::Subresource("approval") => ("approve", "approve requests"),
         Part::Status if new["status"] != old["status"] => ("sign", "sign requests"),
-        Part::Object | Part::Status | Part::Subresource(_) | Part::Own => return Ok(()),
+        Part::Object | Part::Scale | Part::Status | Part::Subresource(_) | Part::Own(_) => return Ok(()),
     };
     let signer = old["spec"]["signerName"].as_str().unwrap_or_default();
     let domain = signer.split_once('/').map_or(signer, |(domain, _)| domain);

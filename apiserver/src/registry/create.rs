@@ -1,6 +1,6 @@
 //! Create: complete, admit, validate, store.
 
-use super::{Call, Part, Written};
+use super::{Call, Managers, Part, Written, managers};
 use crate::admission;
 use crate::options::WriteOptions;
 use api::{Error, Result};
@@ -26,19 +26,20 @@ pub fn random_suffix() -> String {
 pub async fn create(
     call: Call<'_>,
     value: Value,
+    managers: Managers,
     options: &WriteOptions,
     warnings: &mut Vec<String>,
 ) -> Result<Written> {
     let base = value["metadata"]["generateName"].as_str().unwrap_or_default().to_owned();
     let generated = value["metadata"]["name"].as_str().unwrap_or_default().is_empty() && !base.is_empty();
     if !generated {
-        return create_named(call, value, options, warnings).await;
+        return create_named(call, value, managers, options, warnings).await;
     }
     let mut last = None;
     for _ in 0..GENERATED_NAME_TRIES {
         let mut named = value.clone();
         named["metadata"]["name"] = json!(generated_name(&base));
-        match create_named(call, named, options, warnings).await {
+        match create_named(call, named, Managers::Tracked, options, warnings).await {
             Err(error) if error.is_already_exists() => last = Some(error.retry_after(1)),
             other => return other,
         }
@@ -56,16 +57,18 @@ fn generated_name(base: &str) -> String {
 async fn create_named(
     call: Call<'_>,
     mut value: Value,
+    managers: Managers,
     options: &WriteOptions,
     warnings: &mut Vec<String>,
 ) -> Result<Written> {
     let kind = call.kind;
     complete_metadata(call, &mut value)?;
     call.server.default(kind, &mut value);
+    let managing = managers::of_new(call, options, &mut value, managers);
     admission::mutate(call, &mut value, None)?;
     kinds::generic::prepare_create(kind, &mut value);
     let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let causes = kinds::generic::validate_create(kind, &value);
+    let causes = managing.validated(&mut value, |value| kinds::generic::validate_create(kind, value));
     if !causes.is_empty() {
         return Err(Error::invalid(&kind.group, &kind.kind, &name, causes));
     }
@@ -82,11 +85,12 @@ async fn create_named(
             Some(present) => Err(exists(present.header.deleting)),
             None => {
                 warnings.extend(told);
+                managers::show(&mut value, &managing.text);
                 Ok(Written::Unstored { value, created: true })
             }
         };
     }
-    let object = call.encode(key.clone(), value)?;
+    let object = call.encode(key.clone(), value, &managing.text)?;
     let write = Write { class: class_of(&key), key, expect: Expect::Absent, change: Change::Put(object) };
     let mut writes = vec![write];
     writes.extend(admitted.writes);
@@ -122,7 +126,7 @@ fn complete_metadata(call: Call<'_>, value: &mut Value) -> Result<()> {
         _ => drop(metadata.remove("namespace")),
     }
     set_tenant(metadata, &space)?;
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "resourceVersion"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
         metadata.remove(field);
     }
     metadata.insert("uid".into(), json!(uuid::Uuid::new_v4().to_string()));

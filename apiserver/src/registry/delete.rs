@@ -95,7 +95,8 @@ impl DeleteOptions {
             resource_version: parse_version(preconditions["resourceVersion"].as_str().unwrap_or_default())?,
             propagation,
             legacy_cascade: orphan_dependents == Some(false),
-            dry_run: dry_run(given.chain(query.all("dryRun")))?,
+            dry_run: dry_run(given.chain(query.all("dryRun")))
+                .map_err(|cause| Error::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]))?,
         })
     }
 }

@@ -5,12 +5,14 @@
 mod create;
 mod delete;
 mod list;
+mod managers;
 mod update;
 mod watch;
 
 pub use create::{class_of, create, random_suffix};
 pub use delete::{DeleteOptions, delete, delete_collection};
 pub use list::{get, list, object_response, value_response};
+pub use managers::{Changed, Managers, apply, subresource};
 pub use update::{Part, check_uid, update};
 pub use watch::watch;
 
@@ -56,6 +58,16 @@ impl Call<'_> {
         })
     }
 
+    /// A stored object without its managers, and those as text.
+    fn managed_view<'o>(&self, object: &'o Object) -> Result<(Value, &'o str)> {
+        let (value, managed) = object.to_managed_value()?;
+        let value = match self.server.storage_kind(self.kind) {
+            Some(storage) => kinds::convert(value, storage, self.kind),
+            None => value,
+        };
+        Ok((value, managed))
+    }
+
     /// This request's kind of value as it is stored.
     fn stored_form(&self, value: Value) -> Value {
         match self.server.storage_kind(self.kind) {
@@ -64,11 +76,27 @@ impl Call<'_> {
         }
     }
 
-    /// Encodes a value of this request's kind for the store.
-    fn encode(&self, key: ObjectKey, value: Value) -> Result<Object> {
+    /// Encodes a value of this request's kind, which is without its managers, for the store.
+    fn encode(&self, key: ObjectKey, value: Value, managed: &str) -> Result<Object> {
         let fields = kinds::Registry::selectable(&key.resource);
         let mut value = self.stored_form(value);
-        Object::encode(key, &mut value, fields)
+        Object::encode_managed(key, &mut value, managed, fields)
+    }
+}
+
+/// An object before a change, without its managers, and those as text. Null where there is none.
+#[derive(Clone, Copy)]
+pub struct Live<'a> {
+    pub value: &'a Value,
+    pub managed: &'a str,
+}
+
+impl Live<'_> {
+    /// The whole object.
+    pub fn whole(&self) -> Value {
+        let mut value = self.value.clone();
+        managers::show(&mut value, self.managed);
+        value
     }
 }
 

@@ -1,7 +1,8 @@
 //! Update: read, change, admit, validate, store with a precondition; again on a conflict that the client did not ask for.
 
 use super::create::{class_of, commit_error, set_tenant};
-use super::{Call, Written, create};
+use super::managers::{self, Changed, Managing};
+use super::{Call, Live, Written, create};
 use crate::admission::{self, Admitted};
 use crate::options::{WriteOptions, parse_version};
 use api::{Cause, Error, Object, Result};
@@ -19,11 +20,13 @@ const MODIFIED: &str = "the object has been modified; please apply your changes 
 pub enum Part {
     /// Everything but the status, where the kind has a status subresource.
     Object,
+    /// As `Object`: only the number of replicas was changed.
+    Scale,
     Status,
     /// What the kind's strategy lets this subresource change.
     Subresource(&'static str),
-    /// Nothing is left to the client: the caller made the change, as a binding or a finalization.
-    Own,
+    /// Nothing is left to the client: the caller made the change through this subresource, as a binding.
+    Own(&'static str),
 }
 
 /// Updates the object `name` to what `change` makes of the current one. `change` may run several times.
@@ -34,37 +37,46 @@ pub async fn update(
     part: Part,
     options: &WriteOptions,
     warnings: &mut Vec<String>,
-    mut change: impl FnMut(&Value) -> Result<Value>,
+    mut change: impl FnMut(Live<'_>) -> Result<Changed>,
 ) -> Result<Written> {
     let key = call.key(name)?;
     for _ in 0..CONFLICT_TRIES {
         let Some(current) = call.server.store.snapshot().get(&key).cloned() else {
             let strategy = kinds::strategy(call.kind);
             return match part {
-                Part::Object if strategy.create_on_update => {
-                    let value = change(&Value::Null).map_err(|_| call.not_found(name))?;
-                    Box::pin(create(call, without_version(value), options, warnings)).await
+                Part::Object if strategy.create_on_update || options.creates => {
+                    let absent = Live { value: &Value::Null, managed: "" };
+                    let Changed { value, managers } = change(absent)?;
+                    Box::pin(create(call, without_version(value), managers, options, warnings)).await
                 }
-                Part::Object | Part::Status | Part::Subresource(_) | Part::Own => Err(call.not_found(name)),
+                Part::Object | Part::Scale | Part::Status | Part::Subresource(_) | Part::Own(_) => {
+                    Err(call.not_found(name))
+                }
             };
         };
-        let old = call.view(&current)?;
-        let (mut prepared, admitted) = prepare(call, name, part, &current, &old, change(&old)?)?;
-        if prepared == old {
+        let (old, managed) = call.managed_view(&current)?;
+        let live = Live { value: &old, managed };
+        let (mut prepared, managing, admitted) =
+            prepare(call, name, part, &current, options, live, change(live)?)?;
+        let changes = prepared != old;
+        if !changes && schema::managed::same_but_times(&managing.text, managed) {
             return Ok(Written::Stored { object: current, created: false });
         }
-        kinds::generic::stamp(call.kind, &mut prepared, &old, call.now);
+        if changes {
+            kinds::generic::stamp(call.kind, &mut prepared, &old, call.now);
+        }
         let mut told = match part {
-            Part::Object => (kinds::strategy(call.kind).warnings)(&prepared, Some(&old)),
-            Part::Status | Part::Subresource(_) | Part::Own => Vec::new(),
+            Part::Object | Part::Scale => (kinds::strategy(call.kind).warnings)(&prepared, Some(&old)),
+            Part::Status | Part::Subresource(_) | Part::Own(_) => Vec::new(),
         };
         told.extend(admitted.warnings);
         if options.dry_run {
             warnings.extend(told);
+            managers::show(&mut prepared, &managing.text);
             return Ok(Written::Unstored { value: prepared, created: false });
         }
         let removed = is_finished(&prepared, &old);
-        let object = call.encode(key.clone(), prepared)?;
+        let object = call.encode(key.clone(), prepared, &managing.text)?;
         let change = if removed { Change::DeleteAs(object) } else { Change::Put(object) };
         let expect = Expect::Revision(current.revision);
         let write = Write { class: class_of(&key), key: key.clone(), expect, change };
@@ -103,38 +115,42 @@ fn prepare(
     name: &str,
     part: Part,
     current: &Arc<Object>,
-    old: &Value,
-    mut new: Value,
-) -> Result<(Value, Admitted)> {
+    options: &WriteOptions,
+    live: Live<'_>,
+    changed: Changed,
+) -> Result<(Value, Managing, Admitted)> {
     use kinds::generic;
     let kind = call.kind;
+    let old = live.value;
+    let Changed { value: mut new, managers } = changed;
     check_version(call, name, current, &new)?;
     keep_metadata(call, old, &mut new)?;
     call.server.default(kind, &mut new);
+    let managing = managers::of_update(call, options, managers::subresource(part), live, &mut new, managers);
     match part {
-        Part::Object => generic::prepare_update(kind, &mut new, old),
+        Part::Object | Part::Scale => generic::prepare_update(kind, &mut new, old),
         Part::Status => generic::prepare_status_update(kind, &mut new, old),
         Part::Subresource(subresource) => {
             if !generic::prepare_subresource_update(kind, subresource, &mut new, old) {
                 return Err(Error::no_such_path());
             }
         }
-        Part::Own => {}
+        Part::Own(_) => {}
     }
-    if part == Part::Object {
+    if matches!(part, Part::Object | Part::Scale) {
         admission::mutate(call, &mut new, Some(old))?;
     }
-    let causes = match part {
-        Part::Object => generic::validate_update(kind, &new, old),
-        Part::Status => generic::validate_status_update(kind, &new, old),
-        Part::Subresource(subresource) => generic::validate_subresource_update(kind, subresource, &new, old),
-        Part::Own => Vec::new(),
-    };
+    let causes = managing.validated(&mut new, |new| match part {
+        Part::Object | Part::Scale => generic::validate_update(kind, new, old),
+        Part::Status => generic::validate_status_update(kind, new, old),
+        Part::Subresource(subresource) => generic::validate_subresource_update(kind, subresource, new, old),
+        Part::Own(_) => Vec::new(),
+    });
     if !causes.is_empty() {
         return Err(Error::invalid(&kind.group, &kind.kind, name, causes));
     }
     let admitted = admission::validate(call, part, Some(&new), Some(old))?;
-    Ok((new, admitted))
+    Ok((new, managing, admitted))
 }
 
 /// A uid in the body of a PUT is a precondition: the client means this incarnation and no other.
@@ -188,7 +204,6 @@ fn keep_metadata(call: Call<'_>, old: &Value, new: &mut Value) -> Result<()> {
             metadata.insert(field.to_owned(), old["metadata"][field].clone());
         }
     }
-    metadata.remove("managedFields");
     Ok(())
 }
 

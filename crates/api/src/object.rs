@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A point in a partition's sequence of changes; the number behind `resourceVersion`. 0 is before the first change.
@@ -16,6 +17,9 @@ pub type Revision = u64;
 
 /// The digits that stand for a revision until the store assigns one.
 const UNASSIGNED: &str = "0";
+
+/// How managed fields start in an encoding where they are not the first member.
+const MANAGED: &[u8] = b",\"managedFields\":";
 
 /// How deep what is stored may nest. serde_json, with which everyone reads objects, refuses more than 127 levels; the
 /// rest is for the lists and the events of watches around an object.
@@ -68,13 +72,18 @@ impl Object {
     /// Encodes `value` for storage; the store assigns the revision. `fields` are the kind's selectable fields.
     /// Sets `metadata.resourceVersion` in the encoding, whatever it was. 400 for what nests deeper than `NESTING_MAX`.
     pub fn encode(key: ObjectKey, value: &mut Value, fields: &[&'static str]) -> Result<Object> {
+        Object::encode_managed(key, value, "", fields)
+    }
+
+    /// [`Object::encode`] with this JSON as `metadata.managedFields`, which `value` is without. Empty for none.
+    pub fn encode_managed(key: ObjectKey, value: &mut Value, managed: &str, fields: &[&'static str]) -> Result<Object> {
         if !nests_within(value, NESTING_MAX) {
             return Err(Error::bad_request(format!("the object nests deeper than {NESTING_MAX} levels")));
         }
         let header = Arc::new(Header::of(value, fields));
         let metadata = value["metadata"].as_object_mut().ok_or_else(|| Error::bad_request("metadata is missing"))?;
         metadata.insert("resourceVersion".to_owned(), Value::from(UNASSIGNED));
-        let (bytes, body_at) = encode_type_first(value)?;
+        let (bytes, body_at) = encode_type_first(value, managed)?;
         let revision_at = find_revision(&bytes).ok_or_else(|| Error::internal("an encoded object has no version"))?;
         Ok(Object { key, revision: 0, header, bytes: bytes.into(), revision_at, body_at })
     }
@@ -114,6 +123,14 @@ impl Object {
     /// Parses the JSON. A cost of microseconds per kilobyte: for writes and for code that reasons, not for reads.
     pub fn to_value(&self) -> Result<Value> {
         serde_json::from_slice(&self.bytes).map_err(Error::internal)
+    }
+
+    /// Parses the JSON without `metadata.managedFields`, and gives that as it is encoded; empty if there is none.
+    pub fn to_managed_value(&self) -> Result<(Value, &str)> {
+        let Some((member, list)) = find_managed(&self.bytes) else { return Ok((self.to_value()?, "")) };
+        let rest = [&self.bytes[..member.start], &self.bytes[member.end..]].concat();
+        let value = serde_json::from_slice(&rest).map_err(Error::internal)?;
+        Ok((value, std::str::from_utf8(&self.bytes[list]).map_err(Error::internal)?))
     }
 
     pub fn tenant(&self) -> Option<&TenantName> {
@@ -166,8 +183,8 @@ pub(crate) fn text(value: &Value) -> String {
 }
 
 /// Encodes an object with its type in front, so that items of lists can leave it out, as upstream does.
-/// Returns where the other fields start.
-fn encode_type_first(value: &Value) -> Result<(Vec<u8>, u32)> {
+/// Returns where the other fields start. `managed` becomes the last field of the metadata, as it is.
+fn encode_type_first(value: &Value, managed: &str) -> Result<(Vec<u8>, u32)> {
     let fields = value.as_object().ok_or_else(|| Error::bad_request("an object is expected"))?;
     let mut out = b"{".to_vec();
     let mut body_at = 1;
@@ -184,6 +201,12 @@ fn encode_type_first(value: &Value) -> Result<(Vec<u8>, u32)> {
         serde_json::to_writer(&mut out, name).map_err(Error::internal)?;
         out.push(b':');
         serde_json::to_writer(&mut out, value).map_err(Error::internal)?;
+        if name == "metadata" && !managed.is_empty() && out.pop() == Some(b'}') {
+            // Never the first one: there is always a version.
+            out.extend_from_slice(MANAGED);
+            out.extend_from_slice(managed.as_bytes());
+            out.push(b'}');
+        }
     }
     out.push(b'}');
     Ok((out, body_at))
@@ -208,6 +231,38 @@ fn find_revision(bytes: &[u8]) -> Option<u32> {
     let metadata = find_member(bytes, 0, b"metadata")?;
     let version = find_member(bytes, metadata, b"resourceVersion")?;
     (bytes.get(version) == Some(&b'"')).then_some(u32::try_from(version + 1).ok()?)
+}
+
+/// Where `metadata.managedFields` stands, with one of the commas around it, and where its value does.
+fn find_managed(bytes: &[u8]) -> Option<(Range<usize>, Range<usize>)> {
+    let metadata = find_member(bytes, 0, b"metadata")?;
+    let start = find_member(bytes, metadata, b"managedFields")?;
+    let end = value_end(bytes, start)?;
+    let name_at = start - MANAGED.len() + 1;
+    let member = match (bytes[name_at - 1], bytes.get(end)) {
+        (b',', _) => name_at - 1..end,
+        (_, Some(b',')) => name_at..end + 1,
+        _ => name_at..end,
+    };
+    Some((member, start..end))
+}
+
+/// Where the compact JSON value that starts at `at`, a list or an object or `null`, ends.
+fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
+    if bytes[at..].starts_with(b"null") {
+        return Some(at + 4);
+    }
+    let (mut depth, mut i) = (0usize, at);
+    loop {
+        match *bytes.get(i)? {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth <= 1 => return Some(i + 1),
+            b'}' | b']' => depth -= 1,
+            b'"' => i = string_end(bytes, i)?,
+            _ => {}
+        }
+        i += 1;
+    }
 }
 
 /// Where the value of the member `name` starts in the compact JSON object that starts at `at`.
@@ -279,6 +334,34 @@ mod tests {
         assert_eq!(item(&stored), expected);
         let loaded = Object::decode(stored.key.clone(), 77, stored.bytes.clone(), &[]).expect("an object");
         assert_eq!(item(&loaded), expected);
+    }
+
+    #[test]
+    fn managed_fields_are_taken_apart_without_being_parsed() {
+        let managed = r#"[{"manager":"a\"]","fieldsV1":{"f:metadata":{".":{}}}}]"#;
+        let value = json!({"kind": "X", "metadata": {"name": "a", "labels": {"managedFields": "x"}}, "spec": {"metadata": {"managedFields": []}}});
+        let key = object(json!({"metadata": {}})).key;
+        let encoded =
+            Object::encode_managed(key.clone(), &mut value.clone(), managed, &[]).expect("an object").at_revision(7);
+        let mut whole = value.clone();
+        whole["metadata"]["resourceVersion"] = json!("7");
+        assert_eq!(encoded.to_managed_value().expect("JSON"), (whole.clone(), managed));
+        let loaded = Object::decode(key, 7, encoded.bytes.clone(), &[]).expect("an object");
+        assert_eq!(loaded.to_managed_value().expect("JSON"), (whole.clone(), managed));
+        let list: Value = serde_json::from_str(managed).expect("JSON");
+        // Wherever they stand.
+        for metadata in [
+            json!({"managedFields": list}),
+            json!({"managedFields": list, "name": "a"}),
+            json!({"a": 1, "managedFields": null}),
+        ] {
+            let mut without = object(json!({"metadata": metadata})).to_value().expect("JSON");
+            let encoded = object(without.clone());
+            let list = without["metadata"].as_object_mut().and_then(|metadata| metadata.remove("managedFields"));
+            assert_eq!(encoded.to_managed_value().expect("JSON"), (without, &*list.expect("a list").to_string()));
+        }
+        let none = object(json!({"metadata": {}}));
+        assert_eq!(none.to_managed_value().expect("JSON"), (none.to_value().expect("JSON"), ""));
     }
 
     #[test]

@@ -8,8 +8,11 @@ use crate::names::{self, by_rule};
 use crate::value::{int, is_empty, is_true, keep, list, members, remove, set, text};
 use crate::{Change, NameRule, Revalidation, Strategy, strategy};
 use api::{Cause, Kind, Timestamp};
+use schema::managed::FieldSet;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 /// What annotations of one object may weigh, keys and values.
 const ANNOTATION_BYTES_MAX: usize = 256 << 10;
@@ -65,6 +68,26 @@ pub fn prepare_subresource_update(kind: &Kind, subresource: &str, new: &mut Valu
     (change.prepare)(new, old);
     count_generation(strategy(kind), new, old);
     true
+}
+
+/// The fields that a write through a subresource, empty for the object itself, does not change whatever it holds.
+pub fn reset_fields(kind: &Kind, subresource: &str) -> Cow<'static, FieldSet> {
+    static OF_OBJECT: OnceLock<FieldSet> = OnceLock::new();
+    static OF_STATUS: OnceLock<FieldSet> = OnceLock::new();
+    let without_status = || OF_OBJECT.get_or_init(|| FieldSet::of_fields(&[&["status"]]));
+    match subresource {
+        "status" => match strategy(kind).status_keeps {
+            [] => Cow::Borrowed(OF_STATUS.get_or_init(|| FieldSet::of_fields(&[&["spec"]]))),
+            kept => {
+                let kept: Vec<[&str; 2]> = kept.iter().map(|field| ["metadata", field]).collect();
+                let paths: Vec<&[&str]> = kept.iter().map(|path| &path[..]).chain([&["spec"][..]]).collect();
+                Cow::Owned(FieldSet::of_fields(&paths))
+            }
+        },
+        "approval" => Cow::Owned(FieldSet::of_fields(&[&["spec"], &["status", "certificate"]])),
+        _ if kind.subresource("status").is_some() => Cow::Borrowed(without_status()),
+        _ => Cow::Owned(FieldSet::default()),
+    }
 }
 
 /// Writes the times that the server itself notes when an update, through any subresource, changed something: after

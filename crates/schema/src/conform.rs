@@ -24,19 +24,18 @@ pub enum FieldValidation {
 
 impl FieldValidation {
     /// Reads the query parameter `fieldValidation`; empty is `Warn`.
-    pub fn parse(text: &str) -> api::Result<FieldValidation> {
+    pub fn parse(text: &str) -> Result<FieldValidation, Cause> {
         match text {
             "" | "Warn" => Ok(FieldValidation::Warn),
             "Ignore" => Ok(FieldValidation::Ignore),
             "Strict" => Ok(FieldValidation::Strict),
             _ => {
                 let supported = r#"supported values: "", "Ignore", "Strict", "Warn""#;
-                let cause = Cause {
+                Err(Cause {
                     reason: "FieldValueNotSupported".to_owned(),
                     message: format!("Unsupported value: {text:?}: {supported}"),
                     field: "fieldValidation".to_owned(),
-                };
-                Err(Error::invalid("meta.k8s.io", "CreateOptions", "", vec![cause]))
+                })
             }
         }
     }
@@ -107,10 +106,7 @@ pub(crate) fn zero(defs: &Definitions, schema: &Schema) -> Value {
         Schema::Int32 | Schema::Int64 | Schema::Number | Schema::IntOrString => 0.into(),
         Schema::String | Schema::Bytes => "".into(),
         Schema::Quantity => "0".into(),
-        Schema::Object(id) => {
-            let fields = defs.at(*id).fields.iter();
-            Value::Object(fields.filter_map(|f| Some((f.name.to_string(), printed(defs, f)?))).collect())
-        }
+        Schema::Object(id) => zero_object(defs, defs.at(*id)),
         Schema::Any
         | Schema::Time
         | Schema::MicroTime
@@ -119,6 +115,11 @@ pub(crate) fn zero(defs: &Definitions, schema: &Schema) -> Value {
         | Schema::OrBool(_)
         | Schema::OrList(..) => Value::Null,
     }
+}
+
+/// What Go prints for an object of which nothing is set.
+pub(crate) fn zero_object(defs: &Definitions, def: &Definition) -> Value {
+    Value::Object(def.fields.iter().filter_map(|f| Some((f.name.to_string(), printed(defs, f)?))).collect())
 }
 
 struct Walk<'a> {

@@ -21,6 +21,13 @@ pub struct Definitions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DefinitionId(u32);
 
+impl DefinitionId {
+    /// A number of its own.
+    pub fn index(self) -> u32 {
+        self.0
+    }
+}
+
 /// The schema of one type: an object's fields, or nothing for a type whose values are no objects with known fields.
 pub struct Definition {
     name: Box<str>,
@@ -114,6 +121,10 @@ impl Definitions {
             Err(_) => self.everywhere.iter().find(|(known, _)| *known == kind)?.1,
         };
         Some(self.at(id))
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = DefinitionId> + use<> {
+        (0..u32::try_from(self.all.len()).unwrap_or(u32::MAX)).map(DefinitionId)
     }
 
     pub(crate) fn at(&self, id: DefinitionId) -> &Definition {

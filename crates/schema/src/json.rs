@@ -25,6 +25,11 @@ pub(crate) enum Tree<'a> {
     Object(Vec<(Cow<'a, str>, Tree<'a>)>),
 }
 
+/// What Go calls a value in an error.
+pub fn go_kind(value: &Value) -> &'static str {
+    Tree::from(value).go_kind()
+}
+
 impl Tree<'_> {
     /// The value, with the last of several fields of a name, and whether there were several.
     pub fn to_value(&self) -> Result<(Value, bool), String> {

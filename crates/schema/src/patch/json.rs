@@ -23,6 +23,18 @@ const MAX_MOVED: usize = 1 << 30;
 #[derive(Debug)]
 pub struct Operations(Vec<Value>);
 
+impl Operations {
+    /// Whether an operation names this place, one around it, or one within it.
+    pub fn reach(&self, place: &[&str]) -> bool {
+        let reaches = |path: &str| {
+            let steps = path.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
+            steps.zip(place).all(|(step, known)| step == *known)
+        };
+        let paths = self.0.iter().flat_map(|operation| [&operation["path"], &operation["from"]]);
+        paths.filter_map(Value::as_str).any(reaches)
+    }
+}
+
 /// Reads a JSON patch, and the messages about unknown and duplicate fields of its operations, unless they are ignored:
 /// `json patch unknown field "[0].extra"`. 400 for what is no patch.
 pub fn decode_json(patch: &[u8], mode: FieldValidation) -> api::Result<(Operations, Vec<String>)> {

@@ -16,9 +16,9 @@ use store::{Change, Expect, Revise, Write};
 pub fn validate(attempt: Attempt<'_>, new: &Value, admitted: &mut Admitted) -> Result<()> {
     let call = attempt.call;
     let subresource = match attempt.part {
-        Part::Object => "",
+        Part::Object | Part::Scale => "",
         Part::Subresource(subresource) => subresource,
-        Part::Status | Part::Own => return Ok(()),
+        Part::Status | Part::Own(_) => return Ok(()),
     };
     if !call.kind.namespaced() {
         return Ok(());

@@ -56,8 +56,7 @@ pub async fn update(
         };
         let (old, managed) = call.managed_view(&current)?;
         let live = Live { value: &old, managed };
-        let (mut prepared, managing, admitted) =
-            prepare(call, name, part, &current, options, live, change(live)?)?;
+        let (mut prepared, managing, admitted) = prepare(call, name, part, &current, options, live, change(live)?)?;
         let changes = prepared != old;
         if !changes && schema::managed::same_but_times(&managing.text, managed) {
             return Ok(Written::Stored { object: current, created: false });

@@ -249,6 +249,7 @@ mod tests {
             token_file: policy::authn::TokenFile::default(),
             dial: Arc::new(NoNodes),
             stop: runtime::Stop::new(),
+            limits: crate::Limits::default(),
         };
         let server = Server::new(config).await.expect("a server");
         let root = Arc::new(Identity::new(TenantName::system(), "root", &[policy::rbac::MASTERS]));

@@ -4,6 +4,7 @@
 //! tenant decision and authorization have passed on the same parsed path that names the object.
 
 use crate::authn::{self, Peer};
+use crate::fairness::{self, Connection, Permit};
 use crate::path::{Path, ResourcePath, Route};
 use crate::server::Server;
 use crate::target::Target;
@@ -12,9 +13,11 @@ use api::selector::FieldSelector;
 use api::{Error, Identity, Kind, Reason, Result, Scope, Timestamp};
 use axum::body::Body;
 use futures::FutureExt;
+use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use policy::fairness::Classified;
 use policy::rbac::Attributes;
-use policy::tenancy::{Decision, decide};
+use policy::tenancy::{Decision, Requested, decide};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,7 +29,7 @@ const KUBERNETES_VERSION: &str = "v1.36.2+ursa";
 pub async fn handle(server: Arc<Server>, peer: Peer, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let head_only = request.method() == Method::HEAD;
-    let mut label = Label { verb: "unknown", resource: String::new() };
+    let mut label = Label { verb: "unknown", resource: String::new(), class: None };
     let answered = AssertUnwindSafe(answer(&server, &peer, request, &mut label)).catch_unwind().await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
@@ -40,6 +43,13 @@ pub async fn handle(server: Arc<Server>, peer: Peer, request: Request<Body>) -> 
         *response.body_mut() = Body::empty();
     }
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    if let Some(class) = &label.class {
+        for (name, uid) in [(FLOW_SCHEMA, &*class.schema_uid), (PRIORITY_LEVEL, class.level.uid.as_str())] {
+            if let Ok(uid) = HeaderValue::from_str(uid) {
+                response.headers_mut().insert(name, uid);
+            }
+        }
+    }
     server.metrics.answered(label.verb, &label.resource, response.status().as_u16(), started.elapsed());
     response
 }
@@ -48,7 +58,13 @@ pub async fn handle(server: Arc<Server>, peer: Peer, request: Request<Body>) -> 
 struct Label {
     verb: &'static str,
     resource: String,
+    /// Its flow, once it is known.
+    class: Option<Classified>,
 }
+
+/// By which schema and level a request was admitted.
+const FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const PRIORITY_LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
 async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mut Label) -> Result<Response<Body>> {
     if let Some(response) = health(server, request.uri().path()) {
@@ -58,6 +74,9 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
     let now = Timestamp::now();
     let path = Path::parse(request.uri().path())?;
     let caller = authn::authenticate(server, peer, request.headers(), &path.tenant, now)?;
+    if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
+        connection.count(&server.fairness, &caller)?;
+    }
     match &path.route {
         Route::NonResource(below) => {
             // Other verbs are counted as one: a client cannot make new series.
@@ -65,7 +84,8 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
             let verb = request.method().as_str().to_ascii_lowercase();
             let cluster_scoped = policy::rbac::is_operators_path(below);
             let what = Attributes { verb: &verb, path: Some(below), cluster_scoped, ..Attributes::default() };
-            let admitted = admit(server, caller, &path, &what, request.headers())?;
+            let asked = Asked { peer, caller, path: &path, what: &what, headers: request.headers(), seats: 1 };
+            let admitted = admit(server, asked, &mut label.class).await?;
             non_resource(server, &admitted, below, &request)
         }
         Route::Resource(resource) => {
@@ -92,7 +112,13 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
                 cluster_scoped: kind.is_some_and(|kind| kind.scope == Scope::Cluster),
                 fields: selected.as_ref(),
             };
-            let admitted = admit(server, caller, &path, &what, request.headers())?;
+            let seats = kind.map_or(1, |kind| {
+                let tenant = if let Requested::Named(tenant) = &path.tenant { tenant } else { &caller.tenant };
+                server.fairness.seats(Some(tenant), &kind.stored_as, verb)
+            });
+            let watch = (verb == "watch").then(|| server.fairness.watch(&caller)).transpose()?;
+            let asked = Asked { peer, caller, path: &path, what: &what, headers: request.headers(), seats };
+            let admitted = admit(server, asked, &mut label.class).await?;
             let target = Target::new(admitted.decision);
             let kind = kind.ok_or_else(|| no_such_kind(server, &resource.group))?;
             let routed = objects::Routed {
@@ -104,7 +130,11 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
                 verb,
                 now,
             };
-            objects::dispatch(server, routed, request).await
+            let answered = objects::dispatch(server, routed, request).await;
+            match watch {
+                Some(watch) => answered.map(|response| fairness::counted(response, watch)),
+                None => answered,
+            }
         }
     }
 }
@@ -119,28 +149,34 @@ fn no_such_kind(server: &Server, group: &str) -> Error {
 struct Admitted {
     identity: Identity,
     decision: Decision,
+    /// Held until the answer's head is known.
+    _seats: Permit,
 }
 
-/// Decides the tenant, turns the caller into whom it acts as, and authorizes the request. `asked` has no tenant yet.
-fn admit(
-    server: &Server,
+/// A request that is to be admitted. `what` has no tenant yet.
+struct Asked<'a> {
+    peer: &'a Peer,
     caller: Identity,
-    path: &Path,
-    asked: &Attributes<'_>,
-    headers: &HeaderMap,
-) -> Result<Admitted> {
-    let decision = decide(&caller, &path.tenant, asked)?;
-    let tenant = decision.tenant().filter(|_| !asked.cluster_scoped);
-    let what = Attributes { tenant, ..*asked };
-    let Some((identity, _)) = authn::impersonate(server, &caller, headers, &what, &decision)? else {
-        authz::authorize(server, &caller, &what, &decision)?;
-        tenant_exists(server, &caller, &decision)?;
-        return Ok(Admitted { identity: caller, decision });
-    };
-    let as_other = decide(&identity, &path.tenant, &what)?;
-    authz::authorize(server, &identity, &what, &as_other)?;
-    tenant_exists(server, &caller, &decision)?;
-    Ok(Admitted { identity, decision: as_other })
+    path: &'a Path,
+    what: &'a Attributes<'a>,
+    headers: &'a HeaderMap,
+    seats: usize,
+}
+
+/// Decides the tenant, turns the caller into whom it acts as, waits for seats, and authorizes the request.
+async fn admit(server: &Server, asked: Asked<'_>, class: &mut Option<Classified>) -> Result<Admitted> {
+    let Asked { peer, caller, path, what, headers, seats } = asked;
+    let reached = decide(&caller, &path.tenant, what)?;
+    let tenant = reached.tenant().filter(|_| !what.cluster_scoped);
+    let what = Attributes { tenant, ..*what };
+    let other = authn::impersonate(server, &caller, headers, &what, &reached)?.map(|(identity, _)| identity);
+    let identity = other.as_ref().unwrap_or(&caller);
+    let class = class.insert(server.fairness.classify(server, identity, &what)?);
+    let permit = server.fairness.admit(peer, &caller, class, seats).await?;
+    let decision = decide(identity, &path.tenant, &what)?;
+    authz::authorize(server, identity, &what, &decision)?;
+    tenant_exists(server, &caller, &reached)?;
+    Ok(Admitted { identity: other.unwrap_or(caller), decision, _seats: permit })
 }
 
 /// Upstream authorizes a Namespace object as being in itself, so that a role in it can grant it.

@@ -1,6 +1,7 @@
 //! The listener: TLS connections, HTTP/1.1 and HTTP/2, until told to stop; then open requests are drained.
 
 use crate::authn::Peer;
+use crate::fairness::Connection;
 use crate::server::Server;
 use crate::{handler, rest};
 use api::Identity;
@@ -110,12 +111,14 @@ async fn connection(
         None => Peer::Unknown,
     };
     let asked = Arc::new(AtomicBool::new(false));
+    let of_tenant = Arc::new(Connection::default());
     let has_asked = asked.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (server, peer) = (server.clone(), peer.clone());
+        let (server, peer, of_tenant) = (server.clone(), peer.clone(), of_tenant.clone());
         asked.store(true, Ordering::Relaxed);
         async move {
-            let (request, rest) = rest::keep(request);
+            let (mut request, rest) = rest::keep(request);
+            request.extensions_mut().insert(of_tenant);
             let response = handler::handle(server, peer, request).await;
             rest.read().await;
             Ok::<Response<Body>, Infallible>(response)

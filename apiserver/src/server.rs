@@ -2,8 +2,10 @@
 
 use crate::authn::Impersonations;
 use crate::authz::RuleCache;
+use crate::fairness::{Fairness, Limits};
 use crate::metrics::Metrics;
 use crate::nodes::Dial;
+use crate::shared;
 use api::{Error, Kind, Object, ObjectKey, ResourceId, Result, Space, TenantName, Timestamp};
 use kinds::Registry;
 use policy::authn::{ServiceAccountKey, TokenFile};
@@ -27,6 +29,8 @@ pub struct Config {
     pub dial: Arc<dyn Dial>,
     /// Ends open watches and streams.
     pub stop: Stop,
+    /// What tenants may hold at a time.
+    pub limits: Limits,
 }
 
 /// One API server.
@@ -38,6 +42,7 @@ pub struct Server {
     pub token_file: TokenFile,
     pub rules: RuleCache,
     pub impersonations: Impersonations,
+    pub fairness: Arc<Fairness>,
     pub dial: Arc<dyn Dial>,
     pub metrics: &'static Metrics,
     pub stop: Stop,
@@ -58,6 +63,7 @@ impl Server {
             token_file: config.token_file,
             rules: RuleCache::default(),
             impersonations: Impersonations::default(),
+            fairness: Fairness::new(config.limits),
             dial: config.dial,
             metrics: Metrics::of_process(),
             stop: config.stop,
@@ -66,7 +72,7 @@ impl Server {
         };
         let now = Timestamp::now();
         server.ensure_system_tenant(now).await?;
-        server.ensure_default_roles(now).await?;
+        server.ensure_shared(now).await?;
         Ok(Arc::new(server))
     }
 
@@ -119,20 +125,14 @@ impl Server {
         Ok(())
     }
 
-    /// The default roles and bindings, which every tenant has without storing them, are kept as objects in `system`,
-    /// where operators see and change them.
-    async fn ensure_default_roles(&self, now: Timestamp) -> Result<()> {
-        let defaults = policy::rbac::default_roles();
-        let lists = [
-            ("clusterroles", defaults.cluster_roles),
-            ("clusterrolebindings", defaults.cluster_role_bindings),
-            ("roles", defaults.roles),
-            ("rolebindings", defaults.role_bindings),
-        ];
-        let objects = lists.into_iter().flat_map(|(plural, list)| list.into_iter().map(move |value| (plural, value)));
-        let ensured = objects.map(|(plural, mut value)| {
+    /// The default roles, bindings and flow schemas, which every tenant has without storing them, are kept as objects in
+    /// `system`, where operators see and change them.
+    async fn ensure_shared(&self, now: Timestamp) -> Result<()> {
+        let lists = shared::lists().into_iter();
+        let objects = lists.flat_map(|(group, plural, list)| list.into_iter().map(move |value| (group, plural, value)));
+        let ensured = objects.map(|(group, plural, mut value)| {
             value["metadata"]["tenant"] = json!(api::SYSTEM_TENANT);
-            self.ensure(policy::rbac::GROUP, plural, Space::Tenant(TenantName::system()), value, now)
+            self.ensure(group, plural, Space::Tenant(TenantName::system()), value, now)
         });
         // Together, so that they share a sync.
         futures::future::try_join_all(ensured).await.map(drop)

@@ -131,6 +131,7 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
         token_file: checked.tokens,
         dial: node.clone(),
         stop: supervisor.stop(Phase::Listeners),
+        limits: apiserver::Limits::default(),
     };
     let server = Server::new(config).await.map_err(|e| e.to_string())?;
     let tls = apiserver::tls_config(&pki)

@@ -80,6 +80,9 @@ async fn create_named(
         let error = Error::already_exists(&kind.group, &kind.plural, &name);
         if deleting { error.with_prefix("object is being deleted: ") } else { error }
     };
+    if crate::shared::object(call.server, &key).is_some() {
+        return Err(exists(false));
+    }
     if options.dry_run {
         return match call.server.store.snapshot().get(&key) {
             Some(present) => Err(exists(present.header.deleting)),

@@ -77,7 +77,9 @@ pub async fn list(
     if let Some(version) = options.resource_version {
         reach(call, version).await?;
     }
-    let page = page(call, options)?;
+    let page = page(call, options, true)?;
+    let bytes = page.objects.iter().map(|object| object.bytes.len()).sum();
+    call.server.fairness.listed(call.target.tenant(), &call.kind.stored_as, bytes);
     if accepted == Accepted::JSON && call.server.storage_kind(call.kind).is_none() {
         return Ok(stream(call, page));
     }
@@ -112,7 +114,7 @@ pub fn item(mut value: Value) -> Value {
 
 /// Every object that a selection covers, and the revision of the snapshot.
 pub fn select(call: Call<'_>, options: &ListOptions) -> Result<(Vec<Arc<Object>>, Revision)> {
-    let page = page(call, options)?;
+    let page = page(call, options, false)?;
     Ok((page.objects, page.revision))
 }
 
@@ -204,7 +206,8 @@ impl Token {
     }
 }
 
-fn page(call: Call<'_>, options: &ListOptions) -> Result<Page> {
+/// `with_shared` adds what all tenants share.
+fn page(call: Call<'_>, options: &ListOptions, with_shared: bool) -> Result<Page> {
     let scope = call.target.scope(call.kind, call.namespace)?;
     let store = &call.server.store;
     let token = Some(options.continue_token.as_str()).filter(|t| !t.is_empty()).map(Token::decode).transpose()?;
@@ -237,7 +240,17 @@ fn page(call: Call<'_>, options: &ListOptions) -> Result<Page> {
         || (options.resource_version == Some(0) && token.is_none() && options.version_match.is_none());
     let limit = if unlimited { usize::MAX } else { options.limit };
     let mut objects = Vec::new();
-    let mut matching = snapshot.range(&scope, start.as_ref()).filter(|object| options.selector.matches(object));
+    let shared = if with_shared { crate::shared::objects(call, &snapshot) } else { Vec::new() };
+    let merged = (!shared.is_empty()).then(|| {
+        let mut all: Vec<Arc<Object>> = snapshot.range(&scope, None).cloned().collect();
+        crate::shared::merge(&mut all, shared);
+        let place = |key: &api::ObjectKey| (key.namespace.clone(), key.name.clone());
+        all.retain(|object| start.as_ref().is_none_or(|start| place(&object.key) > place(start)));
+        all
+    });
+    let stored = merged.is_none().then(|| snapshot.range(&scope, start.as_ref()));
+    let all = merged.iter().flatten().chain(stored.into_iter().flatten());
+    let mut matching = all.filter(|object| options.selector.matches(object));
     objects.extend(matching.by_ref().take(limit).cloned());
     let more = if unlimited { None } else { matching.next() };
     let revision = exact.unwrap_or_else(|| snapshot.revision());

@@ -43,10 +43,16 @@ impl Call<'_> {
         api::Error::not_found(&self.kind.group, &self.kind.plural, name)
     }
 
+    /// The object under a key: the tenant's own, or what all tenants share.
+    fn find(&self, key: &ObjectKey) -> Option<Arc<Object>> {
+        let stored = self.server.store.snapshot().get(key).cloned();
+        stored.or_else(|| crate::shared::object(self.server, key))
+    }
+
     /// The current object, or 404.
     pub fn current(&self, name: &str) -> Result<Arc<Object>> {
         let key = self.key(name)?;
-        self.server.store.snapshot().get(&key).cloned().ok_or_else(|| self.not_found(name))
+        self.find(&key).ok_or_else(|| self.not_found(name))
     }
 
     /// A stored object as this request's kind shows it.

@@ -41,7 +41,10 @@ pub async fn update(
 ) -> Result<Written> {
     let key = call.key(name)?;
     for _ in 0..CONFLICT_TRIES {
-        let Some(current) = call.server.store.snapshot().get(&key).cloned() else {
+        let stored = call.server.store.snapshot().get(&key).cloned();
+        // What all tenants share becomes the tenant's own with its first change.
+        let is_stored = stored.is_some();
+        let Some(current) = stored.or_else(|| crate::shared::object(call.server, &key)) else {
             let strategy = kinds::strategy(call.kind);
             return match part {
                 Part::Object if strategy.create_on_update || options.creates => {
@@ -77,7 +80,7 @@ pub async fn update(
         let removed = is_finished(&prepared, &old);
         let object = call.encode(key.clone(), prepared, &managing.text)?;
         let change = if removed { Change::DeleteAs(object) } else { Change::Put(object) };
-        let expect = Expect::Revision(current.revision);
+        let expect = if is_stored { Expect::Revision(current.revision) } else { Expect::Absent };
         let write = Write { class: class_of(&key), key: key.clone(), expect, change };
         let mut writes = vec![write];
         writes.extend(admitted.writes);

@@ -65,6 +65,8 @@ pub async fn watch(
     let mut present = Vec::new();
     if initial && watch.is_some() {
         present.extend(snapshot.range(&scope, None).filter(|object| options.selector.matches(object)).cloned());
+        let shared = crate::shared::objects(call, &snapshot);
+        present.extend(shared.into_iter().filter(|object| options.selector.matches(object)));
         if options.send_initial_events == Some(true) && options.bookmarks {
             pending.push_back(frames.bookmark(after, true));
         }

@@ -43,6 +43,7 @@ impl Api {
             token_file: policy::authn::TokenFile::default(),
             dial: Arc::new(NoNodes),
             stop: Stop::new(),
+            limits: apiserver::Limits::default(),
         };
         Api { server: Server::new(config).await.expect("a server"), _dir: dir }
     }

@@ -131,7 +131,14 @@ fn validate_rule(rule: &Value, at: &Path, causes: &mut Causes) {
         let at = rules.index(i);
         verbs(&rule["verbs"], &at.child("verbs"), causes);
         let why = "nonResourceURLs must contain at least one value";
-        all_or_some(&rule["nonResourceURLs"], why, "non-resource URLs", &at.child("nonResourceURLs"), causes);
+        let (urls, urls_at) = (&rule["nonResourceURLs"], at.child("nonResourceURLs"));
+        if !all_or_some(urls, why, "non-resource URLs", &urls_at, causes) {
+            for (i, url) in list(urls).iter().enumerate() {
+                if let Some(why) = bad_url(text(url)) {
+                    causes.invalid(&urls_at.index(i), url, why);
+                }
+            }
+        }
     }
 }
 
@@ -167,10 +174,24 @@ fn subject(subject: &Value, at: &Path, causes: &mut Causes) {
     }
 }
 
+/// What is wrong with a path, which may end in `/*`.
+fn bad_url(url: &str) -> Option<&'static str> {
+    let stars = url.matches('*').count();
+    match url {
+        "" => Some("must not be empty"),
+        "/" => None,
+        _ if !url.starts_with('/') => Some("must start with slash"),
+        _ if url.contains(' ') => Some("must not contain white-space"),
+        _ if url.contains("//") => Some("must not contain double slash"),
+        _ if stars > 1 || (stars == 1 && !url.ends_with("/*")) => Some("wildcard can only do suffix matching"),
+        _ => None,
+    }
+}
+
 fn verbs(verbs: &Value, at: &Path, causes: &mut Causes) {
     let all = all_or_some(verbs, "verbs must contain at least one value", "verbs", at, causes);
     if !all && list(verbs).iter().any(|verb| !VERBS.contains(&text(verb))) {
-        causes.unsupported(at, verbs, &VERBS);
+        causes.unsupported(at, verbs, VERBS.split_last().map_or(&[], |(_, named)| named));
     }
 }
 
@@ -253,9 +274,10 @@ fn validate_queuing(queuing: &Value, at: &Path, causes: &mut Causes) {
     let (queues, hand) = (number("queues"), number("handSize"));
     if queues > QUEUES_MAX {
         causes.invalid(&at.child("queues"), queues, &format!("must not be greater than {QUEUES_MAX}"));
-    } else if queues > 0 && hand > queues {
+    }
+    if hand > 0 && hand > queues {
         causes.invalid(&at.child("handSize"), hand, &format!("should not be greater than queues ({queues})"));
-    } else if queues > 0 && hand > 0 && entropy_bits(queues, hand) > ENTROPY_BITS_MAX {
+    } else if hand > 0 && entropy_bits(queues, hand) > ENTROPY_BITS_MAX {
         let why = format!(
             "required entropy bits of deckSize {queues} and handSize {hand} should not be greater than {ENTROPY_BITS_MAX}"
         );

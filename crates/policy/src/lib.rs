@@ -6,6 +6,7 @@
 
 pub mod authn;
 pub mod authz;
+pub mod fairness;
 mod kubeconfig;
 pub mod node;
 pub mod pki;

@@ -1,0 +1,144 @@
+//! Objects that every tenant has from the start and that are the same in all: default roles and bindings, flow schemas
+//! and priority levels. A tenant shows them without storing them, until it changes one.
+//!
+//! Invariant: what a tenant stores hides the shared object of that name. Only reads of one tenant show shared objects;
+//! a tenant that is being deleted has none.
+
+use crate::registry::Call;
+use crate::server::Server;
+use api::{Object, ObjectKey, ResourceId, Space, TenantName};
+use kinds::Registry;
+use policy::fairness::Flows;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
+use store::Snapshot;
+
+/// The version of an object that was never written.
+const REVISION: api::Revision = 1;
+
+/// Namespace, empty for kinds without, and name.
+type Name = (String, String);
+
+/// Every shared object, without what is a tenant's own.
+static SHARED: LazyLock<HashMap<ResourceId, BTreeMap<Name, Value>>> = LazyLock::new(|| {
+    let mut shared: HashMap<ResourceId, BTreeMap<Name, Value>> = HashMap::new();
+    for (group, plural, objects) in lists() {
+        let named = objects.into_iter().map(|object| {
+            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+            ((text("namespace"), text("name")), object)
+        });
+        shared.insert(ResourceId::new(group, plural), named.collect());
+    }
+    shared
+});
+
+/// The default objects: group, plural, and the objects without tenant, uid and times.
+pub fn lists() -> [(&'static str, &'static str, Vec<Value>); 6] {
+    let roles = policy::rbac::default_roles();
+    let flows = policy::fairness::default_flows();
+    [
+        (policy::rbac::GROUP, "clusterroles", roles.cluster_roles),
+        (policy::rbac::GROUP, "clusterrolebindings", roles.cluster_role_bindings),
+        (policy::rbac::GROUP, "roles", roles.roles),
+        (policy::rbac::GROUP, "rolebindings", roles.role_bindings),
+        (policy::fairness::GROUP, "flowschemas", flows.flow_schemas),
+        (policy::fairness::GROUP, "prioritylevelconfigurations", flows.priority_levels),
+    ]
+}
+
+/// The shared object under a key, whether or not the tenant stores one of its own.
+pub fn object(server: &Server, key: &ObjectKey) -> Option<Arc<Object>> {
+    let value = SHARED.get(&key.resource)?.get(&(key.namespace.to_string(), key.name.to_string()))?;
+    made(value, key, &Owner::of(server, key.tenant()?)?)
+}
+
+/// The shared objects that a list covers and the tenant does not store, in the order of their names.
+pub fn objects(call: Call<'_>, snapshot: &Snapshot) -> Vec<Arc<Object>> {
+    let resource = &call.kind.stored_as;
+    let (Some(shared), Some(tenant)) = (SHARED.get(resource), call.target.tenant()) else { return Vec::new() };
+    let Some(owner) = Owner::of(call.server, tenant) else { return Vec::new() };
+    let covered = shared.iter().filter(|((namespace, _), _)| call.namespace.is_empty() || namespace == call.namespace);
+    covered
+        .filter_map(|((namespace, name), value)| {
+            let key = ObjectKey::new(resource.clone(), Space::Tenant(tenant.clone()), namespace, name).ok()?;
+            snapshot.get(&key).is_none().then(|| made(value, &key, &owner)).flatten()
+        })
+        .collect()
+}
+
+/// Puts shared objects in order among stored ones.
+pub fn merge(stored: &mut Vec<Arc<Object>>, shared: Vec<Arc<Object>>) {
+    stored.extend(shared);
+    stored.sort_by(|a, b| (&a.key.namespace, &a.key.name).cmp(&(&b.key.namespace, &b.key.name)));
+}
+
+/// Adds the shared objects that a tenant's own do not replace.
+pub fn complete(resource: &ResourceId, own: &mut Vec<Value>) {
+    let Some(shared) = SHARED.get(resource) else { return };
+    let missing = shared.iter().filter(|((_, name), _)| !own.iter().any(|o| o["metadata"]["name"] == name.as_str()));
+    let missing: Vec<Value> = missing.map(|((_, name), value)| with_uid(value, resource, name)).collect();
+    own.extend(missing);
+}
+
+/// The flows of a tenant that has no schemas and levels of its own.
+pub fn flows() -> Arc<Flows> {
+    static FLOWS: LazyLock<Arc<Flows>> = LazyLock::new(|| {
+        let of = |plural: &str| {
+            let (resource, mut values) = (ResourceId::new(policy::fairness::GROUP, plural), Vec::new());
+            complete(&resource, &mut values);
+            values
+        };
+        Arc::new(Flows::compile(&of("flowschemas"), &of("prioritylevelconfigurations")))
+    });
+    FLOWS.clone()
+}
+
+/// Whose objects they are, as far as it shows in them.
+struct Owner {
+    tenant: TenantName,
+    uid: String,
+    created: String,
+}
+
+impl Owner {
+    /// `None` for `system`, which stores its objects, and for a tenant that is not there or that goes.
+    fn of(server: &Server, tenant: &TenantName) -> Option<Owner> {
+        if tenant.is_system() {
+            return None;
+        }
+        let object = server.tenant(tenant).filter(|object| !object.header.deleting)?;
+        let created = object.field("metadata.creationTimestamp").to_owned();
+        Some(Owner { tenant: tenant.clone(), uid: object.header.uid.to_string(), created })
+    }
+}
+
+fn made(value: &Value, key: &ObjectKey, owner: &Owner) -> Option<Arc<Object>> {
+    let mut value = with_uid(value, &key.resource, &key.name);
+    if key.resource.group() == policy::rbac::GROUP {
+        value["metadata"]["uid"] = json!(uid(&[&owner.uid, &key.resource.to_string(), &key.namespace, &key.name]));
+    }
+    value["metadata"]["tenant"] = json!(owner.tenant.as_str());
+    value["metadata"]["creationTimestamp"] = json!(owner.created);
+    let object = Object::encode(key.clone(), &mut value, Registry::selectable(&key.resource)).ok()?;
+    Some(Arc::new(object.at_revision(REVISION)))
+}
+
+/// The headers of answers name schemas and levels by uids: they are the same in all tenants.
+fn with_uid(value: &Value, resource: &ResourceId, name: &str) -> Value {
+    let mut value = value.clone();
+    value["metadata"]["uid"] = json!(uid(&[&resource.to_string(), name]));
+    value
+}
+
+fn uid(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.finalize()[..16]);
+    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+}

@@ -250,6 +250,7 @@ mod tests {
             dial: Arc::new(NoNodes),
             stop: runtime::Stop::new(),
             limits: crate::Limits::default(),
+            audit: None,
         };
         let server = Server::new(config).await.expect("a server");
         let root = Arc::new(Identity::new(TenantName::system(), "root", &[policy::rbac::MASTERS]));

@@ -140,17 +140,17 @@ impl Connection {
     }
 }
 
-/// A body that counts until it is sent or dropped.
-pub fn counted(response: Response<Body>, counted: Counted) -> Response<Body> {
-    response.map(|body| Body::new(CountedBody { body, _counted: counted }))
+/// A body that keeps `guard` until it is sent or dropped.
+pub fn guarded<T: Send + Unpin + 'static>(response: Response<Body>, guard: T) -> Response<Body> {
+    response.map(|body| Body::new(Guarded { body, _guard: guard }))
 }
 
-struct CountedBody {
+struct Guarded<T> {
     body: Body,
-    _counted: Counted,
+    _guard: T,
 }
 
-impl http_body::Body for CountedBody {
+impl<T: Unpin> http_body::Body for Guarded<T> {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -3,6 +3,7 @@
 //! Invariant: nothing but health checks is answered before authentication, and nothing is read or written before the
 //! tenant decision and authorization have passed on the same parsed path that names the object.
 
+use crate::audit::Record;
 use crate::authn::{self, Peer};
 use crate::fairness::{self, Connection, Permit};
 use crate::path::{Path, ResourcePath, Route};
@@ -29,16 +30,25 @@ const KUBERNETES_VERSION: &str = "v1.36.2+ursa";
 pub async fn handle(server: Arc<Server>, peer: Peer, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let head_only = request.method() == Method::HEAD;
-    let mut label = Label { verb: "unknown", resource: String::new(), class: None };
+    let mut label = Label { verb: "unknown", resource: String::new(), class: None, record: None };
     let answered = AssertUnwindSafe(answer(&server, &peer, request, &mut label)).catch_unwind().await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => respond::error(&error),
         Err(_) => {
             tracing::error!(verb = label.verb, resource = label.resource, "a request panicked");
+            if let Some(record) = label.record.take() {
+                record.panicked();
+            }
             respond::error(&Error::new(Reason::InternalError, "this request caused a failure inside the server"))
         }
     };
+    if let Some(record) = label.record.take() {
+        if let Ok(id) = HeaderValue::from_str(record.id()) {
+            response.headers_mut().insert(AUDIT_ID, id);
+        }
+        response = record.complete(response, label.verb == "watch").await;
+    }
     if head_only {
         *response.body_mut() = Body::empty();
     }
@@ -60,7 +70,12 @@ struct Label {
     resource: String,
     /// Its flow, once it is known.
     class: Option<Classified>,
+    /// Where the audit log keeps something of it.
+    record: Option<Record>,
 }
+
+/// How clients find a request in the audit log.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// By which schema and level a request was admitted.
 const FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
@@ -73,7 +88,19 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
     }
     let now = Timestamp::now();
     let path = Path::parse(request.uri().path())?;
-    let caller = authn::authenticate(server, peer, request.headers(), &path.tenant, now)?;
+    let begin = |who: Option<&Identity>, what: &Attributes, request: &Request<Body>| {
+        let audit = server.audit.as_ref()?;
+        Record::begin(audit, who, what, &path, (request.uri(), request.headers()), now)
+    };
+    let caller = match authn::authenticate(server, peer, request.headers(), &path.tenant, now) {
+        Ok(caller) => caller,
+        Err(error) => {
+            let verb = request.method().as_str().to_ascii_lowercase();
+            let what = Attributes { verb: &verb, path: Some(request.uri().path()), ..Attributes::default() };
+            label.record = begin(None, &what, &request);
+            return Err(error);
+        }
+    };
     if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
         connection.count(&server.fairness, &caller)?;
     }
@@ -84,8 +111,9 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
             let verb = request.method().as_str().to_ascii_lowercase();
             let cluster_scoped = policy::rbac::is_operators_path(below);
             let what = Attributes { verb: &verb, path: Some(below), cluster_scoped, ..Attributes::default() };
+            label.record = begin(Some(&caller), &what, &request);
             let asked = Asked { peer, caller, path: &path, what: &what, headers: request.headers(), seats: 1 };
-            let admitted = admit(server, asked, &mut label.class).await?;
+            let admitted = admit(server, asked, label).await?;
             non_resource(server, &admitted, below, &request)
         }
         Route::Resource(resource) => {
@@ -112,13 +140,14 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
                 cluster_scoped: kind.is_some_and(|kind| kind.scope == Scope::Cluster),
                 fields: selected.as_ref(),
             };
+            label.record = begin(Some(&caller), &what, &request);
             let seats = kind.map_or(1, |kind| {
                 let tenant = if let Requested::Named(tenant) = &path.tenant { tenant } else { &caller.tenant };
                 server.fairness.seats(Some(tenant), &kind.stored_as, verb)
             });
             let watch = (verb == "watch").then(|| server.fairness.watch(&caller)).transpose()?;
             let asked = Asked { peer, caller, path: &path, what: &what, headers: request.headers(), seats };
-            let admitted = admit(server, asked, &mut label.class).await?;
+            let admitted = admit(server, asked, label).await?;
             let target = Target::new(admitted.decision);
             let kind = kind.ok_or_else(|| no_such_kind(server, &resource.group))?;
             let routed = objects::Routed {
@@ -130,9 +159,16 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
                 verb,
                 now,
             };
+            let mut request = request;
+            if let Some(record) = label.record.as_mut().filter(|record| record.wants_request()) {
+                let (head, body) = request.into_parts();
+                let body = crate::body::read(body).await?;
+                record.request(&head, &body);
+                request = Request::from_parts(head, Body::from(body));
+            }
             let answered = objects::dispatch(server, routed, request).await;
             match watch {
-                Some(watch) => answered.map(|response| fairness::counted(response, watch)),
+                Some(watch) => answered.map(|response| fairness::guarded(response, watch)),
                 None => answered,
             }
         }
@@ -164,17 +200,32 @@ struct Asked<'a> {
 }
 
 /// Decides the tenant, turns the caller into whom it acts as, waits for seats, and authorizes the request.
-async fn admit(server: &Server, asked: Asked<'_>, class: &mut Option<Classified>) -> Result<Admitted> {
+async fn admit(server: &Server, asked: Asked<'_>, label: &mut Label) -> Result<Admitted> {
     let Asked { peer, caller, path, what, headers, seats } = asked;
     let reached = decide(&caller, &path.tenant, what)?;
     let tenant = reached.tenant().filter(|_| !what.cluster_scoped);
     let what = Attributes { tenant, ..*what };
-    let other = authn::impersonate(server, &caller, headers, &what, &reached)?.map(|(identity, _)| identity);
+    let other = authn::impersonate(server, &caller, headers, &what, &reached)?;
+    if let (Some((identity, mode)), Some(record)) = (&other, &mut label.record) {
+        record.impersonates(identity, mode.verb());
+    }
+    let other = other.map(|(identity, _)| identity);
     let identity = other.as_ref().unwrap_or(&caller);
-    let class = class.insert(server.fairness.classify(server, identity, &what)?);
+    let class = label.class.insert(server.fairness.classify(server, identity, &what)?);
     let permit = server.fairness.admit(peer, &caller, class, seats).await?;
     let decision = decide(identity, &path.tenant, &what)?;
-    authz::authorize(server, identity, &what, &decision)?;
+    let allowed = authz::authorize(server, identity, &what, &decision);
+    if let Some(record) = &mut label.record {
+        let (decided, reason) = match &allowed {
+            Ok(()) => {
+                ("allow", authz::review(server, identity, &what, &decision)?["reason"].as_str().map(str::to_owned))
+            }
+            Err(_) => ("forbid", None),
+        };
+        record.annotate("authorization.k8s.io/decision", decided);
+        record.annotate("authorization.k8s.io/reason", &reason.unwrap_or_default());
+    }
+    allowed?;
     tenant_exists(server, &caller, &reached)?;
     Ok(Admitted { identity: other.unwrap_or(caller), decision, _seats: permit })
 }

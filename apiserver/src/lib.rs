@@ -6,6 +6,7 @@
 //! Invariant: the key to an object comes from a [`target::Target`], and that from the tenant decision.
 
 mod admission;
+mod audit;
 mod authn;
 mod authz;
 mod body;
@@ -29,6 +30,7 @@ mod shared;
 mod subresources;
 mod target;
 
+pub use audit::{Audit, AuditConfig};
 pub use fairness::Limits;
 pub use listen::{in_process, serve, tls_config};
 pub use nodes::{Dial, NoNodes, Stream};

@@ -1,5 +1,6 @@
 //! The API server's state: the store, the table of kinds, credentials and compiled rules. Requests borrow it.
 
+use crate::audit::Audit;
 use crate::authn::Impersonations;
 use crate::authz::RuleCache;
 use crate::fairness::{Fairness, Limits};
@@ -31,6 +32,8 @@ pub struct Config {
     pub stop: Stop,
     /// What tenants may hold at a time.
     pub limits: Limits,
+    /// Keeps records of requests, where the operators want them.
+    pub audit: Option<Arc<Audit>>,
 }
 
 /// One API server.
@@ -43,6 +46,7 @@ pub struct Server {
     pub rules: RuleCache,
     pub impersonations: Impersonations,
     pub fairness: Arc<Fairness>,
+    pub audit: Option<Arc<Audit>>,
     pub dial: Arc<dyn Dial>,
     pub metrics: &'static Metrics,
     pub stop: Stop,
@@ -64,6 +68,7 @@ impl Server {
             rules: RuleCache::default(),
             impersonations: Impersonations::default(),
             fairness: Fairness::new(config.limits),
+            audit: config.audit,
             dial: config.dial,
             metrics: Metrics::of_process(),
             stop: config.stop,

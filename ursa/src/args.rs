@@ -53,12 +53,36 @@ pub struct ServerArgs {
     /// A CSV file of static tokens: token,user,uid,"group,group",,tenant
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
+    /// Keep an audit log, of what this policy says (apiVersion audit.k8s.io/v1); read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub audit_policy_file: Option<PathBuf>,
+    /// The audit log; a folder where the policy wants a file for each tenant. DIR/logs/audit.log unless given
+    #[arg(long, value_name = "PATH")]
+    pub audit_log_path: Option<PathBuf>,
+    /// Megabytes of an audit log before it is renamed and begun anew
+    #[arg(long, value_name = "MB", default_value_t = 100)]
+    pub audit_log_maxsize: u64,
+    /// Renamed audit logs that are kept
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    pub audit_log_maxbackup: usize,
+    /// Whether requests wait for room in the audit log's queue
+    #[arg(long, value_name = "MODE", value_enum, default_value = "batch")]
+    pub audit_log_mode: AuditMode,
     /// The name of this machine's node; its host name unless given
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
     /// Seconds that a shutdown may take
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     pub shutdown_grace: u64,
+}
+
+/// What becomes of a request while the audit log is behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum AuditMode {
+    /// It goes on, and its record may be lost
+    Batch,
+    /// It waits
+    Blocking,
 }
 
 /// How a command reaches the server.

@@ -1,6 +1,6 @@
 //! `ursa server`: everything in one process on the embedded store.
 
-use crate::args::ServerArgs;
+use crate::args::{AuditMode, ServerArgs};
 use crate::in_process::{InProcess, LocalNode};
 use api::{TenantName, Timestamp};
 use apiserver::{Config, Server};
@@ -125,6 +125,7 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
 
     let mut supervisor = Supervisor::new();
     let node = Arc::new(LocalNode::default());
+    let audit = audit_log(&args, &mut supervisor)?;
     let config = Config {
         store: store.clone(),
         pki: pki.clone(),
@@ -132,6 +133,7 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
         dial: node.clone(),
         stop: supervisor.stop(Phase::Listeners),
         limits: apiserver::Limits::default(),
+        audit,
     };
     let server = Server::new(config).await.map_err(|e| e.to_string())?;
     let tls = apiserver::tls_config(&pki)
@@ -184,6 +186,21 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
         server.set_ready(false);
     };
     supervisor.run(shutdown, Duration::from_secs(args.shutdown_grace)).await.map_err(|died| died.to_string())
+}
+
+/// Opens the audit log, where there is a policy for it, and starts its writer.
+fn audit_log(args: &ServerArgs, supervisor: &mut Supervisor) -> Result<Option<Arc<apiserver::Audit>>, String> {
+    let Some(policy_file) = &args.audit_policy_file else { return Ok(None) };
+    let config = apiserver::AuditConfig {
+        policy_file: policy_file.clone(),
+        log_path: args.audit_log_path.clone().unwrap_or_else(|| args.data_dir.join("logs").join("audit.log")),
+        max_bytes: args.audit_log_maxsize.saturating_mul(1 << 20),
+        max_backups: args.audit_log_maxbackup,
+        blocking: args.audit_log_mode == AuditMode::Blocking,
+    };
+    let (audit, writer) = apiserver::Audit::open(config)?;
+    supervisor.spawn(Phase::Storage, "audit log", |stop| writer.run(stop));
+    Ok(Some(audit))
 }
 
 /// Ends with the store: cleanly when told to, with an error when its disk fails.

@@ -44,6 +44,7 @@ impl Api {
             dial: Arc::new(NoNodes),
             stop: Stop::new(),
             limits: apiserver::Limits::default(),
+            audit: None,
         };
         Api { server: Server::new(config).await.expect("a server"), _dir: dir }
     }

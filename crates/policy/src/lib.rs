@@ -4,6 +4,7 @@
 //! Invariant: an identity without a tenant does not exist; what names none is refused, never taken for `system`.
 //! Invariant: a tenant's rules speak for identities of that tenant alone.
 
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod fairness;

@@ -148,7 +148,7 @@ async fn create(answer: Answer<'_>, query: &Query, request: Request<Body>) -> Re
     let options = WriteOptions::parse(query, &head.headers, WriteVerb::Create)?;
     let decoded = body::object_of(call.kind, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
     if reviews::answers(call.kind) {
-        let answered = reviews::review(call, decoded.value).ok_or_else(Error::no_such_path)??;
+        let answered = reviews::review(call, &options, decoded.value).ok_or_else(Error::no_such_path)??;
         return answer.value(201, &answered);
     }
     if !call.kind.stored() {

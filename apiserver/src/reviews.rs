@@ -2,7 +2,8 @@
 
 use crate::authn;
 use crate::authz;
-use crate::registry::Call;
+use crate::options::WriteOptions;
+use crate::registry::{self, Call};
 use crate::server::Server;
 use api::{Error, Identity, Kind, Result, TenantName};
 use policy::authn::{Bound, TokenSpec};
@@ -23,16 +24,20 @@ const EXTENDED_REQUEST: Duration = Duration::from_secs(3607);
 const EXTENDED_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Answers the create of a kind that is not stored; `None` for kinds that this server does not answer.
-pub fn review(call: Call<'_>, mut value: Value) -> Option<Result<Value>> {
+pub fn review(call: Call<'_>, options: &WriteOptions, mut value: Value) -> Option<Result<Value>> {
     if !value["metadata"].is_object() {
         value["metadata"] = json!({});
     }
     let kind = call.kind.kind.as_str();
+    let managed = |value: &mut Value| {
+        registry::of_unstored(call, options, (&call.kind.group, &call.kind.version, kind), "", value);
+    };
     let answered = match (call.kind.group.as_str(), kind) {
         ("authorization.k8s.io", "SelfSubjectAccessReview" | "LocalSubjectAccessReview" | "SubjectAccessReview") => {
             if kind == "LocalSubjectAccessReview" {
                 value["metadata"]["namespace"] = json!(call.namespace);
             }
+            managed(&mut value);
             valid(call, &value).and_then(|()| {
                 let spec = &value["spec"];
                 let who =
@@ -50,7 +55,10 @@ pub fn review(call: Call<'_>, mut value: Value) -> Option<Result<Value>> {
             value["metadata"] = json!({"creationTimestamp": call.now.to_string()});
             Ok(json!({"userInfo": user_info(call.identity)}))
         }
-        ("authentication.k8s.io", "TokenReview") => token_review(call, &value["spec"]),
+        ("authentication.k8s.io", "TokenReview") => {
+            managed(&mut value);
+            token_review(call, &value["spec"])
+        }
         _ => return None,
     };
     Some(answered.map(|status| {
@@ -152,7 +160,7 @@ fn token_review(call: Call<'_>, spec: &Value) -> Result<Value> {
 }
 
 /// Issues a token of the service account `name`: the answer to a create of `serviceaccounts/NAME/token`.
-pub fn issue_token(call: Call<'_>, name: &str, request: &Value, dry_run: bool) -> Result<Value> {
+pub fn issue_token(call: Call<'_>, name: &str, request: &Value, options: &WriteOptions) -> Result<Value> {
     let tenant = call.target.tenant().ok_or_else(|| Error::bad_request("a token needs one tenant"))?;
     let account = call.current(name)?;
     let mut answer = request.clone();
@@ -169,6 +177,8 @@ pub fn issue_token(call: Call<'_>, name: &str, request: &Value, dry_run: bool) -
     if spec["expirationSeconds"].is_null() {
         spec["expirationSeconds"] = json!(TOKEN_LIFETIME_DEFAULT.as_secs());
     }
+    registry::of_unstored(call, options, ("authentication.k8s.io", "v1", "TokenRequest"), "token", &mut answer);
+    let spec = &mut answer["spec"];
     if spec["audiences"].as_array().is_none_or(Vec::is_empty) {
         spec["audiences"] = json!([policy::authn::AUDIENCE]);
     }
@@ -210,7 +220,7 @@ pub fn issue_token(call: Call<'_>, name: &str, request: &Value, dry_run: bool) -
     );
     answer["kind"] = json!("TokenRequest");
     answer["apiVersion"] = json!("authentication.k8s.io/v1");
-    let token = if dry_run { String::new() } else { token };
+    let token = if options.dry_run { String::new() } else { token };
     answer["status"] = json!({"token": token, "expirationTimestamp": call.now.plus(asked).to_string()});
     Ok(answer)
 }

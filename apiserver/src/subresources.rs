@@ -39,7 +39,7 @@ pub async fn dispatch(
         ("token", "create") => {
             let (options, value) =
                 decode(answer, name, query, request, ("authentication.k8s.io", "v1", "TokenRequest")).await?;
-            answer.value(201, &reviews::issue_token(call, name, &value, options.dry_run)?)
+            answer.value(201, &reviews::issue_token(call, name, &value, &options)?)
         }
         ("eviction", "create") => {
             let (options, value) = decode(answer, name, query, request, ("policy", "v1", "Eviction")).await?;

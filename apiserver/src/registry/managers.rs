@@ -71,6 +71,29 @@ pub(super) fn of_new(call: Call<'_>, options: &WriteOptions, value: &mut Value, 
     Managing { text, sent }
 }
 
+/// Puts the managers into an object that is answered and not stored, of a type that need not be the call's kind.
+pub fn of_unstored(
+    call: Call<'_>,
+    options: &WriteOptions,
+    (group, version, kind): (&str, &str, &str),
+    subresource: &str,
+    value: &mut Value,
+) {
+    drop(Sent::take(value));
+    let (api_version, now) = (format!("{group}/{version}"), call.now.to_string());
+    let writer = Writer {
+        manager: &options.manager,
+        subresource,
+        api_version: &api_version,
+        now: &now,
+        versions: &Views { call },
+        ignored: &kinds::generic::reset_fields(call.kind, subresource),
+        empty: managed::empty_object(group, version, kind),
+    };
+    let text = writer.create(Managed::default(), value);
+    show(value, &text);
+}
+
 /// The managers of an object after an update. Takes their list out of `new`.
 pub(super) fn of_update(
     call: Call<'_>,

@@ -3,22 +3,31 @@
 mod certificates;
 mod cluster_role_aggregation;
 mod content;
+mod daemon_set;
 mod deployment;
 mod disruption;
 mod disruption_budget;
 mod each_namespace;
+mod expectations;
 mod garbage;
+mod int_or_percent;
+mod job;
 mod namespace;
 mod node;
 pub mod owner;
+mod pod_control;
 mod pod_garbage;
+mod pod_owner;
 mod replica_set;
 mod resource_quota;
+mod revisions;
 mod root_ca;
 mod scale;
 mod service_account;
 pub mod services;
+mod stateful_set;
 mod taint_eviction;
+mod template;
 mod tenant;
 mod volumes;
 mod written;
@@ -32,14 +41,16 @@ pub const ALL: &[Declaration] = &[
     certificates::cleaning::DECLARATION,
     certificates::signing::DECLARATION,
     cluster_role_aggregation::DECLARATION,
+    daemon_set::DECLARATION,
     deployment::DECLARATION,
     disruption_budget::DECLARATION,
     garbage::DECLARATION,
+    job::DECLARATION,
     namespace::DECLARATION,
     node::DECLARATION,
     pod_garbage::DECLARATION,
-    replica_set::REPLICA_SET,
     replica_set::REPLICATION_CONTROLLER,
+    replica_set::REPLICA_SET,
     resource_quota::DECLARATION,
     root_ca::DECLARATION,
     service_account::DECLARATION,
@@ -47,6 +58,7 @@ pub const ALL: &[Declaration] = &[
     services::endpoints::DECLARATION,
     services::load_balancers::DECLARATION,
     services::mirroring::DECLARATION,
+    stateful_set::DECLARATION,
     taint_eviction::DECLARATION,
     tenant::DECLARATION,
     volumes::binder::DECLARATION,

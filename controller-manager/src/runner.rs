@@ -164,7 +164,7 @@ pub async fn run(connect: Arc<dyn Connect>, config: Config, stop: Stop) -> Resul
 }
 
 /// Takes keys and reconciles them until it is told to stop.
-async fn work<K: Clone + Eq + Hash + Display>(
+pub async fn work<K: Clone + Eq + Hash + Display>(
     name: &'static str,
     controller: Arc<impl Reconcile<K>>,
     queue: WorkQueue<K>,

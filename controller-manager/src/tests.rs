@@ -154,8 +154,13 @@ async fn a_stale_decision_changes_nothing() {
     let client = context.client(&key);
     for (uid, adopts) in [("old", false), ("new", true)] {
         metadata.uid = uid.to_owned();
-        let owner =
-            Owner { resource: client::REPLICA_SETS, kind: "ReplicaSet", metadata: &metadata, selector: &selector };
+        let owner = Owner {
+            resource: client::REPLICA_SETS,
+            kind: "ReplicaSet",
+            metadata: &metadata,
+            selector: &selector,
+            finalizer: None,
+        };
         let settled = owner.settle(&client, &mut Recheck::new(&client, &key), client::PODS, &orphan).await;
         assert_eq!(settled.is_ok_and(|claim| claim == Claim::Adopt), adopts);
         assert_eq!(fake.writes("pods").len(), usize::from(adopts));

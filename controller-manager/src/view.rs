@@ -1,12 +1,14 @@
 //! The parts of objects that controllers reason about. Fields that are not here are not lost: writes are patches, or
 //! changes to the whole object as the server has it.
 
+mod batch;
 mod pods;
 mod services;
 mod tenants_and_nodes;
 mod volumes;
 mod workloads;
 
+pub use batch::*;
 pub use pods::*;
 pub use services::*;
 pub use tenants_and_nodes::*;
@@ -42,6 +44,18 @@ impl Controlled for Pod {
 }
 
 impl Controlled for ReplicaSet {
+    fn controller(&self) -> Option<&OwnerRef> {
+        self.metadata.controller()
+    }
+}
+
+impl Controlled for Job {
+    fn controller(&self) -> Option<&OwnerRef> {
+        self.metadata.controller()
+    }
+}
+
+impl Controlled for ControllerRevision {
     fn controller(&self) -> Option<&OwnerRef> {
         self.metadata.controller()
     }
@@ -152,6 +166,7 @@ pub struct Condition {
     pub last_transition_time: Time,
     pub last_update_time: Time,
     pub last_heartbeat_time: Time,
+    pub last_probe_time: Time,
 }
 
 impl Condition {
@@ -167,6 +182,7 @@ impl Condition {
             ("lastTransitionTime", self.last_transition_time),
             ("lastUpdateTime", self.last_update_time),
             ("lastHeartbeatTime", self.last_heartbeat_time),
+            ("lastProbeTime", self.last_probe_time),
         ];
         for (field, time) in times.into_iter().filter(|(_, time)| *time != Time::default()) {
             value[field] = json!(time.0.to_string());

@@ -3,13 +3,14 @@
 mod plan;
 mod sets;
 mod status;
-mod template;
+
 #[cfg(test)]
 mod tests;
 
 use self::plan::{Notice, Observed, Plan, Update};
 use self::sets::REVISION;
 use super::owner::{Claim, Owner, Recheck};
+use super::template;
 use crate::context::{Account, Context, unless_gone};
 use crate::recorder::{Event, Involved, Severity};
 use crate::runner::{Controller, Declaration, Reconcile, Setup};
@@ -229,5 +230,5 @@ impl Deployments {
 
 fn owner(deployment: &Deployment) -> Owner<'_> {
     let Deployment { metadata, spec, .. } = deployment;
-    Owner { resource: DEPLOYMENTS, kind: "Deployment", metadata, selector: &spec.selector }
+    Owner { resource: DEPLOYMENTS, kind: "Deployment", metadata, selector: &spec.selector, finalizer: None }
 }

@@ -11,6 +11,8 @@ pub struct Owner<'a> {
     pub kind: &'static str,
     pub metadata: &'a Meta,
     pub selector: &'a Selector,
+    /// What keeps an owned object until its owner has counted it.
+    pub finalizer: Option<&'static str>,
 }
 
 /// What an object is to an owner.
@@ -80,13 +82,21 @@ impl Owner<'_> {
 
     /// A strategic merge patch that makes exactly this object an owned one.
     fn adoption<A>(&self, object: &Meta<A>) -> Value {
-        json!({"metadata": {"uid": object.uid, "ownerReferences": [self.reference()]}})
+        let mut patch = json!({"metadata": {"uid": object.uid, "ownerReferences": [self.reference()]}});
+        if let Some(finalizer) = self.finalizer {
+            patch["metadata"]["finalizers"] = json!([finalizer]);
+        }
+        patch
     }
 
     /// A strategic merge patch that lets exactly this object go.
     fn release<A>(&self, object: &Meta<A>) -> Value {
         let reference = json!({"$patch": "delete", "uid": self.metadata.uid});
-        json!({"metadata": {"uid": object.uid, "ownerReferences": [reference]}})
+        let mut patch = json!({"metadata": {"uid": object.uid, "ownerReferences": [reference]}});
+        if let Some(finalizer) = self.finalizer {
+            patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = json!([finalizer]);
+        }
+        patch
     }
 }
 
@@ -126,8 +136,13 @@ mod tests {
         let mut metadata: Meta = from_value(json!({"name": "o", "uid": "u1"})).expect("metadata");
         metadata.deletion_timestamp = owner_deleting.then(Default::default);
         let selector = from_value(json!({"matchLabels": {"a": "b"}})).expect("a selector");
-        let owner =
-            Owner { resource: client::REPLICA_SETS, kind: "ReplicaSet", metadata: &metadata, selector: &selector };
+        let owner = Owner {
+            resource: client::REPLICA_SETS,
+            kind: "ReplicaSet",
+            metadata: &metadata,
+            selector: &selector,
+            finalizer: None,
+        };
         owner.claim::<Value>(&from_value(object).expect("an object"))
     }
 

@@ -77,7 +77,7 @@ fn may_stay<'a>(taints: impl Iterator<Item = &'a Taint>, tolerations: &[Tolerati
     shortest
 }
 
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let Toleration { key, operator, value, effect, .. } = toleration;
     let any_key = key.is_empty() && operator == "Exists";
     (effect.is_empty() || *effect == taint.effect)

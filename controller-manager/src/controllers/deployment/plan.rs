@@ -11,7 +11,7 @@
 
 use super::sets::{Bounds, DESIRED_REPLICAS, MAX_REPLICAS, REVISION, Set, Sets, is_rolling};
 use super::status;
-use super::template::{self, HASH_LABEL};
+use crate::controllers::template::{self, HASH_LABEL};
 use crate::recorder::Severity;
 use crate::view::{Deployment, DeploymentStatus, ReplicaSet};
 use api::Timestamp;

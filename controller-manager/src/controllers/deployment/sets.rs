@@ -1,11 +1,11 @@
 //! The replica sets of a deployment as a plan changes them, and the arithmetic of their sizes. Pure.
 
 use super::plan::Notice;
-use super::template;
+use crate::controllers::int_or_percent::{Rounding, scaled};
+use crate::controllers::template;
 use crate::recorder::Severity;
 use crate::view::{Deployment, ReplicaSet, ReplicaSetStatus, Time};
 use api::Timestamp;
-use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,9 +24,6 @@ const NOT_COPIED: [&str; 6] = [
     DESIRED_REPLICAS,
     MAX_REPLICAS,
 ];
-
-/// The most that the API lets a number of pods be.
-const COUNT_MAX: i64 = i32::MAX as i64;
 
 /// The longest history of revisions that a replica set keeps.
 const REVISION_HISTORY_CHARS_MAX: usize = 2000;
@@ -156,26 +153,6 @@ impl Bounds {
 
 pub fn is_rolling(deployment: &Deployment) -> bool {
     deployment.spec.strategy.kind == "RollingUpdate"
-}
-
-enum Rounding {
-    Up,
-    Down,
-}
-
-/// A number, or a percentage of `total`.
-fn scaled(value: &Value, total: i64, rounding: Rounding) -> i64 {
-    let percent = value.as_str().and_then(|text| text.strip_suffix('%')).and_then(|p| p.parse::<i64>().ok());
-    let given = match (value.as_i64(), percent) {
-        (Some(number), _) => number,
-        (None, Some(percent)) => {
-            let hundredfold = percent.saturating_mul(total);
-            let up = matches!(rounding, Rounding::Up) && hundredfold % 100 > 0;
-            hundredfold.div_euclid(100) + i64::from(up)
-        }
-        (None, None) => 0,
-    };
-    given.min(COUNT_MAX)
 }
 
 /// All replica sets of a deployment, and which of them is for its current template.

@@ -1,5 +1,6 @@
 //! How many pods a replica set lacks, and which of too many go first. Pure.
 
+use crate::controllers::pod_control::Failure;
 use crate::view::{Condition, Pod, ReplicaSet, ReplicaSetStatus, Time};
 use api::Timestamp;
 use serde_json::{Value, json};
@@ -17,13 +18,6 @@ pub enum Plan {
     Nothing,
     Create(usize),
     Delete(Vec<Arc<Pod>>),
-}
-
-/// Why the number of pods could not be changed as planned.
-#[derive(Debug, PartialEq)]
-pub struct Failure {
-    pub reason: &'static str,
-    pub message: String,
 }
 
 /// Compares the active pods with what the set wants. `on_nodes` tells how many active pods of the set and of its
@@ -105,25 +99,10 @@ fn magnitude(time: Time, now: Timestamp) -> i64 {
     now.since(time.0).as_nanos().checked_ilog2().map_or(-1, i64::from)
 }
 
-/// Whether a pod has been ready for long enough.
-fn is_available(pod: &Pod, min_ready: Duration, now: Timestamp) -> bool {
-    becomes_available_in(pod, min_ready, now) == Some(Duration::ZERO)
-}
-
-/// `None` for a pod that is not ready.
-fn becomes_available_in(pod: &Pod, min_ready: Duration, now: Timestamp) -> Option<Duration> {
-    let ready = pod.ready_condition().filter(|c| c.status == "True")?;
-    if min_ready.is_zero() {
-        return Some(Duration::ZERO);
-    }
-    (ready.last_transition_time != Time::default())
-        .then(|| min_ready.saturating_sub(now.since(ready.last_transition_time.0)))
-}
-
 /// When the next ready pod becomes available, if one will by itself.
 pub fn next_available(set: &ReplicaSet, active: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
     let min_ready = min_ready(set);
-    active.iter().filter_map(|p| becomes_available_in(p, min_ready, now)).filter(|left| !left.is_zero()).min()
+    active.iter().filter_map(|p| p.becomes_available_in(min_ready, now)).filter(|left| !left.is_zero()).min()
 }
 
 fn min_ready(set: &ReplicaSet) -> Duration {
@@ -150,7 +129,7 @@ pub fn status(
             kind: "ReplicaFailure".to_owned(),
             status: "True".to_owned(),
             reason: failure.reason.to_owned(),
-            message: failure.message.clone(),
+            message: failure.error.to_string(),
             last_transition_time: Time(now),
             ..Condition::default()
         }),
@@ -161,7 +140,7 @@ pub fn status(
         replicas: active.len() as i64,
         fully_labeled_replicas: count(&fully_labeled),
         ready_replicas: count(&Pod::is_ready),
-        available_replicas: count(&|p| is_available(p, min_ready(set), now)),
+        available_replicas: count(&|p| p.is_available(min_ready(set), now)),
         terminating_replicas: terminating.map(|count| count as i64),
         observed_generation: set.metadata.generation,
         conditions,

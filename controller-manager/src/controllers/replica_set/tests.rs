@@ -1,8 +1,9 @@
 //! Which pods a replica set creates, deletes and counts.
 
 use super::*;
-use crate::view::Meta;
+use crate::controllers::pod_owner::pod_changed;
 use api::Timestamp;
+use client::Change;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use plan::{Plan, plan, status};
@@ -153,7 +154,7 @@ fn a_status_counts_what_is_there() {
 #[test]
 fn a_failure_is_a_condition_until_it_is_over() {
     let mut set = set(1);
-    let failure = Failure { reason: "FailedCreate", message: "no room".to_owned() };
+    let failure = Failure { reason: "FailedCreate", error: api::Error::bad_request("no room") };
     set.status = status(&set, &[], Some(0), Some(&failure), now());
     let expected = json!([{
         "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "no room",

@@ -61,6 +61,14 @@ impl Expectations {
         });
     }
 
+    /// What deletions are expected still.
+    pub fn deletions(&self, owner: &str) -> HashSet<String> {
+        match self.unmet(owner) {
+            Some(_) => self.lock().get(owner).map(|e| e.deletions.clone()).unwrap_or_default(),
+            None => HashSet::new(),
+        }
+    }
+
     /// Forgets an owner that is gone.
     pub fn forget(&self, owner: &str) {
         self.lock().remove(owner);

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that Ursa's scripts need and that are not there yet. Rust is expected to be there.
 # Starts no service: the containerd that Ursa uses is its own.
+#
+#   hack/deps.sh [--tests]
+#
+#   --tests    also what only tests use: the Python client, from PyPI, into target/clients
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 export PATH=$PATH:/usr/sbin:/sbin
@@ -71,6 +75,21 @@ tell_old_kubectl() {
         echo "kubectl is ${BASH_REMATCH[0]}, from before 1.27: SPECIFICATION.md says which ones are tested" >&3
 }
 
+[ "${1-}" != --tests ] || need python3-venv python3 -c 'import ensurepip, venv'
+
 [ ${#missing[@]} -eq 0 ] || install_missing
 { : >&3; } 2>/dev/null || exec 3>&1
 tell_old_kubectl
+
+# Tests skip what could not be installed, and say so.
+install_clients() {
+    local clients=$root/target/clients wanted=$root/test/e2e/clients/requirements.txt
+    cmp --quiet "$wanted" "$clients/requirements.txt" && return
+    rm -rf "$clients"
+    python3 -m venv "$clients" &&
+        "$clients/bin/pip" --quiet --disable-pip-version-check install --requirement "$wanted" &&
+        cp "$wanted" "$clients/requirements.txt" && return
+    rm -rf "$clients"
+    echo "the Python client could not be installed: its tests will be skipped"
+}
+[ "${1-}" != --tests ] || install_clients

@@ -108,7 +108,7 @@ oracle() {
     grep "^$1: " "$log" | sed 's/^/    /' || true
 }
 
-check "packages" hack/deps.sh || exit 1
+check "packages" hack/deps.sh --tests || exit 1
 sed -n '/^kubectl is /s/^/    /p' "$logs/packages.log"
 check "rustfmt" cargo fmt --all --check || true
 check "build" cargo build --workspace --all-targets --release && built=1 || built=''

@@ -28,7 +28,7 @@ impl Format {
     /// JSON when the client does not say. 415 for what is not served.
     pub fn of(headers: &HeaderMap) -> Result<Format> {
         let content_type = header_text(headers, &header::CONTENT_TYPE).unwrap_or_default();
-        match content_type.split(';').next().unwrap_or_default().trim() {
+        match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
             "" | "application/json" => Ok(Format::Json),
             "application/yaml" => Ok(Format::Yaml),
             "application/vnd.kubernetes.protobuf" => Ok(Format::Protobuf),
@@ -40,7 +40,7 @@ impl Format {
 /// 415, naming what would be accepted.
 pub fn unsupported(accepted: &str) -> Error {
     let text = format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
-    Error::new(Reason::UnsupportedMediaType, text).with_details()
+    Error::new(Reason::UnsupportedMediaType, text)
 }
 
 /// Reads a body; 413 past the limit, 504 when it does not come in time.

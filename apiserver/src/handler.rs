@@ -6,10 +6,11 @@
 use crate::audit::Record;
 use crate::authn::{self, Peer};
 use crate::fairness::{self, Connection, Permit};
+use crate::negotiate::Accepting;
 use crate::path::{Path, ResourcePath, Route};
 use crate::server::Server;
 use crate::target::Target;
-use crate::{authz, discovery, negotiate, objects, respond};
+use crate::{authz, compress, discovery, negotiate, objects, respond};
 use api::selector::FieldSelector;
 use api::{Error, Identity, Kind, Reason, Result, Scope, Timestamp};
 use axum::body::Body;
@@ -23,6 +24,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// What is there beside resources, discovery and health checks.
+const FIXED_PATHS: [&str; 7] =
+    ["/", "/metrics", "/version", "/openid/v1/jwks", "/.well-known/openid-configuration", "/openapi/v2", "/openapi/v3"];
+
+/// What the media type of aggregated discovery says beside its encoding.
+const AGGREGATED_DISCOVERY: &str = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
 /// What clients are told that this server is.
 const KUBERNETES_VERSION: &str = "v1.36.2+ursa";
 
@@ -30,17 +38,22 @@ const KUBERNETES_VERSION: &str = "v1.36.2+ursa";
 pub async fn handle(server: Arc<Server>, peer: Peer, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let head_only = request.method() == Method::HEAD;
+    let (head, body) = request.into_parts();
+    let accepting = Accepting::of(&head);
+    let compress = compress::is_accepted(&head.headers);
+    let request = Request::from_parts(head, body);
     let mut label = Label { verb: "unknown", resource: String::new(), class: None, record: None };
-    let answered = AssertUnwindSafe(answer(&server, &peer, request, &mut label)).catch_unwind().await;
+    let answered = AssertUnwindSafe(answer(&server, &peer, request, &accepting, &mut label)).catch_unwind().await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
-        Ok(Err(error)) => respond::error(&error),
+        Ok(Err(error)) => respond::error(&error, accepting.for_status()),
         Err(_) => {
             tracing::error!(verb = label.verb, resource = label.resource, "a request panicked");
             if let Some(record) = label.record.take() {
                 record.panicked();
             }
-            respond::error(&Error::new(Reason::InternalError, "this request caused a failure inside the server"))
+            let error = Error::new(Reason::InternalError, "this request caused a failure inside the server");
+            respond::error(&error, accepting.for_status())
         }
     };
     if let Some(record) = label.record.take() {
@@ -48,6 +61,9 @@ pub async fn handle(server: Arc<Server>, peer: Peer, request: Request<Body>) -> 
             response.headers_mut().insert(AUDIT_ID, id);
         }
         response = record.complete(response, label.verb == "watch").await;
+    }
+    if compress {
+        response = compress::gzip(response);
     }
     if head_only {
         *response.body_mut() = Body::empty();
@@ -81,10 +97,20 @@ const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 const FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 const PRIORITY_LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
-async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mut Label) -> Result<Response<Body>> {
-    if let Some(response) = health(server, request.uri().path()) {
+async fn answer(
+    server: &Server,
+    peer: &Peer,
+    request: Request<Body>,
+    accepting: &Accepting,
+    label: &mut Label,
+) -> Result<Response<Body>> {
+    if let Some(response) = health(server, request.uri()) {
         label.verb = "health";
         return Ok(response);
+    }
+    if matches!(request.uri().path(), "/version" | "/version/") && *request.method() == Method::GET {
+        label.verb = "get";
+        return Ok(respond::json(200, &version()));
     }
     let now = Timestamp::now();
     let path = Path::parse(request.uri().path())?;
@@ -114,10 +140,10 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
             label.record = begin(Some(&caller), &what, &request);
             let asked = Asked { peer, caller, path: &path, what: &what, headers: request.headers(), seats: 1 };
             let admitted = admit(server, asked, label).await?;
-            non_resource(server, &admitted, below, &request)
+            non_resource(server, &admitted, below, accepting, &request)
         }
         Route::Resource(resource) => {
-            let query = crate::options::Query::parse(request.uri().query())?;
+            let query = crate::options::Query::parse(request.uri().query());
             let verb = verb_of(request.method(), resource, &query)?;
             let kind = server.kinds.find(&resource.group, &resource.version, &resource.resource);
             // Only what exists is counted by name: a client cannot make new series.
@@ -157,6 +183,7 @@ async fn answer(server: &Server, peer: &Peer, request: Request<Body>, label: &mu
                 path: resource,
                 query: &query,
                 verb,
+                accepting,
                 now,
             };
             let mut request = request;
@@ -280,14 +307,38 @@ pub fn method_not_allowed() -> Error {
 }
 
 /// Health checks: answered to everyone, and telling nothing else.
-fn health(server: &Server, path: &str) -> Option<Response<Body>> {
-    match path {
-        "/livez" | "/healthz" => Some(respond::text(200, "ok")),
-        "/readyz" if server.is_ready() => Some(respond::text(200, "ok")),
-        "/readyz" => Some(respond::text(503, "not ready")),
-        "/version" | "/version/" => Some(respond::json(200, &version())),
-        _ => None,
+fn health(server: &Server, uri: &http::Uri) -> Option<Response<Body>> {
+    let (endpoint, check) = uri
+        .path()
+        .strip_prefix('/')?
+        .split_once('/')
+        .map_or((&uri.path()[1..], None), |(endpoint, check)| (endpoint, Some(check)));
+    let checks: &[&str] = match endpoint {
+        "healthz" | "livez" => &["ping", "log", "etcd"],
+        "readyz" => &["ping", "log", "etcd-readiness", "shutdown"],
+        _ => return None,
+    };
+    let passes = |check: &str| !matches!(check, "etcd-readiness" | "shutdown") || server.is_ready();
+    if let Some(check) = check {
+        let known = checks.contains(&check);
+        return Some(match () {
+            () if known && passes(check) => respond::text(200, "ok"),
+            () if known => respond::text(503, "not ready"),
+            () => respond::error(&Error::page_not_found(), negotiate::Encoding::Json),
+        });
     }
+    let failed = checks.iter().find(|check| !passes(check));
+    let verbose =
+        uri.query().is_some_and(|query| query.split('&').any(|pair| pair.split('=').next() == Some("verbose")));
+    let told = checks
+        .iter()
+        .map(|check| if passes(check) { format!("[+]{check} ok\n") } else { format!("[-]{check} failed\n") });
+    Some(match failed {
+        None if verbose => respond::text(200, format!("{}{endpoint} check passed\n", told.collect::<String>())),
+        None => respond::text(200, "ok"),
+        Some(_) if verbose => respond::text(503, format!("{}{endpoint} check failed\n", told.collect::<String>())),
+        Some(_) => respond::text(503, "not ready"),
+    })
 }
 
 fn version() -> serde_json::Value {
@@ -298,16 +349,26 @@ fn version() -> serde_json::Value {
     })
 }
 
-fn non_resource(server: &Server, admitted: &Admitted, below: &str, request: &Request<Body>) -> Result<Response<Body>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(method_not_allowed());
-    }
+fn non_resource(
+    server: &Server,
+    admitted: &Admitted,
+    below: &str,
+    accepting: &Accepting,
+    request: &Request<Body>,
+) -> Result<Response<Body>> {
     let tenant = admitted.decision.tenant();
-    if let Some(response) = health(server, below) {
+    // Below a tenant's path; the shorter form was answered to everyone.
+    if let Some(response) = below.parse().ok().and_then(|uri| health(server, &uri)) {
         return Ok(response);
+    }
+    // Of the list of groups upstream does not mind the method.
+    if *request.method() != Method::GET && below != "/apis" {
+        let known = FIXED_PATHS.contains(&below) || discovery::document(server, tenant, below, "").is_some();
+        return Err(if known { method_not_allowed() } else { Error::page_not_found() });
     }
     let accept = header_text(request.headers(), &header::ACCEPT);
     match below {
+        "/version" => Ok(respond::json(200, &version())),
         "/metrics" => Ok(respond::text(200, runtime::metrics::render())),
         "/" => Ok(respond::json(
             200,
@@ -322,13 +383,18 @@ fn non_resource(server: &Server, admitted: &Admitted, below: &str, request: &Req
         }
         _ if below == "/openapi/v2" => Ok(openapi_v2(server, accept)),
         _ if below.starts_with("/openapi/v3") => openapi_v3(server, below, request.headers()),
-        "/api" | "/apis" if negotiate::wants_aggregated_discovery(accept) => {
+        "/api" | "/apis" if let Some(encoding) = negotiate::aggregated_discovery(accepting) => {
             let document = discovery::aggregated(server, tenant, below == "/api");
-            let body = respond::encode(&document, negotiate::Encoding::Json);
-            Ok(respond::bytes(200, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", body))
+            let mut response = respond::value(200, &document, encoding);
+            let content_type = format!("{};{AGGREGATED_DISCOVERY}", encoding.content_type());
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::try_from(content_type).map_err(Error::internal)?);
+            Ok(response)
         }
         _ => {
-            let host = header_text(request.headers(), &header::HOST).unwrap_or_default();
+            let authority = request.uri().authority().map(http::uri::Authority::as_str);
+            let host = header_text(request.headers(), &header::HOST).or(authority).unwrap_or_default();
             let document = discovery::document(server, tenant, below, host).ok_or_else(|| {
                 let mut segments = below.trim_start_matches('/').split('/');
                 match (segments.next(), segments.next(), segments.next()) {
@@ -337,8 +403,7 @@ fn non_resource(server: &Server, admitted: &Admitted, below: &str, request: &Req
                     _ => Error::page_not_found(),
                 }
             })?;
-            let accepted = negotiate::Accepted::parse(accept)?;
-            Ok(respond::value(200, &document, accepted.encoding))
+            Ok(respond::value(200, &document, accepting.document()?))
         }
     }
 }

@@ -47,10 +47,20 @@ pub async fn forward(
 ) -> Result<Response<Body>> {
     may_stream(call, name, subresource, request.method())?;
     let pod = call.current(name)?.to_value()?;
+    let container = match subresource {
+        "portforward" => String::new(),
+        _ => container_of(&pod, request.uri().query(), name)?,
+    };
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    if node.is_empty() && subresource == "log" {
+        return Ok(crate::respond::text(200, "")); // nothing has run yet
+    }
     if node.is_empty() {
         let why = format!("pod {name} does not have a host assigned");
         return Err(Error::bad_request(why));
+    }
+    if !node_exists(call, node)? {
+        return Err(Error::not_found("", "pods", node)); // upstream's words
     }
     let tenant = call.target.tenant().ok_or_else(|| Error::bad_request("this request needs one tenant"))?;
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -58,7 +68,6 @@ pub async fn forward(
     let path = match subresource {
         "portforward" => format!("/portForward/{tenant}/{namespace}/{name}{query}"),
         _ => {
-            let container = container_of(&pod, request.uri().query(), name)?;
             let route = if subresource == "log" { "containerLogs" } else { subresource };
             format!("/{route}/{tenant}/{namespace}/{name}/{container}{query}")
         }
@@ -73,6 +82,11 @@ pub async fn forward(
     let outgoing = outgoing.body(Body::empty()).map_err(Error::internal)?;
     let stream = call.server.dial.dial(node).await?;
     exchange(call, stream, outgoing, upgrade).await
+}
+
+fn node_exists(call: Call<'_>, node: &str) -> Result<bool> {
+    let key = api::ObjectKey::new(api::ResourceId::new("", "nodes"), api::Space::Cluster, "", node)?;
+    Ok(call.server.store.snapshot().get(&key).is_some())
 }
 
 /// A stream into a pod is a create, even where a WebSocket makes it a GET: who may only read does not get a shell.
@@ -94,14 +108,14 @@ fn may_stream(call: Call<'_>, name: &str, subresource: &str, method: &Method) ->
     crate::authz::authorize(call.server, call.identity, &what, call.target.decision())
 }
 
-async fn exchange(
+/// Sends a request over a fresh connection, and reads the head of its answer.
+pub async fn send(
     call: Call<'_>,
     stream: Box<dyn Stream>,
     outgoing: Request<Body>,
-    upgrade: Option<hyper::upgrade::OnUpgrade>,
-) -> Result<Response<Body>> {
+) -> Result<Response<hyper::body::Incoming>> {
     let unreachable =
-        |e: hyper::Error| Error::new(Reason::ServiceUnavailable, "the node's agent did not answer").with_source(e);
+        |e: hyper::Error| Error::new(Reason::ServiceUnavailable, "the other end did not answer").with_source(e);
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
     let stop = call.server.stop.clone();
@@ -116,7 +130,17 @@ async fn exchange(
             }
         }
     });
-    let mut answer = sender.send_request(outgoing).await.map_err(unreachable)?;
+    sender.send_request(outgoing).await.map_err(unreachable)
+}
+
+/// Sends a request over a fresh connection, and passes its answer on; after a 101 also the bytes of both sides.
+pub async fn exchange(
+    call: Call<'_>,
+    stream: Box<dyn Stream>,
+    outgoing: Request<Body>,
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+) -> Result<Response<Body>> {
+    let mut answer = send(call, stream, outgoing).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         let Some(client) = upgrade else {
             return Err(Error::bad_request("the request asks for a stream without an upgrade"));
@@ -145,7 +169,7 @@ async fn exchange(
 
 /// The container that the query names, which must be the pod's, or its only one, or its default one.
 fn container_of(pod: &Value, query: Option<&str>, name: &str) -> Result<String> {
-    let query = crate::options::Query::parse(query)?;
+    let query = crate::options::Query::parse(query);
     let containers = ["containers", "initContainers", "ephemeralContainers"]
         .into_iter()
         .flat_map(|list| pod["spec"][list].as_array().into_iter().flatten())

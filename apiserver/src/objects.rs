@@ -1,18 +1,18 @@
 //! Requests for resources: from a routed path to an operation of the registry or to a subresource.
 
 use crate::body::{self, Format};
-use crate::handler::{header_text, method_not_allowed, scope_fits};
-use crate::negotiate::{Accepted, Form};
+use crate::handler::{method_not_allowed, scope_fits};
+use crate::negotiate::{Accepted, Accepting, Form};
 use crate::options::{ListOptions, Query, WriteOptions, WriteVerb, parse_version};
 use crate::patch::{self, Patch};
 use crate::path::ResourcePath;
 use crate::registry::{self, Call, DeleteOptions, Managers, Part, Written, object_response, value_response};
 use crate::server::Server;
 use crate::target::Target;
-use crate::{nodes, respond, reviews, subresources};
+use crate::{nodes, proxy, respond, reviews, subresources};
 use api::{Error, Identity, Kind, Result, Timestamp, Verb};
 use axum::body::Body;
-use http::{Request, Response, header};
+use http::{Method, Request, Response};
 use kinds::IncludeObject;
 use serde_json::Value;
 use std::sync::Arc;
@@ -25,21 +25,23 @@ pub struct Routed<'a> {
     pub path: &'a ResourcePath,
     pub query: &'a Query,
     pub verb: &'static str,
+    pub accepting: &'a Accepting,
     pub now: Timestamp,
 }
 
 /// Carries out a request and writes its answer, with a warning first where the kind has a successor.
 pub async fn dispatch(server: &Server, routed: Routed<'_>, request: Request<Body>) -> Result<Response<Body>> {
     let deprecated = kinds::deprecation(routed.kind);
+    let accepting = routed.accepting;
     let answered = carry_out(server, routed, request).await;
     let Some(deprecated) = deprecated else { return answered };
-    let mut response = answered.unwrap_or_else(|error| respond::error(&error));
+    let mut response = answered.unwrap_or_else(|error| respond::error(&error, accepting.for_status()));
     respond::warn_first(&mut response, deprecated);
     Ok(response)
 }
 
 async fn carry_out(server: &Server, routed: Routed<'_>, request: Request<Body>) -> Result<Response<Body>> {
-    let Routed { identity, target, kind, path, query, verb, now } = routed;
+    let Routed { identity, target, kind, path, query, verb, accepting, now } = routed;
     if !scope_fits(kind, path) {
         return Err(Error::no_such_path());
     }
@@ -48,7 +50,14 @@ async fn carry_out(server: &Server, routed: Routed<'_>, request: Request<Body>) 
         subresources::allowed(call, path, verb)?;
         return nodes::forward(call, &path.name, &path.subresource, request).await;
     }
-    let accepted = Accepted::parse(header_text(request.headers(), &header::ACCEPT))?;
+    if path.subresource == proxy::PROXY {
+        subresources::allowed(call, path, verb)?;
+        return proxy::forward(call, path, request).await;
+    }
+    if *request.method() == Method::HEAD {
+        return Err(method_not_allowed());
+    }
+    let accepted = accepting.objects(kind, verb)?;
     let answer = Answer { call, accepted, include: include_object(query, accepted)? };
     if !path.subresource.is_empty() {
         return subresources::dispatch(answer, path, query, verb, request).await;
@@ -56,7 +65,10 @@ async fn carry_out(server: &Server, routed: Routed<'_>, request: Request<Body>) 
     if !kind.stored() && !path.name.is_empty() {
         return Err(Error::no_such_path());
     }
-    if !path.rest.is_empty() || !Verb::parse(verb).is_some_and(|verb| kind.allows(verb)) {
+    if !path.rest.is_empty() {
+        return Err(Error::no_such_path());
+    }
+    if !Verb::parse(verb).is_some_and(|verb| kind.allows(verb)) {
         return Err(method_not_allowed());
     }
     if kind.namespaced() && path.namespace.is_empty() && !matches!(verb, "list" | "watch" | "deletecollection") {
@@ -107,7 +119,10 @@ fn include_object(query: &Query, accepted: Accepted) -> Result<IncludeObject> {
         None | Some("" | "Metadata") => Ok(IncludeObject::Metadata),
         Some("None") => Ok(IncludeObject::None),
         Some("Object") => Ok(IncludeObject::Object),
-        Some(other) => Err(Error::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+        Some(other) => Err(Error::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', \
+             'Object', 'None', or empty"
+        ))),
     }
 }
 

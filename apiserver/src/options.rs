@@ -11,17 +11,15 @@ use std::time::Duration;
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Decodes `a=b&c=d`, with `+` as a space. 400 for broken escapes.
-    pub fn parse(raw: Option<&str>) -> Result<Query> {
-        let pairs = raw.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-        let text = |part: &str| {
-            decode(&part.replace('+', " ")).ok_or_else(|| Error::bad_request("the request's query is malformed"))
-        };
-        let pairs = pairs.map(|pair| {
+    /// Decodes `a=b&c=d`, with `+` as a space. What is malformed is not there, as in Go.
+    pub fn parse(raw: Option<&str>) -> Query {
+        let pairs = raw.unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.contains(';'));
+        let text = |part: &str| decode(&part.replace('+', " "));
+        let pairs = pairs.filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Ok((text(name)?, text(value)?))
+            Some((text(name)?, text(value)?))
         });
-        Ok(Query(pairs.collect::<Result<_>>()?))
+        Query(pairs.collect())
     }
 
     /// The first value of a parameter.
@@ -39,9 +37,12 @@ impl Query {
         self.get(name).is_some_and(is_true)
     }
 
-    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>> {
-        let Some(text) = self.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
-        let bad = |_| Error::bad_request(format!("invalid {name} {text:?}: it is not a number"));
+    fn number(&self, name: &str) -> Result<Option<i64>> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+        let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        let why = if is_number { "value out of range" } else { "invalid syntax" };
+        let bad = |_| Error::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"));
         text.parse().map(Some).map_err(bad)
     }
 }
@@ -89,7 +90,7 @@ impl ListOptions {
         }
         Ok(ListOptions {
             selector: Selector { labels, fields },
-            limit: query.number::<i64>("limit")?.map_or(0, |limit| usize::try_from(limit).unwrap_or(0)),
+            limit: query.number("limit")?.map_or(0, |limit| usize::try_from(limit).unwrap_or(0)),
             continue_token,
             resource_version,
             version_match: match query.get("resourceVersionMatch").unwrap_or_default() {
@@ -97,7 +98,11 @@ impl ListOptions {
                 "NotOlderThan" => Some(VersionMatch::NotOlderThan),
                 _ => None,
             },
-            timeout: query.number::<u64>("timeoutSeconds")?.filter(|&secs| secs > 0).map(Duration::from_secs),
+            timeout: query
+                .number("timeoutSeconds")?
+                .and_then(|secs| u64::try_from(secs).ok())
+                .filter(|&secs| secs > 0)
+                .map(Duration::from_secs),
             bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events: query.get("sendInitialEvents").map(is_true),
         })
@@ -133,6 +138,9 @@ fn combination_causes(query: &Query, watch: bool) -> Vec<Cause> {
         field: "resourceVersionMatch".into(),
     };
     let mut causes = Vec::new();
+    if watch && query.get("continue").is_some_and(|token| !token.is_empty()) {
+        causes.push(forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"));
+    }
     if watch {
         if initial_events && matching != "NotOlderThan" {
             causes.push(forbidden(
@@ -272,7 +280,7 @@ mod tests {
     use super::*;
 
     fn list(query: &str) -> Result<ListOptions> {
-        ListOptions::parse(&Query::parse(Some(query)).expect(query), false)
+        ListOptions::parse(&Query::parse(Some(query)), false)
     }
 
     #[test]
@@ -303,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_watch_with_initial_events_needs_a_match() {
-        let watch = |query: &str| ListOptions::parse(&Query::parse(Some(query)).expect(query), true);
+        let watch = |query: &str| ListOptions::parse(&Query::parse(Some(query)), true);
         assert!(watch("sendInitialEvents=true").is_err());
         assert!(watch("resourceVersionMatch=NotOlderThan").is_err());
         assert!(watch("sendInitialEvents=true&resourceVersionMatch=NotOlderThan").is_ok());

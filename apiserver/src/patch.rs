@@ -29,7 +29,7 @@ pub fn verb(headers: &HeaderMap) -> Result<WriteVerb> {
     match media_type(headers) {
         JSON | MERGE | STRATEGIC => Ok(WriteVerb::Patch),
         APPLY => Ok(WriteVerb::Apply),
-        _ => Err(body::unsupported(&[JSON, MERGE, STRATEGIC, APPLY].join(", "))),
+        _ => Err(Error::new(api::Reason::UnsupportedMediaType, "415: Unsupported Media Type").with_details()),
     }
 }
 

@@ -130,6 +130,9 @@ fn segments(raw: &str) -> Result<Vec<String>> {
     if inner.is_empty() {
         return Ok(Vec::new());
     }
+    if inner.split('/').any(str::is_empty) {
+        return Err(if inner.starts_with('/') { Error::page_not_found() } else { Error::no_such_path() });
+    }
     inner.split('/').map(|segment| decode(segment).filter(|s| is_clean(s)).ok_or_else(refused)).collect()
 }
 

@@ -3,6 +3,7 @@
 use crate::audit::Audit;
 use crate::authn::Impersonations;
 use crate::authz::RuleCache;
+use crate::encodings::Encodings;
 use crate::fairness::{Fairness, Limits};
 use crate::metrics::Metrics;
 use crate::nodes::Dial;
@@ -47,6 +48,7 @@ pub struct Server {
     pub impersonations: Impersonations,
     pub fairness: Arc<Fairness>,
     pub audit: Option<Arc<Audit>>,
+    pub encodings: Arc<Encodings>,
     pub dial: Arc<dyn Dial>,
     pub metrics: &'static Metrics,
     pub stop: Stop,
@@ -69,6 +71,7 @@ impl Server {
             impersonations: Impersonations::default(),
             fairness: Fairness::new(config.limits),
             audit: config.audit,
+            encodings: Arc::default(),
             dial: config.dial,
             metrics: Metrics::of_process(),
             stop: config.stop,

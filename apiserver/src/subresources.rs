@@ -7,7 +7,7 @@ use crate::options::{Query, WriteOptions, WriteVerb};
 use crate::patch::{self, Patch};
 use crate::path::ResourcePath;
 use crate::registry::{self, Call, Changed, DeleteOptions, Live, Part, Written};
-use crate::reviews;
+use crate::{proxy, reviews};
 use api::{Error, Result, TenantName, Verb};
 use axum::body::Body;
 use http::{Request, Response};
@@ -69,7 +69,10 @@ pub fn allowed(call: Call<'_>, path: &ResourcePath, verb: &str) -> Result<()> {
     if call.kind.namespaced() && path.namespace.is_empty() {
         return Err(Error::no_such_path());
     }
-    if !path.rest.is_empty() || !Verb::parse(verb).is_some_and(|verb| subresource.verbs.contains(&verb)) {
+    if !path.rest.is_empty() && path.subresource != proxy::PROXY {
+        return Err(Error::no_such_path());
+    }
+    if !Verb::parse(verb).is_some_and(|verb| subresource.verbs.contains(&verb)) {
         return Err(method_not_allowed());
     }
     Ok(())
@@ -308,7 +311,7 @@ async fn evict(answer: Answer<'_>, name: &str, eviction: &Value, options: &Write
     if options.dry_run {
         delete["dryRun"] = json!(["All"]);
     }
-    let query = Query::parse(None)?;
+    let query = Query::parse(None);
     registry::delete(call, name, &DeleteOptions::parse(&query, &delete)?).await?;
     answer.value(201, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
 }

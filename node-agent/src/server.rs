@@ -6,12 +6,14 @@
 //!   GET POST  /exec/TENANT/NAMESPACE/POD/CONTAINER          ?command=…&stdin&stdout&stderr&tty   (or input, output, error)
 //!   GET POST  /attach/TENANT/NAMESPACE/POD/CONTAINER        ?stdin&stdout&stderr&tty
 //!   GET POST  /portForward/TENANT/NAMESPACE/POD
+//!   GET       /proxy/TENANT/NAMESPACE/POD/PORT              a connection to the pod's address
 //! ```
 //!
 //! It trusts whoever is at the other end of a connection to have authorized the request: only the API server can be.
 //! Invariant: a pod is found by its tenant, namespace and name together; a container only in that pod.
 
 mod dial;
+mod proxy;
 mod query;
 mod remote;
 mod spdy;
@@ -108,6 +110,12 @@ impl NodeServer {
                 let sandbox = observed.ready_sandbox();
                 let sandbox = sandbox.ok_or_else(|| Error::bad_request(format!("pod {pod:?} is not running")))?;
                 tunnel::port_forward(&self.0.runtime, &self.0.tasks, &sandbox.id, &mut request).await
+            }
+            ["proxy", tenant, namespace, pod, port] if request.method() == Method::GET => {
+                let (_, reference) = self.find(tenant, namespace, pod)?;
+                let observed = self.observe(&reference).await?;
+                let addresses = observed.ready_sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
+                proxy::connect(&self.0.tasks, &addresses, port, &mut request).await
             }
             _ => Err(Error::no_such_path()),
         }

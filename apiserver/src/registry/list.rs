@@ -3,13 +3,16 @@
 //! The stored bytes of the objects go to the client as they are; a list is the bytes with commas between.
 
 use super::Call;
+use crate::compress::{COMPRESSED_BYTES_MIN, Large};
+use crate::encodings;
 use crate::negotiate::{Accepted, Encoding, Form};
 use crate::options::{ListOptions, VersionMatch};
 use crate::respond;
-use api::{Error, Object, Reason, Result, Revision};
+use api::{Error, Kind, Object, ObjectKey, Reason, Result, Revision};
 use axum::body::Body;
-use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{DecodeError, Engine, alphabet};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderValue, Response, header};
 use kinds::IncludeObject;
@@ -22,6 +25,14 @@ pub const FUTURE_REVISION_WAIT: Duration = Duration::from_secs(3);
 
 /// A list larger than this is sent in chunks of this size, so that its first byte does not wait for its last.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// As Go reads it: what the last letter says beyond the last byte does not matter.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
 
 /// Answers with one object.
 pub async fn get(call: Call<'_>, name: &str, version: Option<Revision>, accepted: Accepted) -> Result<Response<Body>> {
@@ -43,7 +54,20 @@ pub fn object_response(
     if accepted == Accepted::JSON && call.server.storage_kind(call.kind).is_none() {
         return Ok(respond::bytes(code, "application/json", object.bytes.clone()));
     }
+    if accepted.form == Form::Object && accepted.encoding == Encoding::Protobuf {
+        let message = message(call, object)?;
+        let body = schema::protobuf::envelope(&call.kind.api_version(), &call.kind.kind, &message);
+        return Ok(respond::bytes(code, Encoding::Protobuf.content_type(), body.into()));
+    }
     value_response(call, code, &call.view(object)?, accepted, include)
+}
+
+/// The protobuf encoding of a stored object as this request's kind.
+fn message(call: Call<'_>, object: &Object) -> Result<Bytes> {
+    match call.server.storage_kind(call.kind) {
+        Some(_) => encodings::message(call.kind, &call.view(object)?).map(Bytes::from),
+        None => call.server.encodings.message(call.kind, object),
+    }
 }
 
 /// One value in the form and encoding that the client accepts.
@@ -56,15 +80,49 @@ pub fn value_response(
 ) -> Result<Response<Body>> {
     let shown = match accepted.form {
         Form::Object => return Ok(respond::value(code, value, accepted.encoding)),
-        Form::Table => kinds::table(call.kind, std::iter::once(value), include, call.now),
-        Form::PartialMetadata => partial(value),
+        Form::Table => {
+            let mut table = table(call.kind, std::iter::once(value), accepted, include, call.now);
+            table["metadata"]["resourceVersion"] = value["metadata"]["resourceVersion"].clone();
+            table
+        }
+        Form::PartialMetadata => partial(value, accepted),
+        Form::PartialMetadataList => {
+            let why = format!("but the requested object is not a list (*{})", go_type(call.kind));
+            return Err(Error::new(Reason::NotAcceptable, format!("you requested PartialObjectMetadataList, {why}")));
+        }
     };
     Ok(respond::value(code, &shown, accepted.encoding))
 }
 
+/// What upstream calls a kind in its messages: `core.ConfigMap`.
+fn go_type(kind: &Kind) -> String {
+    let package = kind.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+    format!("{package}.{}", kind.kind)
+}
+
+/// The table of some objects, in the version that the client accepts.
+pub fn table<'a>(
+    kind: &Kind,
+    objects: impl Iterator<Item = &'a Value>,
+    accepted: Accepted,
+    include: IncludeObject,
+    now: api::Timestamp,
+) -> Value {
+    let mut table = kinds::table(kind, objects, include, now);
+    if accepted.beta {
+        table["apiVersion"] = json!(accepted.meta_version());
+        for row in table["rows"].as_array_mut().into_iter().flatten() {
+            if row["object"]["kind"] == "PartialObjectMetadata" {
+                row["object"]["apiVersion"] = json!(accepted.meta_version());
+            }
+        }
+    }
+    table
+}
+
 /// `PartialObjectMetadata` of an object.
-pub fn partial(value: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"]})
+pub fn partial(value: &Value, accepted: Accepted) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": accepted.meta_version(), "metadata": value["metadata"]})
 }
 
 /// Answers with a list.
@@ -77,6 +135,9 @@ pub async fn list(
     if let Some(version) = options.resource_version {
         reach(call, version).await?;
     }
+    if let Some(version) = continued_at(options)? {
+        reach(call, version).await?;
+    }
     let page = page(call, options, true)?;
     let bytes = page.objects.iter().map(|object| object.bytes.len()).sum();
     call.server.fairness.listed(call.target.tenant(), &call.kind.stored_as, bytes);
@@ -84,16 +145,26 @@ pub async fn list(
         return Ok(stream(call, page));
     }
     let metadata = page.metadata();
+    if accepted.form == Form::Object && accepted.encoding == Encoding::Protobuf {
+        let items = page.objects.iter().map(|object| message(call, object)).collect::<Result<Vec<_>>>()?;
+        let (version, kind) = (call.kind.api_version(), call.kind.list_kind());
+        let body = schema::protobuf::list(schema::builtin(), &version, &kind, &metadata, &items)?;
+        return Ok(respond::bytes(200, Encoding::Protobuf.content_type(), body.into()));
+    }
     let values = page.objects.iter().map(|object| call.view(object)).collect::<Result<Vec<_>>>()?;
     let body = match accepted.form {
         Form::Table => {
-            let mut table = kinds::table(call.kind, values.iter(), include, call.now);
+            let mut table = table(call.kind, values.iter(), accepted, include, call.now);
             table["metadata"] = metadata;
             table
         }
-        Form::PartialMetadata => json!({
-            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-            "items": values.iter().map(partial).collect::<Vec<_>>(),
+        Form::PartialMetadata => {
+            let why = format!("but the requested object is a list (*{}List)", go_type(call.kind));
+            return Err(Error::new(Reason::NotAcceptable, format!("you requested PartialObjectMetadata, {why}")));
+        }
+        Form::PartialMetadataList => json!({
+            "kind": "PartialObjectMetadataList", "apiVersion": accepted.meta_version(), "metadata": metadata,
+            "items": values.iter().map(|value| partial(value, accepted)).collect::<Vec<_>>(),
         }),
         Form::Object => json!({
             "kind": call.kind.list_kind(), "apiVersion": call.kind.api_version(), "metadata": metadata,
@@ -129,7 +200,7 @@ pub async fn reach(call: Call<'_>, version: Revision) -> Result<()> {
         message: "Too large resource version".into(),
         field: String::new(),
     };
-    let message = format!("Too large resource version: {version}, current: {current}");
+    let message = format!("Timeout: Too large resource version: {version}, current: {current}");
     Err(Error::new(Reason::Timeout, message).with_causes(vec![cause]).retry_after(1))
 }
 
@@ -154,56 +225,124 @@ impl Page {
     }
 }
 
-/// Where a paged list goes on: at which revision, after which object. It names a position inside the scope that the
-/// request was authorized for, and nothing else: the tenant and the resource come from the request.
-#[derive(serde::Serialize, serde::Deserialize)]
+/// Where a paged list goes on, as upstream writes it: at which revision, and from which key on. The key is relative to what
+/// the request covers, so that it can name nothing outside: the tenant and the resource come from the request.
 struct Token {
-    v: String,
     /// -1: at the newest revision, after the snapshot was lost.
-    rv: i64,
-    /// `tenant/namespace/name` of the last object sent.
+    revision: i64,
+    /// `[[TENANT/]NAMESPACE/]NAME`, and a NUL where the object itself was the last one sent.
     start: String,
 }
 
-const TOKEN_VERSION: &str = "ursa/v1";
+const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+
+/// Where a list starts.
+struct Start {
+    key: ObjectKey,
+    /// Whether an object with the key is part of the list.
+    inclusive: bool,
+}
+
+impl Start {
+    /// Whether an object is still to come.
+    fn covers(&self, key: &ObjectKey) -> bool {
+        let place = |key: &ObjectKey| (key.namespace.clone(), key.name.clone());
+        place(key) > place(&self.key) || (self.inclusive && place(key) == place(&self.key))
+    }
+}
 
 impl Token {
-    fn encode(revision: i64, last: &Object) -> String {
-        let tenant = last.tenant().map_or("", |t| t.as_str());
-        let start = format!("{tenant}/{}/{}", last.key.namespace, last.key.name);
-        let token = Token { v: TOKEN_VERSION.to_owned(), rv: revision, start };
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token encodes"))
+    fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(json!({"v": TOKEN_VERSION, "rv": self.revision, "start": self.start}).to_string())
+    }
+
+    /// The position after an object.
+    fn after(call: Call<'_>, revision: i64, last: &Object) -> Token {
+        let mut start = last.key.name.to_string();
+        if call.kind.namespaced() && call.namespace.is_empty() {
+            start = format!("{}/{start}", last.key.namespace);
+        }
+        if let (None, Some(tenant)) = (call.target.tenant(), last.tenant()) {
+            start = format!("{tenant}/{start}");
+        }
+        Token { revision, start: format!("{start}\0") }
     }
 
     fn decode(text: &str) -> Result<Token> {
         let bad = |why: &str| Error::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| bad(&e.to_string()))?;
-        let token: Token = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
-        if token.v != TOKEN_VERSION || token.rv == 0 || token.rv < -1 {
-            return Err(bad("it was not made by this server"));
+        let bytes = BASE64.decode(text).map_err(|error| {
+            let at = match error {
+                DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+                DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => text.len() / 4 * 4,
+            };
+            bad(&format!("illegal base64 data at input byte {at}"))
+        })?;
+        let document = schema::decode_json(&bytes, schema::FieldValidation::Ignore);
+        let token = document.map_err(|error| bad(error.message()))?.value;
+        let mismatch = |kind: &Value, what: &str| {
+            let kind = match kind {
+                Value::Bool(_) => "bool",
+                Value::Number(_) => "number",
+                Value::String(_) => "string",
+                Value::Array(_) => "array",
+                Value::Object(_) | Value::Null => "object",
+            };
+            bad(&format!("json: cannot unmarshal {kind} into Go {what}"))
+        };
+        if !token.is_object() {
+            return Err(mismatch(&token, "value of type storage.continueToken"));
         }
-        Ok(token)
+        let text = |field: &str| match &token[field] {
+            Value::Null => Ok(""),
+            Value::String(text) => Ok(text.as_str()),
+            other => Err(mismatch(other, &format!("struct field continueToken.{field} of type string"))),
+        };
+        let revision = match &token["rv"] {
+            Value::Null => 0,
+            value => value.as_i64().ok_or_else(|| mismatch(value, "struct field continueToken.rv of type int64"))?,
+        };
+        match (text("v")?, text("start")?) {
+            (TOKEN_VERSION, _) if revision == 0 => {
+                Err(bad(&format!("incorrect encoded start resourceVersion (version {TOKEN_VERSION})")))
+            }
+            (TOKEN_VERSION, "") => Err(bad(&format!("encoded start key empty (version {TOKEN_VERSION})"))),
+            (TOKEN_VERSION, start) => Ok(Token { revision, start: start.to_owned() }),
+            (other, _) => Err(bad(&format!("server does not recognize this encoded version {other}"))),
+        }
     }
 
-    /// The position, which must lie inside what the request covers.
-    fn position(&self, call: Call<'_>) -> Result<api::ObjectKey> {
-        let bad = || Error::bad_request("invalid continue token: it does not belong to this list");
-        let mut parts = self.start.splitn(3, '/');
-        let (Some(tenant), Some(namespace), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(bad());
+    /// The position inside what the request covers.
+    fn start(&self, call: Call<'_>) -> Result<Start> {
+        let bad = || {
+            let start = &self.start;
+            Error::bad_request(format!("invalid continue token: continue key is not valid: {start}"))
         };
-        let space = if call.kind.scope == api::Scope::Cluster {
-            api::Space::Cluster
-        } else {
-            api::Space::Tenant(api::TenantName::new(tenant).map_err(|_| bad())?)
-        };
-        let foreign_tenant =
-            call.target.tenant().is_some_and(|own| call.kind.scope != api::Scope::Cluster && own.as_str() != tenant);
-        if foreign_tenant || (!call.namespace.is_empty() && call.namespace != namespace) {
+        let path = self.start.strip_prefix('/').unwrap_or(&self.start);
+        let (path, inclusive) = path.strip_suffix('\0').map_or((path, true), |path| (path, false));
+        let mut parts: Vec<&str> = path.split('/').collect();
+        if parts.iter().any(|part| matches!(*part, "" | "." | "..") || part.contains('\0')) {
             return Err(bad());
         }
-        api::ObjectKey::new(call.kind.stored_as.clone(), space, namespace, name).map_err(|_| bad())
+        let space = match call.target.tenant() {
+            _ if call.kind.scope == api::Scope::Cluster => api::Space::Cluster,
+            Some(tenant) => api::Space::Tenant(tenant.clone()),
+            None => api::Space::Tenant(api::TenantName::new(parts.remove(0)).map_err(|_| bad())?),
+        };
+        let (namespace, name) = match (call.kind.namespaced(), call.namespace, parts.as_slice()) {
+            (false, _, [name]) => ("", *name),
+            (true, "", [namespace, name]) => (*namespace, *name),
+            (true, namespace, [name]) if !namespace.is_empty() => (namespace, *name),
+            _ => return Err(bad()),
+        };
+        let key = ObjectKey::new(call.kind.stored_as.clone(), space, namespace, name).map_err(|_| bad())?;
+        Ok(Start { key, inclusive })
     }
+}
+
+/// The revision of the list that a request continues.
+fn continued_at(options: &ListOptions) -> Result<Option<Revision>> {
+    let token = Some(options.continue_token.as_str()).filter(|token| !token.is_empty()).map(Token::decode);
+    Ok(token.transpose()?.and_then(|token| Revision::try_from(token.revision).ok()))
 }
 
 /// `with_shared` adds what all tenants share.
@@ -211,28 +350,23 @@ fn page(call: Call<'_>, options: &ListOptions, with_shared: bool) -> Result<Page
     let scope = call.target.scope(call.kind, call.namespace)?;
     let store = &call.server.store;
     let token = Some(options.continue_token.as_str()).filter(|t| !t.is_empty()).map(Token::decode).transpose()?;
-    let start = token.as_ref().map(|t| t.position(call)).transpose()?;
+    let start = token.as_ref().map(|token| token.start(call)).transpose()?;
     let exact = match &token {
-        Some(token) => u64::try_from(token.rv).ok(),
+        Some(token) => u64::try_from(token.revision).ok(),
         None => options.resource_version.filter(|&version| {
             let legacy = options.version_match.is_none() && options.limit > 0;
             version > 0 && (options.version_match == Some(VersionMatch::Exact) || legacy)
         }),
     };
     let snapshot = match exact {
-        Some(revision) => store.snapshot_at(&call.kind.stored_as, revision).map_err(|too_old| match (&token, &start) {
+        Some(revision) => store.snapshot_at(&call.kind.stored_as, revision).map_err(|too_old| match &token {
             // The client may go on without the snapshot, if it says so with this token.
-            (Some(_), Some(start)) => {
-                let token = Token {
-                    v: TOKEN_VERSION.to_owned(),
-                    rv: -1,
-                    start: format!("{}/{}/{}", start.tenant().map_or("", |t| t.as_str()), start.namespace, start.name),
-                };
-                let fresh = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token encodes"));
+            Some(token) => {
+                let fresh = Token { revision: -1, start: token.start.clone() }.encode();
                 Error::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.")
                     .with_continue(fresh)
             }
-            _ => Error::expired(format!("too old resource version: {revision} ({})", too_old.oldest)),
+            None => Error::expired(format!("too old resource version: {revision} ({})", too_old.oldest)),
         })?,
         None => store.snapshot(),
     };
@@ -244,19 +378,20 @@ fn page(call: Call<'_>, options: &ListOptions, with_shared: bool) -> Result<Page
     let merged = (!shared.is_empty()).then(|| {
         let mut all: Vec<Arc<Object>> = snapshot.range(&scope, None).cloned().collect();
         crate::shared::merge(&mut all, shared);
-        let place = |key: &api::ObjectKey| (key.namespace.clone(), key.name.clone());
-        all.retain(|object| start.as_ref().is_none_or(|start| place(&object.key) > place(start)));
+        all.retain(|object| start.as_ref().is_none_or(|start| start.covers(&object.key)));
         all
     });
-    let stored = merged.is_none().then(|| snapshot.range(&scope, start.as_ref()));
-    let all = merged.iter().flatten().chain(stored.into_iter().flatten());
+    let first = start.as_ref().filter(|start| start.inclusive && merged.is_none());
+    let first = first.and_then(|start| snapshot.get(&start.key));
+    let stored = merged.is_none().then(|| snapshot.range(&scope, start.as_ref().map(|start| &start.key)));
+    let all = merged.iter().flatten().chain(first).chain(stored.into_iter().flatten());
     let mut matching = all.filter(|object| options.selector.matches(object));
     objects.extend(matching.by_ref().take(limit).cloned());
     let more = if unlimited { None } else { matching.next() };
     let revision = exact.unwrap_or_else(|| snapshot.revision());
     let remaining = (more.is_some() && options.selector.is_empty()).then(|| matching.count() + 1);
     let continue_token = match (more, objects.last()) {
-        (Some(_), Some(last)) => Token::encode(i64::try_from(revision).unwrap_or(i64::MAX), last),
+        (Some(_), Some(last)) => Token::after(call, i64::try_from(revision).unwrap_or(i64::MAX), last).encode(),
         _ => String::new(),
     };
     Ok(Page { objects, revision, continue_token, remaining })
@@ -282,6 +417,9 @@ fn stream(call: Call<'_>, page: Page) -> Response<Body> {
     let body = Body::from_stream(futures::stream::iter(chunks.map(Ok::<Bytes, std::convert::Infallible>)));
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if total >= COMPRESSED_BYTES_MIN {
+        response.extensions_mut().insert(Large);
+    }
     response
 }
 

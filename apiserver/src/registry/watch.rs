@@ -1,8 +1,10 @@
 //! Watches: the changes of what a list covers, as a stream of frames (guarantees G11 to G15).
 
 use super::{Call, list};
+use crate::encodings::Encodings;
 use crate::negotiate::{Accepted, Encoding, Form};
 use crate::options::ListOptions;
+use crate::respond;
 use api::{Error, Kind, Object, Result, Revision};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -12,7 +14,6 @@ use kinds::IncludeObject;
 use rand::RngExt;
 use runtime::Stop;
 use serde_json::{Value, json};
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +36,11 @@ pub async fn watch(
     accepted: Accepted,
     include: IncludeObject,
 ) -> Result<Response<Body>> {
-    if let Some(version) = options.resource_version {
-        list::reach(call, version).await?;
-    }
+    // What is there at a revision cannot be sent before it; changes after it come when they come.
+    let unreached = match options.resource_version {
+        Some(version) if options.send_initial_events == Some(true) => list::reach(call, version).await.err(),
+        _ => None,
+    };
     let scope = call.target.scope(call.kind, call.namespace)?;
     let from = options.resource_version.filter(|&version| version > 0);
     let initial = match options.send_initial_events {
@@ -49,18 +52,22 @@ pub async fn watch(
     let frames = Frames {
         kind: call.kind.clone(),
         storage: call.server.storage_kind(call.kind).cloned(),
-        form: accepted.form,
-        encoding: accepted.encoding,
+        accepted,
         include,
+        encodings: call.server.encodings.clone(),
+        columns_sent: false,
     };
-    let mut pending: VecDeque<Bytes> = VecDeque::new();
-    let watch = match call.server.store.watch(scope.clone(), options.selector.clone(), after) {
-        Ok(watch) => Some(watch),
-        Err(too_old) => {
-            let error = Error::expired(format!("too old resource version: {after} ({})", too_old.oldest));
-            pending.push_back(frames.error(&error));
-            None
-        }
+    let watch = match unreached {
+        Some(error) => Err(error),
+        None => call
+            .server
+            .store
+            .watch(scope.clone(), options.selector.clone(), after)
+            .map_err(|too_old| Error::expired(format!("too old resource version: {after} ({})", too_old.oldest))),
+    };
+    let (watch, mut pending) = match watch {
+        Ok(watch) => (Some(watch), None),
+        Err(error) => (None, Some(Pending::Error(error))),
     };
     let mut present = Vec::new();
     if initial && watch.is_some() {
@@ -68,7 +75,7 @@ pub async fn watch(
         let shared = crate::shared::objects(call, &snapshot);
         present.extend(shared.into_iter().filter(|object| options.selector.matches(object)));
         if options.send_initial_events == Some(true) && options.bookmarks {
-            pending.push_back(frames.bookmark(after, true));
+            pending = Some(Pending::InitialEnd(after));
         }
     }
     let lifetime = options.timeout.unwrap_or_else(|| DEFAULT_LIFETIME.mul_f64(rand::rng().random_range(1.0..2.0)));
@@ -89,14 +96,21 @@ pub async fn watch(
         Some((Ok::<Bytes, Infallible>(frame), state))
     }));
     let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(accepted.encoding.content_type()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(accepted.encoding.stream_type()));
     Ok(response)
+}
+
+/// What follows the objects that were there at the start.
+enum Pending {
+    InitialEnd(Revision),
+    Error(Error),
 }
 
 struct State {
     /// What was there at the start and is still to be sent.
     present: std::vec::IntoIter<Arc<Object>>,
-    pending: VecDeque<Bytes>,
+    /// What is said after that.
+    pending: Option<Pending>,
     /// `None` once the stream is to end after what is pending.
     watch: Option<Watch>,
     frames: Frames,
@@ -111,8 +125,10 @@ impl State {
         if let Some(chunk) = self.frames.chunk(&mut self.present) {
             return Some(chunk);
         }
-        if let Some(frame) = self.pending.pop_front() {
-            return Some(frame);
+        match self.pending.take() {
+            Some(Pending::InitialEnd(revision)) => return Some(self.frames.bookmark(revision, true)),
+            Some(Pending::Error(error)) => return Some(self.frames.error(&error)),
+            None => {}
         }
         let watch = self.watch.as_mut()?;
         let tick = async {
@@ -146,22 +162,24 @@ struct Frames {
     kind: Arc<Kind>,
     /// The stored view of the kind, where it is another.
     storage: Option<Arc<Kind>>,
-    form: Form,
-    encoding: Encoding,
+    accepted: Accepted,
     include: IncludeObject,
+    encodings: Arc<Encodings>,
+    /// Only the first table of a stream names its columns.
+    columns_sent: bool,
 }
 
 impl Frames {
     fn plain(&self) -> bool {
-        self.form == Form::Object && self.encoding == Encoding::Json && self.storage.is_none()
+        self.accepted == Accepted::JSON && self.storage.is_none()
     }
 
-    fn delivery(&self, delivery: &Delivery) -> Bytes {
+    fn delivery(&mut self, delivery: &Delivery) -> Bytes {
         if self.plain() { delivery.frame() } else { self.event(delivery.kind, &delivery.object) }
     }
 
     /// The next of the objects as ADDED events, several in one piece; `None` when all are sent.
-    fn chunk(&self, objects: &mut std::vec::IntoIter<Arc<Object>>) -> Option<Bytes> {
+    fn chunk(&mut self, objects: &mut std::vec::IntoIter<Arc<Object>>) -> Option<Bytes> {
         let mut chunk = BytesMut::new();
         while chunk.len() < CHUNK_BYTES
             && let Some(object) = objects.next()
@@ -171,7 +189,7 @@ impl Frames {
         (!chunk.is_empty()).then(|| chunk.freeze())
     }
 
-    fn event(&self, kind: EventKind, object: &Object) -> Bytes {
+    fn event(&mut self, kind: EventKind, object: &Object) -> Bytes {
         if self.plain() {
             let mut frame = Vec::with_capacity(object.bytes.len() + 40);
             frame.extend_from_slice(b"{\"type\":\"");
@@ -181,36 +199,57 @@ impl Frames {
             frame.extend_from_slice(b"}\n");
             return frame.into();
         }
-        let value = match (object.to_value(), &self.storage) {
-            (Ok(value), Some(storage)) => kinds::convert(value, storage, &self.kind),
-            (Ok(value), None) => value,
-            (Err(error), _) => return self.error(&error),
+        let framed = match (&self.storage, self.accepted) {
+            (None, Accepted { form: Form::Object, encoding: Encoding::Protobuf, .. }) => self.stored(kind, object),
+            _ => self.value(object).map(|shown| self.frame(kind.as_str(), &shown)),
         };
-        let shown = match self.form {
+        framed.unwrap_or_else(|error| self.error(&error))
+    }
+
+    /// A stored object's own encoding in a frame.
+    fn stored(&self, kind: EventKind, object: &Object) -> Result<Bytes> {
+        let message = self.encodings.message(&self.kind, object)?;
+        let enveloped = schema::protobuf::envelope(&self.kind.api_version(), &self.kind.kind, &message);
+        Ok(schema::protobuf::watch_frame(kind.as_str(), &enveloped).into())
+    }
+
+    /// An object in the form that the client accepts.
+    fn value(&mut self, object: &Object) -> Result<Value> {
+        let value = object.to_value()?;
+        let value = match &self.storage {
+            Some(storage) => kinds::convert(value, storage, &self.kind),
+            None => value,
+        };
+        Ok(self.shown(value))
+    }
+
+    fn shown(&mut self, value: Value) -> Value {
+        match self.accepted.form {
             Form::Object => value,
-            Form::Table => kinds::table(&self.kind, std::iter::once(&value), self.include, api::Timestamp::now()),
-            Form::PartialMetadata => list::partial(&value),
-        };
-        self.frame(kind.as_str(), &shown)
+            Form::PartialMetadata | Form::PartialMetadataList => list::partial(&value, self.accepted),
+            Form::Table => {
+                let now = api::Timestamp::now();
+                let mut table = list::table(&self.kind, std::iter::once(&value), self.accepted, self.include, now);
+                table["metadata"]["resourceVersion"] = value["metadata"]["resourceVersion"].clone();
+                if std::mem::replace(&mut self.columns_sent, true) {
+                    table["columnDefinitions"] = Value::Null;
+                }
+                table
+            }
+        }
     }
 
     /// Everything up to `revision` has been sent.
-    fn bookmark(&self, revision: Revision, initial_end: bool) -> Bytes {
+    fn bookmark(&mut self, revision: Revision, initial_end: bool) -> Bytes {
         let mut object = json!({
             "kind": self.kind.kind, "apiVersion": self.kind.api_version(),
             "metadata": {"resourceVersion": revision.to_string()},
         });
-        match self.form {
-            Form::Object => {}
-            Form::PartialMetadata => object = list::partial(&object),
-            Form::Table => {
-                object = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"], "columnDefinitions": [], "rows": []});
-            }
-        }
         if initial_end {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        self.frame("BOOKMARK", &object)
+        let shown = self.shown(object);
+        self.frame("BOOKMARK", &shown)
     }
 
     fn error(&self, error: &Error) -> Bytes {
@@ -218,14 +257,11 @@ impl Frames {
     }
 
     fn frame(&self, kind: &str, object: &Value) -> Bytes {
-        let event = json!({"type": kind, "object": object});
-        match self.encoding {
-            Encoding::Json => crate::respond::encode(&event, Encoding::Json),
-            Encoding::Yaml => {
-                let mut text = b"---\n".to_vec();
-                text.extend_from_slice(&crate::respond::encode(&event, Encoding::Yaml));
-                text.into()
-            }
+        if self.accepted.encoding == Encoding::Protobuf
+            && let Some(enveloped) = respond::encode(object, Encoding::Protobuf)
+        {
+            return schema::protobuf::watch_frame(kind, &enveloped).into();
         }
+        respond::encode_json(&json!({"type": kind, "object": object}))
     }
 }

@@ -177,6 +177,8 @@ async fn a_header_of_impersonation_that_cannot_be_read_is_refused() {
 async fn who_may_only_read_gets_no_stream_into_a_pod() {
     let api = Api::start().await;
     let admin = api.tenant("acme").await;
+    let node = json!({"metadata": {"name": "n"}});
+    assert_eq!(api.admin("system").post("/api/v1/nodes", node).await.0, 201);
     let pod =
         json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}});
     assert_eq!(admin.post("/api/v1/namespaces/default/pods", pod).await.0, 201);

@@ -2,6 +2,7 @@
 
 mod access;
 mod admission;
+mod encodings;
 mod objects;
 mod rbac;
 mod watches;
@@ -77,7 +78,10 @@ impl Api {
 impl User<'_> {
     pub async fn send(&self, method: Method, path: &str, content_type: &str, body: impl Into<Body>) -> Response<Body> {
         let request = Request::builder().method(method).uri(path).header("content-type", content_type);
-        let request = request.body(body.into()).expect("a request");
+        self.request(request.body(body.into()).expect("a request")).await
+    }
+
+    pub async fn request(&self, request: Request<Body>) -> Response<Body> {
         in_process(self.api.server.clone(), self.identity.clone(), request).await
     }
 

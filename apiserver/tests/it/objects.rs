@@ -114,9 +114,12 @@ async fn the_pages_of_a_list_are_one_snapshot() {
     let token = second["metadata"]["continue"].as_str().expect("a token").to_owned();
     let (_, last) = acme.get(&format!("{MAPS}?limit=2&continue={token}")).await;
     assert_eq!((names(&last), &last["metadata"]["continue"]), (vec!["e"], &json!(null)));
-    // A token says where, never whose: in another tenant and in another namespace it opens nothing.
+    // A token says where, never whose: in another tenant it opens that tenant's own list.
     let umbrella = api.tenant("umbrella").await;
-    assert_eq!(umbrella.get(&format!("{MAPS}?limit=2&continue={token}")).await.0, 400);
+    assert_eq!(umbrella.post(MAPS, config_map("z")).await.0, 201);
+    let newest = "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6LTEsInN0YXJ0IjoiYlx1MDAwMCJ9"; // after b, at any revision
+    assert_eq!(names(&umbrella.get(&format!("{MAPS}?limit=2&continue={newest}")).await.1), ["z"]);
+    assert_eq!(acme.get(&format!("/api/v1/configmaps?limit=2&continue={token}")).await.0, 400);
     assert_eq!(acme.get(&format!("{MAPS}?continue=garbage")).await.0, 400);
 }
 

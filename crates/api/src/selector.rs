@@ -1,5 +1,7 @@
 //! Label and field selectors: parsed from query strings and from `LabelSelector` objects, matched against headers.
 
+mod parse;
+
 use crate::{Error, Object, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -49,17 +51,7 @@ pub struct LabelSelector {
 impl LabelSelector {
     /// Reads the query form: `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1`.
     pub fn parse(text: &str) -> Result<LabelSelector> {
-        let mut requirements = Vec::new();
-        for term in split_terms(text) {
-            let term = term.trim();
-            if term.is_empty() {
-                if text.trim().is_empty() {
-                    continue;
-                }
-                return Err(unparsable(text, "found empty term"));
-            }
-            requirements.push(parse_requirement(term).map_err(|why| unparsable(text, why))?);
-        }
+        let requirements = parse::requirements(text).map_err(Error::bad_request)?;
         Ok(LabelSelector { requirements })
     }
 
@@ -118,7 +110,7 @@ impl FieldSelector {
                 continue;
             }
             let bad = || Error::bad_request(format!("invalid selector: '{text}'; can't understand '{term}'"));
-            let at = term.find(['=', '!']).ok_or_else(bad)?;
+            let at = sign_in(term).ok_or_else(bad)?;
             let (path, rest) = term.split_at(at);
             let (equal, value) = if let Some(value) = rest.strip_prefix("!=") {
                 (false, value)
@@ -127,7 +119,10 @@ impl FieldSelector {
             } else {
                 return Err(bad());
             };
-            terms.push((path.trim().to_owned(), unescape(value), equal));
+            let value = unescape(value).map_err(|escape| {
+                Error::bad_request(format!("invalid field selector: invalid escape sequence: {escape}"))
+            })?;
+            terms.push((path.to_owned(), value, equal));
         }
         Ok(FieldSelector { terms })
     }
@@ -161,80 +156,6 @@ impl Selector {
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
-}
-
-fn unparsable(text: &str, why: impl std::fmt::Display) -> Error {
-    Error::bad_request(format!("unable to parse requirement: {why} (in {text:?})"))
-}
-
-/// Splits at commas outside parentheses.
-fn split_terms(text: &str) -> Vec<&str> {
-    let (mut terms, mut start, mut depth) = (Vec::new(), 0, 0usize);
-    for (i, c) in text.char_indices() {
-        match c {
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            ',' if depth == 0 => {
-                terms.push(&text[start..i]);
-                start = i + 1;
-            }
-            _ => {}
-        }
-    }
-    terms.push(&text[start..]);
-    terms
-}
-
-fn parse_requirement(term: &str) -> Result<Requirement, String> {
-    if let Some(key) = term.strip_prefix('!') {
-        return Ok(Requirement { key: label_key(key)?, operator: Operator::DoesNotExist, values: Vec::new() });
-    }
-    if let Some((key, operator, rest)) = set_based(term) {
-        let list = rest.trim().strip_prefix('(').and_then(|r| r.strip_suffix(')')).ok_or("expected: '('")?;
-        let values: Vec<String> = list.split(',').map(|v| v.trim().to_owned()).collect();
-        for value in &values {
-            label_value(value)?;
-        }
-        return Ok(Requirement { key: label_key(key)?, operator, values });
-    }
-    let Some(at) = term.find(['=', '!', '<', '>']) else {
-        return Ok(Requirement { key: label_key(term)?, operator: Operator::Exists, values: Vec::new() });
-    };
-    let (key, rest) = term.split_at(at);
-    let forms = [
-        ("!=", Operator::NotIn),
-        ("==", Operator::In),
-        ("=", Operator::In),
-        (">", Operator::GreaterThan),
-        ("<", Operator::LessThan),
-    ];
-    let (operator, value) = forms
-        .into_iter()
-        .find_map(|(sign, operator)| rest.strip_prefix(sign).map(|value| (operator, value.trim())))
-        .ok_or_else(|| format!("found '{rest}', expected: an operator"))?;
-    if matches!(operator, Operator::GreaterThan | Operator::LessThan) && value.parse::<i64>().is_err() {
-        return Err(format!("{value:?}: for 'Gt', 'Lt' operators, the value must be an integer"));
-    }
-    label_value(value)?;
-    Ok(Requirement { key: label_key(key)?, operator, values: vec![value.to_owned()] })
-}
-
-/// Splits `key in (…)` and `key notin (…)`.
-fn set_based(term: &str) -> Option<(&str, Operator, &str)> {
-    let (key, rest) = term.trim().split_once(char::is_whitespace)?;
-    let rest = rest.trim_start();
-    let after = |word: &str| rest.strip_prefix(word).filter(|r| r.starts_with(['(', ' ', '\t']) || r.is_empty());
-    let not_in = after("notin").map(|r| (key, Operator::NotIn, r));
-    not_in.or_else(|| after("in").map(|r| (key, Operator::In, r)))
-}
-
-fn label_key(text: &str) -> Result<String, String> {
-    let key = text.trim();
-    if is_qualified_name(key) { Ok(key.to_owned()) } else { Err(format!("{key:?} is not a valid label key")) }
-}
-
-fn label_value(text: &str) -> Result<(), String> {
-    if is_label_value(text) { Ok(()) } else { Err(format!("{text:?} is not a valid label value")) }
 }
 
 /// An optional DNS subdomain and `/`, then a name of at most 63 bytes: a label's or an annotation's key.
@@ -271,13 +192,33 @@ fn split_escaped(text: &str) -> Vec<&str> {
     terms
 }
 
-fn unescape(value: &str) -> String {
+/// Where the sign that compares is.
+fn sign_in(term: &str) -> Option<usize> {
+    let mut escaped = false;
+    term.char_indices()
+        .find(|&(at, c)| {
+            let found = !escaped && (c == '=' || term[at..].starts_with("!="));
+            escaped = !escaped && c == '\\';
+            found
+        })
+        .map(|(at, _)| at)
+}
+
+/// The value without its escapes; an escape of anything else is told.
+fn unescape(value: &str) -> Result<String, String> {
     let mut out = String::with_capacity(value.len());
     let mut chars = value.chars();
     while let Some(c) = chars.next() {
-        out.push(if c == '\\' { chars.next().unwrap_or('\\') } else { c });
+        match (c, c == '\\') {
+            (_, true) => match chars.next() {
+                Some(escaped @ ('\\' | ',' | '=')) => out.push(escaped),
+                other => return Err(format!("\\{}", other.map(String::from).unwrap_or_default())),
+            },
+            (',' | '=', _) => return Err(String::from(c)),
+            _ => out.push(c),
+        }
     }
-    out
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -308,6 +249,21 @@ mod tests {
         for bad in ["a=b,,c", "a in b", "=b", "a>b", "-a=b", "a=b c", "a in (b", "a=-"] {
             assert!(LabelSelector::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn refusals_say_what_was_found_in_upstreams_words() {
+        let message = |text: &str| LabelSelector::parse(text).expect_err(text).message().to_owned();
+        let operators = "expected: in, notin, =, ==, !=, gt, lt";
+        assert_eq!(message("a b"), format!("unable to parse requirement: found 'b', {operators}"));
+        assert_eq!(message("a=b,,"), "found ',', expected: identifier after ','");
+        assert_eq!(message("a in x"), "unable to parse requirement: found 'x' expected: '('");
+        assert_eq!(message("a=b c"), "found 'c', expected: ',' or 'end of string'");
+        assert!(message("/a=b").ends_with("<nil>: Invalid value: \"/a\": prefix part must be non-empty"));
+        assert!(message("a>x").contains("values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators"));
+        let field = |text: &str| FieldSelector::parse(text).expect_err(text).message().to_owned();
+        assert_eq!(field(r"a=b\"), r"invalid field selector: invalid escape sequence: \");
+        assert_eq!(field(r"a=b\x"), r"invalid field selector: invalid escape sequence: \x");
     }
 
     #[test]

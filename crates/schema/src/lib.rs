@@ -18,6 +18,7 @@ pub mod patch;
 pub mod protobuf;
 mod scalars;
 mod sources;
+mod unpublished;
 pub mod yaml;
 
 pub use conform::{Decoded, FieldValidation, conform};

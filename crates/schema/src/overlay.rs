@@ -1,7 +1,9 @@
 //! The facts about types that k8s-openapi lacks, as one table. `hack/overlay.py` writes it and explains its format.
 
+use crate::unpublished;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 static KUBERNETES: &str = include_str!("overlay.txt");
 
@@ -20,6 +22,10 @@ io.k8s.api.core.v1.TenantStatus
  conditions list=map patch=merge merge=type keys=type
 ";
 
+/// Facts of the definitions that no document publishes.
+static UNPUBLISHED: LazyLock<String> =
+    LazyLock::new(|| unpublished::table().iter().map(unpublished::Unpublished::overlay).collect());
+
 /// What the table says of one definition.
 #[derive(Default)]
 pub(crate) struct DefinitionFacts {
@@ -28,6 +34,8 @@ pub(crate) struct DefinitionFacts {
     pub unions: Option<Value>,
     pub map: Option<&'static str>,
     pub fields: BTreeMap<&'static str, FieldFacts>,
+    /// In no document.
+    pub unpublished: bool,
 }
 
 /// What the table says of one field.
@@ -50,7 +58,9 @@ pub(crate) fn facts() -> BTreeMap<&'static str, DefinitionFacts> {
     let mut definitions = BTreeMap::new();
     let mut current = DefinitionFacts::default();
     let mut name = "";
-    for line in KUBERNETES.lines().chain(URSA.lines()).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    let lines = KUBERNETES.lines().chain(URSA.lines()).chain(UNPUBLISHED.lines());
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    for line in lines {
         let mut words = line.split_ascii_whitespace();
         let first = words.next().expect("a line of the table starts with a name");
         if line.starts_with(' ') {
@@ -68,6 +78,7 @@ pub(crate) fn facts() -> BTreeMap<&'static str, DefinitionFacts> {
 fn definition_facts(facts: &mut DefinitionFacts, words: impl Iterator<Item = &'static str>) {
     for word in words {
         match word.split_once('=') {
+            None if word == "unpublished" => facts.unpublished = true,
             Some(("kinds", kinds)) => facts.kinds = kinds.split(',').map(kind).collect(),
             Some(("unions", json)) => facts.unions = Some(parse(json)),
             Some(("map", map)) => facts.map = Some(map),

@@ -1,4 +1,5 @@
-//! Kubernetes' protobuf encoding, read into JSON values: what stock clients send for built-in kinds.
+//! Kubernetes' protobuf encoding, read into JSON values and written from them: what stock clients send for built-in kinds
+//! and like to be answered.
 //!
 //! An object comes in an envelope: four magic bytes and a message with its type and its encoding. The numbers of fields
 //! are one table (`protobuf/fields.txt`), a message per line; types are those of the schemas. A name with `@` is a
@@ -7,6 +8,7 @@
 
 use crate::definitions::{Definition, Definitions, Field, Schema};
 use crate::json::{MAX_DEPTH, measure};
+use crate::unpublished;
 use api::{Error, Result, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,24 +17,43 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+mod encode;
+
+pub use encode::{encode, envelope, knows, list, message, watch_frame};
+
 const MAGIC: &[u8; 4] = b"k8s\0";
 
 /// Messages may nest this deep; JSONSchemaProps nests without end.
 const DEPTH_MAX: usize = 100;
 
-/// Numbers and JSON names of the fields of each message.
-static MESSAGES: LazyLock<HashMap<&str, Vec<(u32, &str)>>> = LazyLock::new(|| {
-    let lines = include_str!("protobuf/fields.txt").lines();
-    lines
-        .map(|line| {
-            let (name, fields) = line.split_once(' ').expect("a message has fields");
-            let field = |field: &'static str| {
-                let (number, name) = field.split_once(':').expect("a field has a number");
-                (number.parse().expect("a field's number is a number"), name)
-            };
-            (name, fields.split(' ').map(field).collect())
-        })
-        .collect()
+/// Numbers from here on are of Ursa's fields in upstream's messages: far from upstream's own, so that none will ever mean
+/// something else. Such fields are written only where they have a value.
+const URSA_NUMBERS: u32 = 1000;
+
+/// Messages and fields that only Ursa has.
+static URSA: &str = "\
+io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta 1001:tenant 1002:hashKey
+io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference 1002:hashKey
+io.k8s.api.core.v1.ObjectReference 1001:tenant
+io.k8s.api.core.v1.Tenant 1:metadata 2:spec 3:status
+io.k8s.api.core.v1.TenantList 1:metadata 2:items
+io.k8s.api.core.v1.TenantSpec 1:storageClusterId 2:finalizers
+io.k8s.api.core.v1.TenantStatus 1:phase 2:conditions
+";
+
+/// Numbers and JSON names of the fields of each message, by number.
+static MESSAGES: LazyLock<HashMap<String, Vec<(u32, &str)>>> = LazyLock::new(|| {
+    let mut messages: HashMap<String, Vec<(u32, &str)>> = HashMap::new();
+    for line in include_str!("protobuf/fields.txt").lines().chain(URSA.lines()) {
+        let (name, fields) = line.split_once(' ').expect("a message has fields");
+        let field = |field: &'static str| {
+            let (number, name) = field.split_once(':').expect("a field has a number");
+            (number.parse().expect("a field's number is a number"), name)
+        };
+        messages.entry(name.to_owned()).or_default().extend(fields.split(' ').map(field));
+    }
+    messages.extend(unpublished::table().into_iter().map(|message| (message.name.clone(), message.numbers())));
+    messages
 });
 
 /// Reads an object in its envelope. 400 for what is none, and for types that the schemas do not hold.

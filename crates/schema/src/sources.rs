@@ -2,6 +2,7 @@
 //! upstream publishes, the lists of kinds, which k8s-openapi has no schemas of, and Ursa's own.
 
 use crate::overlay::DefinitionFacts;
+use crate::unpublished;
 use k8s_openapi::api::{
     admissionregistration::v1 as admissionregistration, apps::v1 as apps, authentication::v1 as authentication,
     authorization::v1 as authorization, autoscaling::v1 as autoscaling, autoscaling::v2 as autoscaling_v2,
@@ -40,6 +41,8 @@ macro_rules! collect {
 pub(crate) fn definitions(facts: &BTreeMap<&'static str, DefinitionFacts>) -> Map<String, Value> {
     let mut definitions = generated();
     add_ursa(&mut definitions);
+    definitions
+        .extend(unpublished::table().into_iter().map(|definition| (definition.name.clone(), definition.schema())));
     for (name, facts) in facts {
         match (definitions.get_mut(*name), name.strip_suffix("List")) {
             (Some(definition), _) => correct(name, definition, facts),

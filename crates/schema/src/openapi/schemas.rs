@@ -20,7 +20,8 @@ impl Schemas {
             let definition = definitions.get_mut(*name).expect("the overlay's definitions exist");
             add_facts(definition, facts);
         }
-        let kinds = facts.iter().flat_map(|(name, facts)| facts.kinds.iter().map(|kind| (*kind, *name))).collect();
+        let published = facts.iter().filter(|(_, facts)| !facts.unpublished);
+        let kinds = published.flat_map(|(name, facts)| facts.kinds.iter().map(|kind| (*kind, *name))).collect();
         Schemas { definitions, kinds }
     }
 

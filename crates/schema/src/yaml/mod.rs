@@ -31,6 +31,44 @@ mod tests {
         assert_eq!(encode(&value), expected);
     }
 
+    #[test]
+    fn strings_are_quoted_and_folded_as_go_does() {
+        let long = "only the following media types are accepted: application/json;stream=watch, application/yaml";
+        let value = json!({
+            "a": "say \"x\" not y", "b": "", "c": "yes", "d": "x: y", "e": "'it' is", "f": "1", "g": "2026-01-02",
+            "h": "tab\there", "i": " lead\nx", "j": "a\n\n", "k": "1:20", "l": "# no", "m": "x", "long": long,
+            "n": {"o": [long.replace(": ", " ")]}, "p": "a\n", "t": "*",
+        });
+        let expected = r#"a: say "x" not y
+b: ""
+c: "yes"
+d: 'x: y'
+e: '''it'' is'
+f: "1"
+g: "2026-01-02"
+h: "tab\there"
+i: |2-
+   lead
+  x
+j: |+
+  a
+
+k: "1:20"
+l: '# no'
+long: 'only the following media types are accepted: application/json;stream=watch,
+  application/yaml'
+m: x
+"n":
+  o:
+  - only the following media types are accepted application/json;stream=watch, application/yaml
+p: |
+  a
+t: '*'
+"#;
+        assert_eq!(encode(&value), expected);
+        assert_eq!(read(expected.as_bytes()).expect("YAML").value, value);
+    }
+
     /// An object that holds a value so many levels down.
     fn wrapped(value: Value, levels: usize) -> Value {
         (0..levels).fold(value, |value, _| json!({ "k": value }))

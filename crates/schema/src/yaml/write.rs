@@ -1,5 +1,5 @@
-//! Writes JSON as YAML: block style, keys in order, text in blocks, strings quoted where a reader could take them for
-//! something else.
+//! Writes JSON as YAML, in the style of Go's writer, since people compare: block style, keys in order, text in blocks, strings
+//! plain where a reader takes them for themselves, otherwise in single quotes or with escapes, long lines folded.
 
 use super::resolve::resolve;
 use serde_json::{Map, Value};
@@ -9,6 +9,9 @@ const DEEP: usize = 64;
 
 /// How many bytes the indents of all deep lines may take. What comes after is written on one line, as in JSON.
 const MAX_DEEP_INDENTS: usize = 64 << 10;
+
+/// A space behind this column is where a line ends.
+const WIDTH: usize = 80;
 
 /// Writes a value as one YAML document.
 pub fn encode(value: &Value) -> String {
@@ -47,7 +50,7 @@ impl Writer {
             if i > 0 || own_line {
                 self.pad(indent);
             }
-            string(&mut self.out, key);
+            Scalar::of(key).write(&mut self.out, None);
             self.out.push(':');
             match value {
                 Value::Object(map) if !map.is_empty() && self.has_room(map.len(), indent + 2) => {
@@ -88,10 +91,14 @@ impl Writer {
     /// Writes what fits behind a key, or a block of text, and ends the line.
     fn inline(&mut self, value: &Value, indent: usize) {
         match value {
-            Value::String(text) if is_block(text) && self.has_room(text.matches('\n').count() + 1, indent) => {
-                return self.block(text, indent);
+            Value::String(text) => {
+                let scalar = Scalar::of(text);
+                if scalar.block && self.has_room(text.matches('\n').count() + 1, indent) {
+                    return self.block(text, indent);
+                }
+                let folds = self.has_room(text.len() / WIDTH, indent);
+                scalar.write(&mut self.out, folds.then_some(indent));
             }
-            Value::String(text) => string(&mut self.out, text),
             value => flow(&mut self.out, value),
         }
         self.out.push('\n');
@@ -102,8 +109,17 @@ impl Writer {
     }
 
     fn block(&mut self, text: &str, indent: usize) {
-        self.out.push_str(if text.ends_with('\n') { "|\n" } else { "|-\n" });
-        for line in text.trim_end_matches('\n').split('\n') {
+        self.out.push('|');
+        if text.starts_with([' ', '\n']) {
+            self.out.push('2');
+        }
+        match text.strip_suffix('\n') {
+            None => self.out.push('-'),
+            Some(rest) if rest.is_empty() || rest.ends_with('\n') => self.out.push('+'),
+            Some(_) => {}
+        }
+        self.out.push('\n');
+        for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
             if !line.is_empty() {
                 self.pad(indent);
             }
@@ -120,7 +136,7 @@ fn flow(out: &mut String, value: &Value) {
             out.push('{');
             for (i, (key, value)) in map.iter().enumerate() {
                 out.push_str(if i > 0 { ", " } else { "" });
-                quoted(out, key);
+                quoted(out, key, None);
                 out.push_str(": ");
                 flow(out, value);
             }
@@ -134,61 +150,175 @@ fn flow(out: &mut String, value: &Value) {
             }
             out.push(']');
         }
-        Value::String(text) => quoted(out, text),
+        Value::String(text) => quoted(out, text, None),
         Value::Null | Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
     }
-}
-
-/// Text of several lines that reads back from a literal block.
-fn is_block(text: &str) -> bool {
-    text.trim_end_matches('\n').contains('\n')
-        && !text.starts_with([' ', '\t', '\n'])
-        && !text.ends_with("\n\n")
-        && text.chars().all(|c| c == '\n' || c == '\t' || is_printable(c))
 }
 
 fn is_printable(c: char) -> bool {
     !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
 }
 
-fn string(out: &mut String, text: &str) {
-    if is_plain(text) {
-        out.push_str(text);
-    } else {
-        quoted(out, text);
-    }
+/// A text, and how it may be written.
+struct Scalar<'a> {
+    text: &'a str,
+    plain: bool,
+    single_quoted: bool,
+    block: bool,
 }
 
-fn quoted(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            c if is_printable(c) => out.push(c),
-            c => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+impl Scalar<'_> {
+    fn of(text: &str) -> Scalar<'_> {
+        let special = text.chars().any(|c| c != '\n' && !is_printable(c));
+        let breaks = text.contains('\n');
+        let own_line = !breaks && !special && resolves_to_itself(text);
+        Scalar {
+            text,
+            plain: own_line && is_plain(text),
+            single_quoted: own_line,
+            block: breaks && !special && !text.contains(" \n") && !text.ends_with(' '),
         }
     }
+
+    /// Writes it in one piece, folded at an indent where that is given.
+    fn write(&self, out: &mut String, fold: Option<usize>) {
+        if self.plain {
+            folded(out, self.text, fold, false);
+        } else if self.single_quoted {
+            out.push('\'');
+            folded(out, &self.text.replace('\'', "''"), fold, true);
+            out.push('\'');
+        } else {
+            quoted(out, self.text, fold);
+        }
+    }
+}
+
+fn column(out: &str) -> usize {
+    out[out.rfind('\n').map_or(0, |at| at + 1)..].chars().count()
+}
+
+/// Ends a line; the next one goes on at the indent. Returns the column.
+fn break_line(out: &mut String, indent: usize) -> usize {
+    out.push('\n');
+    out.extend(std::iter::repeat_n(' ', indent));
+    indent
+}
+
+/// Writes text whose long lines end at single spaces.
+fn folded(out: &mut String, text: &str, fold: Option<usize>, in_quotes: bool) {
+    let mut column = column(out);
+    let mut letters = text.chars().peekable();
+    let (mut at_start, mut after_space) = (true, false);
+    while let Some(c) = letters.next() {
+        let between = !(in_quotes && (at_start || letters.peek().is_none()));
+        match fold {
+            Some(indent) if c == ' ' && between && !after_space && column > WIDTH && letters.peek() != Some(&' ') => {
+                column = break_line(out, indent);
+            }
+            _ => {
+                out.push(c);
+                column += 1;
+            }
+        }
+        after_space = c == ' ';
+        at_start = false;
+    }
+}
+
+/// Writes text with escapes.
+fn quoted(out: &mut String, text: &str, fold: Option<usize>) {
+    out.push('"');
+    let mut column = column(out);
+    let mut letters = text.chars().peekable();
+    let (mut at_start, mut after_space) = (true, false);
+    while let Some(c) = letters.next() {
+        let next = letters.peek().copied();
+        let written = out.len();
+        match fold {
+            Some(indent) if c == ' ' && column > WIDTH && !after_space && !at_start && next.is_some() => {
+                column = break_line(out, indent);
+                if next == Some(' ') {
+                    out.push('\\');
+                    column += 1;
+                }
+            }
+            _ => {
+                escaped(out, c);
+                column += out[written..].chars().count();
+            }
+        }
+        after_space = c == ' ';
+        at_start = false;
+    }
     out.push('"');
 }
 
-/// Whether a reader takes the bare text for the same string.
-fn is_plain(text: &str) -> bool {
-    let starts = |c: char| c.is_alphanumeric() || matches!(c, '_' | '/' | '.' | '$' | '(' | '+' | '-');
-    let goes_on = |c: char| is_printable(c) && !matches!(c, '#' | '"' | '\'' | '[' | ']' | '{' | '}' | ',');
-    let dashes = matches!(text.as_bytes(), [b'-'] | [b'-', b' ' | b'-', ..]);
-    let points = text.starts_with("...");
-    text.starts_with(starts)
-        && text.chars().all(goes_on)
-        && !(dashes || points || text.ends_with([' ', ':']) || text.contains(": "))
-        && resolve(text) == text
-        && !looks_like_a_date(text)
+fn escaped(out: &mut String, c: char) {
+    let short = match c {
+        '\0' => '0',
+        '\u{7}' => 'a',
+        '\u{8}' => 'b',
+        '\t' => 't',
+        '\n' => 'n',
+        '\u{b}' => 'v',
+        '\u{c}' => 'f',
+        '\r' => 'r',
+        '\u{1b}' => 'e',
+        '"' | '\\' => c,
+        '\u{85}' => 'N',
+        '\u{2028}' => 'L',
+        '\u{2029}' => 'P',
+        c if is_printable(c) => return out.push(c),
+        c => {
+            let code = u32::from(c);
+            let written = match code {
+                0..=0xff => format!("\\x{code:02X}"),
+                0x100..=0xffff => format!("\\u{code:04X}"),
+                _ => format!("\\U{code:08X}"),
+            };
+            return out.push_str(&written);
+        }
+    };
+    out.push('\\');
+    out.push(short);
 }
 
-/// Other readers of YAML 1.1 make points in time of such text.
-fn looks_like_a_date(text: &str) -> bool {
-    text.len() >= 8 && text.as_bytes()[..4].iter().all(u8::is_ascii_digit) && text.as_bytes()[4] == b'-'
+/// Whether a reader that sees the bare text takes it for a string. What it takes for something else is written with escapes,
+/// as Go does.
+fn resolves_to_itself(text: &str) -> bool {
+    resolve(text) == text && !is_a_date(text) && !is_base_60(text)
+}
+
+/// Whether nothing in the text is taken for YAML's own signs.
+fn is_plain(text: &str) -> bool {
+    let starts_as_indicator = text.starts_with(|c| "#,[]{}&*!|>'\"%@`".contains(c));
+    let mut letters = text.chars();
+    let starts_as_key = matches!(letters.next(), Some('?' | ':' | '-')) && matches!(letters.next(), None | Some(' '));
+    !(text.is_empty()
+        || starts_as_indicator
+        || starts_as_key
+        || text.starts_with("---")
+        || text.starts_with("...")
+        || text.starts_with(' ')
+        || text.ends_with([' ', ':'])
+        || text.contains(": ")
+        || text.contains(" #"))
+}
+
+/// Readers of YAML 1.1 make points in time of such text.
+fn is_a_date(text: &str) -> bool {
+    let digits = |text: &str, lengths: std::ops::RangeInclusive<usize>| {
+        lengths.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+    };
+    let mut parts = text.splitn(3, '-');
+    let (Some(year), Some(month), Some(rest)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    let day = rest.split(['T', 't', ' ']).next().unwrap_or_default();
+    digits(year, 4..=4) && digits(month, 1..=2) && digits(day, 1..=2)
+}
+
+/// And numbers of such.
+fn is_base_60(text: &str) -> bool {
+    let numeric = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'_' | b'.'));
+    text.contains(':') && text.strip_prefix(['+', '-']).unwrap_or(text).split(':').all(numeric)
 }

@@ -186,8 +186,8 @@ pub async fn update(
     let (head, body) = request.into_parts();
     let options = WriteOptions::parse(query, &head.headers, WriteVerb::Update)?;
     let decoded = body::object_of(call.kind, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
-    let mut value = decoded.value;
-    complete_name(call, name, &mut value)?;
+    let value = decoded.value;
+    check_name(call, name, &value)?;
     let mut warnings = decoded.warnings;
     let written = registry::update(call, name, part, &options, &mut warnings, |live| {
         registry::check_uid(call, name, live.value, &value)?;
@@ -197,16 +197,16 @@ pub async fn update(
     answer.written(written, &warnings)
 }
 
-/// The name and the namespace of a body must be those of the path.
-pub fn complete_name(call: Call<'_>, name: &str, value: &mut Value) -> Result<()> {
-    let metadata = &mut value["metadata"];
-    if metadata.is_null() {
-        *metadata = serde_json::json!({});
-    }
+/// The name and the namespace of a body must be those of the path; the namespace may be left out.
+pub fn check_name(call: Call<'_>, name: &str, value: &Value) -> Result<()> {
+    let metadata = &value["metadata"];
     let given = metadata["name"].as_str().unwrap_or_default();
     if given.is_empty() {
-        metadata["name"] = name.into();
-    } else if given != name {
+        return Err(Error::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if given != name {
         return Err(Error::bad_request(format!(
             "the name of the object ({given}) does not match the name on the URL ({name})"
         )));
@@ -218,19 +218,6 @@ pub fn complete_name(call: Call<'_>, name: &str, value: &mut Value) -> Result<()
         ));
     }
     Ok(())
-}
-
-/// An applied object names itself as its path does.
-pub fn named_as_path(call: Call<'_>, name: &str, value: &Value) -> Result<()> {
-    if value["metadata"]["name"].as_str().is_none_or(str::is_empty) {
-        return Err(Error::bad_request(format!(
-            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-        )));
-    }
-    let mut metadata = serde_json::json!({"metadata": {
-        "name": value["metadata"]["name"], "namespace": value["metadata"]["namespace"],
-    }});
-    complete_name(call, name, &mut metadata)
 }
 
 /// PATCH of an object or of its status.
@@ -252,15 +239,15 @@ pub async fn patch(
                 return Err(Error::not_found(&call.kind.group, &call.kind.plural, name));
             }
             Patch::Change(change) => {
-                let mut patched = change.apply(call.kind, live)?;
-                complete_name(call, name, &mut patched.value)?;
+                let patched = change.apply(call.kind, live)?;
+                check_name(call, name, &patched.value)?;
                 decoding = patched.warnings;
                 patched.value.into()
             }
             Patch::Apply(config) => {
                 let applied = config.apply(call, &options, registry::subresource(part), live)?;
                 decoding = config.warnings().to_vec();
-                named_as_path(call, name, &applied.value)?;
+                check_name(call, name, &applied.value)?;
                 applied
             }
         };

@@ -84,8 +84,11 @@ impl Change {
         let definitions = schema::builtin();
         let definition = definitions.of_kind(&kind.group, &kind.version, &kind.kind);
         let target = if self.sees_managers() { live.whole() } else { live.value.clone() };
-        let retyped = |patched: &Value, field: &str| patched[field] != live.value[field];
-        let patched = match &self.how {
+        // What a patch removes of the type is taken for what it was.
+        let retyped = |patched: &Value, field: &str| {
+            !patched[field].is_null() && patched[field] != "" && patched[field] != live.value[field]
+        };
+        let mut patched = match &self.how {
             // What cannot be applied is a generic error upstream, with empty details.
             How::Json(operations) => patch::json(target, operations).map_err(Error::with_details)?,
             How::Merge(patch) => patch::merge(target, patch),
@@ -98,6 +101,11 @@ impl Change {
         if retyped(&patched, "kind") || retyped(&patched, "apiVersion") {
             let why = Error::bad_request("the type of an object cannot be changed");
             return Err(patch::invalid(&patched, &why));
+        }
+        for field in ["apiVersion", "kind"] {
+            if patched.is_object() {
+                patched[field] = live.value[field].clone();
+            }
         }
         let document = Document::derived(&patched, self.messages.clone());
         schema::conform(definitions, definition, document, self.validation).map_err(|why| match self.validation {

@@ -2,7 +2,7 @@
 
 use crate::body::{self, Format};
 use crate::handler::method_not_allowed;
-use crate::objects::{Answer, complete_name, named_as_path, patch, update};
+use crate::objects::{Answer, check_name, patch, update};
 use crate::options::{Query, WriteOptions, WriteVerb};
 use crate::patch::{self, Patch};
 use crate::path::ResourcePath;
@@ -134,9 +134,8 @@ async fn scale(
     } else {
         let decoded =
             body::object("autoscaling", "v1", "Scale", &bytes, Format::of(&head.headers)?, options.validation)?;
-        let mut value = decoded.value;
-        complete_name(call, name, &mut value)?;
-        Sent::Whole(value)
+        check_name(call, name, &decoded.value)?;
+        Sent::Whole(decoded.value)
     };
     let scale_kind = call.server.kinds.by_kind("autoscaling", "v1", "Scale").cloned();
     let written = registry::update(call, name, Part::Scale, &options, &mut Vec::new(), |live| {
@@ -149,10 +148,17 @@ async fn scale(
                 change.apply(&kind, Live { value: &scale, managed: "" })?.value
             }
             Sent::Patch(Patch::Apply(config)) => {
-                named_as_path(call, name, config.value())?;
+                check_name(call, name, config.value())?;
                 return config.apply_scale(call, &options, live);
             }
         };
+        let wanted_uid = wanted["metadata"]["uid"].as_str().unwrap_or_default();
+        let held_uid = current["metadata"]["uid"].as_str().unwrap_or_default();
+        if !wanted_uid.is_empty() && wanted_uid != held_uid {
+            let why = format!("Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {held_uid}");
+            let scales = format!("{}/scale", call.kind.plural);
+            return Err(Error::conflict(&call.kind.group, &scales, name, &why));
+        }
         let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);
         if replicas < 0 {
             let cause = api::Cause {
@@ -204,11 +210,17 @@ async fn finalize(answer: Answer<'_>, name: &str, query: &Query, request: Reques
     let (head, body) = request.into_parts();
     let options = WriteOptions::parse(query, &head.headers, WriteVerb::Update)?;
     let decoded = body::object_of(call.kind, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
-    let mut sent = decoded.value;
-    complete_name(call, name, &mut sent)?;
+    let sent = decoded.value;
+    check_name(call, name, &sent)?;
     let written = registry::update(call, name, Part::Own("finalize"), &options, &mut Vec::new(), |live| {
         let current = live.value;
         registry::check_uid(call, name, current, &sent)?;
+        if call.kind.kind == "Namespace" {
+            let causes = kinds::generic::namespace_finalizer_causes(&sent["spec"]["finalizers"]);
+            if !causes.is_empty() {
+                return Err(Error::invalid("", "Namespace", name, causes));
+            }
+        }
         nothing_left(call, name, current, &sent)?;
         let mut new = current.clone();
         new["metadata"]["resourceVersion"] = sent["metadata"]["resourceVersion"].clone();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use client::{Body, Client, Connect, Transport};
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use node_agent::NodeServer;
 use runtime::Tasks;
 use std::sync::{Arc, OnceLock};
@@ -19,17 +19,29 @@ pub struct InProcess(pub Arc<Server>);
 
 impl Connect for InProcess {
     fn connect(&self, identity: Identity) -> Client {
-        Client::new(Arc::new(Local { server: self.0.clone(), identity: Arc::new(identity) }))
+        let program = HeaderValue::from_static(program(&identity));
+        Client::new(Arc::new(Local { server: self.0.clone(), identity: Arc::new(identity), program }))
     }
 }
 
 struct Local {
     server: Arc<Server>,
     identity: Arc<Identity>,
+    program: HeaderValue,
+}
+
+/// The name of the program that does this component's work elsewhere: the manager of the fields that it writes.
+fn program(identity: &Identity) -> &'static str {
+    match identity.user.as_str() {
+        "system:kube-scheduler" => "kube-scheduler",
+        user if user.starts_with("system:node:") => "kubelet",
+        _ => "kube-controller-manager",
+    }
 }
 
 impl Transport for Local {
-    fn call(&self, request: Request<Bytes>) -> BoxFuture<'static, Result<Response<Body>>> {
+    fn call(&self, mut request: Request<Bytes>) -> BoxFuture<'static, Result<Response<Body>>> {
+        request.headers_mut().insert(header::USER_AGENT, self.program.clone());
         let answer = apiserver::in_process(self.server.clone(), self.identity.clone(), request.map(Into::into));
         Box::pin(async move {
             Ok(answer.await.map(|body| {

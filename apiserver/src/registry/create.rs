@@ -64,6 +64,7 @@ async fn create_named(
     let kind = call.kind;
     complete_metadata(call, &mut value)?;
     call.server.default(kind, &mut value);
+    let repeated = kinds::generic::dedup_owners(&mut value);
     let managing = managers::of_new(call, options, &mut value, managers);
     admission::mutate(call, &mut value, None)?;
     kinds::generic::prepare_create(kind, &mut value);
@@ -75,6 +76,7 @@ async fn create_named(
     let admitted = admission::validate(call, Part::Object, Some(&value), None)?;
     let mut told = (kinds::strategy(kind).warnings)(&value, None);
     told.extend(admitted.warnings);
+    told.extend(repeated);
     let key = call.key(&name)?;
     let exists = |deleting: bool| {
         let error = Error::already_exists(&kind.group, &kind.plural, &name);

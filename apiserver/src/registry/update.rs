@@ -6,7 +6,7 @@ use super::{Call, Live, Written, create};
 use crate::admission::{self, Admitted};
 use crate::options::{WriteOptions, parse_version};
 use api::{Cause, Error, Object, Result};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Arc;
 use store::{Change, CommitError, Expect, Write};
 
@@ -128,6 +128,7 @@ fn prepare(
     check_version(call, name, current, &new)?;
     keep_metadata(call, old, &mut new)?;
     call.server.default(kind, &mut new);
+    let repeated = generic::dedup_owners(&mut new);
     let managing = managers::of_update(call, options, managers::subresource(part), live, &mut new, managers);
     match part {
         Part::Object | Part::Scale => generic::prepare_update(kind, &mut new, old),
@@ -151,7 +152,8 @@ fn prepare(
     if !causes.is_empty() {
         return Err(Error::invalid(&kind.group, &kind.kind, name, causes));
     }
-    let admitted = admission::validate(call, part, Some(&new), Some(old))?;
+    let mut admitted = admission::validate(call, part, Some(&new), Some(old))?;
+    admitted.warnings.extend(repeated);
     Ok((new, managing, admitted))
 }
 
@@ -173,10 +175,10 @@ fn check_version(call: Call<'_>, name: &str, current: &Object, new: &Value) -> R
         None | Some(0) if !kinds::strategy(call.kind).unconditional_update => {
             let cause = Cause {
                 reason: "FieldValueInvalid".into(),
-                message: format!("Invalid value: {}: must be specified for an update", json!(version)),
+                message: "Invalid value: 0: must be specified for an update".into(),
                 field: "metadata.resourceVersion".into(),
             };
-            return Err(Error::invalid(&call.kind.group, &call.kind.kind, name, vec![cause]));
+            return Err(Error::invalid(&call.kind.group, &call.kind.plural, name, vec![cause]));
         }
         None | Some(0) => {}
         Some(version) if version != current.revision => return Err(conflict(call, name, MODIFIED)),

@@ -5,7 +5,7 @@
 
 use crate::causes::{Causes, Path};
 use crate::names::{self, by_rule};
-use crate::value::{int, is_empty, is_true, keep, list, members, remove, set, text};
+use crate::value::{int, is_empty, is_true, keep, list, members, remove, repeats, set, text};
 use crate::{Change, NameRule, Revalidation, Strategy, strategy};
 use api::{Cause, Kind, Timestamp};
 use schema::managed::FieldSet;
@@ -17,6 +17,10 @@ use std::sync::OnceLock;
 /// What annotations of one object may weigh, keys and values.
 const ANNOTATION_BYTES_MAX: usize = 256 << 10;
 const MANAGER_BYTES_MAX: usize = 128;
+/// How many owners that repeat a warning names.
+const WARNED_OWNERS_MAX: usize = 20;
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+const UNKNOWN_FINALIZER: &str = "name is neither a standard finalizer name nor is it fully qualified";
 const METADATA: Path = Path::new("metadata");
 
 /// Makes a new object of what a client sent, as far as that takes neither time nor randomness.
@@ -254,6 +258,9 @@ fn keep_system_metadata(new: &mut Value, old: &Value) {
     let (meta, old) = (&mut new["metadata"], &old["metadata"]);
     remove(meta, "selfLink");
     keep(meta, old, "generation");
+    if !is_empty(&old["creationTimestamp"]) {
+        keep(meta, old, "creationTimestamp");
+    }
     for field in ["uid", "creationTimestamp", "deletionGracePeriodSeconds"] {
         if is_empty(&meta[field]) {
             keep(meta, old, field);
@@ -283,15 +290,48 @@ fn known_finalizers(strategy: &Strategy, value: &Value, causes: &mut Causes) {
     for (i, finalizer) in
         list(&value["metadata"]["finalizers"]).iter().enumerate().filter(|_| strategy.known_finalizers)
     {
-        if !text(finalizer).contains('/') && !matches!(text(finalizer), "kubernetes" | "orphan" | "foregroundDeletion")
-        {
-            causes.invalid(
-                &at.index(i),
-                finalizer,
-                "name is neither a standard finalizer name nor is it fully qualified",
-            );
+        if !text(finalizer).contains('/') && !STANDARD_FINALIZERS.contains(&text(finalizer)) {
+            causes.invalid(&at.index(i), finalizer, UNKNOWN_FINALIZER);
         }
     }
+}
+
+/// What is wrong with the finalizers in a namespace's spec.
+pub fn namespace_finalizer_causes(finalizers: &Value) -> Vec<Cause> {
+    Causes::of(|causes| {
+        let spec = Path::new("spec");
+        let at = spec.child("finalizers");
+        for (i, finalizer) in list(finalizers).iter().enumerate() {
+            causes.each_invalid(&at.index(i), text(finalizer), names::label_key(text(finalizer)));
+            if !text(finalizer).contains('/') && !STANDARD_FINALIZERS.contains(&text(finalizer)) {
+                causes.invalid(&at.index(i), finalizer, UNKNOWN_FINALIZER);
+            }
+        }
+    })
+}
+
+/// Takes those owner references away that repeat an earlier one. Gives the warning about them.
+pub fn dedup_owners(value: &mut Value) -> Option<String> {
+    let owners = value.get_mut("metadata")?.get_mut("ownerReferences")?.as_array_mut()?;
+    let repeated = repeats(owners.iter().map(|owner| (text(&owner["uid"]).to_owned(), owner.to_string())));
+    if repeated.is_empty() {
+        return None;
+    }
+    let uids: Vec<String> = owners.iter().map(|owner| text(&owner["uid"]).to_owned()).collect();
+    let mut at = 0;
+    owners.retain(|_| {
+        at += 1;
+        !repeated.contains(&(at - 1))
+    });
+    let mut uids: Vec<&str> = repeated.iter().map(|i| uids[*i].as_str()).collect();
+    uids.sort_unstable();
+    uids.dedup();
+    uids.truncate(WARNED_OWNERS_MAX);
+    Some(format!(
+        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such \
+         requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        uids.join(", ")
+    ))
 }
 
 fn finalizers(finalizers: &Value, causes: &mut Causes) {
@@ -310,7 +350,7 @@ fn owner_references(owners: &Value, causes: &mut Causes) {
     let mut controller = None;
     for owner in list(owners) {
         let (api_version, kind) = (text(&owner["apiVersion"]), text(&owner["kind"]));
-        if api_version.is_empty() || api_version.ends_with('/') {
+        if api_version.is_empty() || api_version.ends_with('/') || api_version.matches('/').count() > 1 {
             causes.invalid(&at.child("apiVersion"), api_version, "version must not be empty");
         }
         for field in ["kind", "name", "uid"] {

@@ -6,6 +6,8 @@
 mod entries;
 mod last_applied;
 mod set;
+#[cfg(test)]
+mod tests;
 mod types;
 mod update;
 mod walk;

@@ -617,6 +617,15 @@ impl Types {
         merged
     }
 
+    /// What loses all that is in it stays, empty.
+    fn remove_within(&self, id: TypeId, value: &Value, fields: &FieldSet) -> Value {
+        match (self.remove(id, value, fields), value) {
+            (Value::Null, Value::Object(_)) => Value::Object(Map::new()),
+            (Value::Null, Value::Array(_)) => Value::Array(Vec::new()),
+            (left, _) => left,
+        }
+    }
+
     fn remove(&self, id: TypeId, value: &Value, fields: &FieldSet) -> Value {
         match self.get(id).atom(Some(value)) {
             Some(Atom::Map(types)) => {
@@ -629,8 +638,8 @@ impl Types {
                     match fields.step(&field_step(name)) {
                         Some(step) if step.member => {}
                         Some(step) => {
-                            let value = self.remove(self.child(types, name), value, &step.below);
-                            left.insert(name.clone(), value);
+                            let inner = self.remove_within(self.child(types, name), value, &step.below);
+                            left.insert(name.clone(), inner);
                         }
                         None => drop(left.insert(name.clone(), value.clone())),
                     }
@@ -646,7 +655,7 @@ impl Types {
                     let step = item_step(list, item).ok();
                     match step.and_then(|step| fields.step(&step)) {
                         Some(step) if step.member => None,
-                        Some(step) => Some(self.remove(list.element, item, &step.below)),
+                        Some(step) => Some(self.remove_within(list.element, item, &step.below)),
                         None => Some(item.clone()),
                     }
                 });

@@ -245,6 +245,13 @@ pub async fn patch(
                 patched.value.into()
             }
             Patch::Apply(config) => {
+                let uid = config.value()["metadata"]["uid"].as_str().unwrap_or_default();
+                if live.value.is_null() && !uid.is_empty() {
+                    let why = format!(
+                        "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                    );
+                    return Err(Error::conflict(&call.kind.group, &call.kind.plural, name, &why));
+                }
                 let applied = config.apply(call, &options, registry::subresource(part), live)?;
                 decoding = config.warnings().to_vec();
                 check_name(call, name, &applied.value)?;

@@ -264,15 +264,15 @@ fn program(headers: &HeaderMap) -> String {
 
 /// `All` is the only dry run there is.
 pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, Cause> {
-    let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
-    match values.iter().find(|v| **v != "All") {
-        Some(other) => Err(Cause {
-            reason: "FieldValueNotSupported".into(),
-            message: format!("Unsupported value: {other:?}: supported values: \"All\""),
-            field: "dryRun".into(),
-        }),
-        None => Ok(!values.is_empty()),
+    let values: Vec<&str> = values.collect();
+    if values.iter().all(|value| *value == "All") {
+        return Ok(!values.is_empty());
     }
+    Err(Cause {
+        reason: "FieldValueNotSupported".into(),
+        message: format!("Unsupported value: {}: supported values: \"All\"", serde_json::json!(values)),
+        field: "dryRun".into(),
+    })
 }
 
 #[cfg(test)]

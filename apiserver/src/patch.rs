@@ -94,7 +94,7 @@ impl Change {
             How::Merge(patch) => patch::merge(target, patch),
             How::Strategic(patch) => match definition {
                 Some(definition) => patch::strategic(definitions, definition, target, patch)?,
-                None => return Err(body::unsupported(&[JSON, MERGE, APPLY].join(", "))),
+                None => return Err(body::unsupported(&[JSON, MERGE, APPLY].join(", ")).with_details()),
             },
         };
         let Some(definition) = definition else { return Ok(Decoded { value: patched, warnings: Vec::new() }) };
@@ -108,10 +108,8 @@ impl Change {
             }
         }
         let document = Document::derived(&patched, self.messages.clone());
-        schema::conform(definitions, definition, document, self.validation).map_err(|why| match self.validation {
-            FieldValidation::Strict if why.message().starts_with("strict decoding error") => why,
-            _ => patch::invalid(&patched, &why),
-        })
+        schema::conform(definitions, definition, document, self.validation)
+            .map_err(|why| patch::invalid(&patched, &why))
     }
 
     /// Whether the managers of fields have to be in the object that is patched. Most patches do not look at them.

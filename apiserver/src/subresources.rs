@@ -7,7 +7,7 @@ use crate::options::{Query, WriteOptions, WriteVerb};
 use crate::patch::{self, Patch};
 use crate::path::ResourcePath;
 use crate::registry::{self, Call, Changed, DeleteOptions, Live, Part, Written};
-use crate::{proxy, reviews};
+use crate::{proxy, respond, reviews};
 use api::{Error, Result, TenantName, Verb};
 use axum::body::Body;
 use http::{Request, Response};
@@ -129,12 +129,14 @@ async fn scale(
     // What is absent has no scale.
     let options = WriteOptions { creates: false, ..WriteOptions::parse(query, &head.headers, verb)? };
     let bytes = body::read(body).await?;
+    let mut warnings = Vec::new();
     let sent = if verb != WriteVerb::Update {
         Sent::Patch(Patch::parse(&head.headers, bytes, options.validation)?)
     } else {
         let decoded =
             body::object("autoscaling", "v1", "Scale", &bytes, Format::of(&head.headers)?, options.validation)?;
         check_name(call, name, &decoded.value)?;
+        warnings = decoded.warnings;
         Sent::Whole(decoded.value)
     };
     let scale_kind = call.server.kinds.by_kind("autoscaling", "v1", "Scale").cloned();
@@ -145,7 +147,9 @@ async fn scale(
             Sent::Whole(value) => value.clone(),
             Sent::Patch(Patch::Change(change)) => {
                 let kind = scale_kind.as_deref().map_or_else(scale_row, Clone::clone);
-                change.apply(&kind, Live { value: &scale, managed: "" })?.value
+                let patched = change.apply(&kind, Live { value: &scale, managed: "" })?;
+                warnings = patched.warnings;
+                patched.value
             }
             Sent::Patch(Patch::Apply(config)) => {
                 check_name(call, name, config.value())?;
@@ -178,7 +182,10 @@ async fn scale(
         Written::Stored { object, .. } => call.view(&object)?,
         Written::Unstored { value, .. } => value,
     };
-    answer.value(200, &kinds::scale::scale_of(call.kind, &object).ok_or_else(Error::no_such_path)?)
+    let mut response =
+        answer.value(200, &kinds::scale::scale_of(call.kind, &object).ok_or_else(Error::no_such_path)?)?;
+    respond::warn(&mut response, &warnings);
+    Ok(response)
 }
 
 enum Sent {

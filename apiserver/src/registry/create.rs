@@ -126,7 +126,6 @@ fn complete_metadata(call: Call<'_>, value: &mut Value) -> Result<()> {
     }
     match given(metadata, "namespace") {
         Some(namespace) if kind.namespaced() && namespace != call.namespace => return Err(namespace_mismatch()),
-        Some(_) if !kind.namespaced() => return Err(namespace_mismatch()),
         _ if kind.namespaced() => drop(metadata.insert("namespace".into(), json!(call.namespace))),
         _ => drop(metadata.remove("namespace")),
     }

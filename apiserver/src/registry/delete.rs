@@ -66,12 +66,12 @@ impl DeleteOptions {
         let policy = field("propagationPolicy");
         let orphan_dependents = field("orphanDependents").as_bool();
         let propagation = match policy.as_str() {
-            None | Some("") => orphan_dependents.map(|o| if o { Propagation::Orphan } else { Propagation::Background }),
+            None => orphan_dependents.map(|o| if o { Propagation::Orphan } else { Propagation::Background }),
             Some(_) if orphan_dependents.is_some() => {
                 return Err(invalid(
                     "propagationPolicy",
                     "FieldValueInvalid",
-                    "Invalid value: orphanDependents and deletionPropagation cannot be both set".into(),
+                    format!("Invalid value: {policy}: orphanDependents and deletionPropagation cannot be both set"),
                 ));
             }
             Some("Orphan") => Some(Propagation::Orphan),
@@ -134,11 +134,12 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
         crate::admission::validate(call, Part::Object, None, Some(&old))?;
         let step = next_step(call, &old, options);
         if options.dry_run {
-            let shown = match step {
-                Step::Stay => old,
-                Step::Remove(value) | Step::Mark(value) => value,
+            let (shown, removed) = match step {
+                Step::Stay => (old, false),
+                Step::Mark(value) => (value, false),
+                Step::Remove(value) => (value, true),
             };
-            return Ok(answer(call, name, &current, &shown, false, options));
+            return Ok(answer(call, name, &current, &shown, removed, options));
         }
         let (change, removed) = match step {
             Step::Stay => return Ok(answer(call, name, &current, &old, false, options)),
@@ -232,7 +233,10 @@ fn count_generation(new: &mut Value, old: &Value) {
 fn mark(value: &mut Value, call: Call<'_>, grace_secs: i64) {
     let grace = Duration::from_secs(grace_secs.try_into().unwrap_or(0));
     value["metadata"]["deletionTimestamp"] = json!(call.now.plus(grace).to_string());
-    value["metadata"]["deletionGracePeriodSeconds"] = json!(grace_secs);
+    // What goes in phases has no period.
+    if !matches!(kinds::strategy(call.kind).deletion, Deletion::Phased) {
+        value["metadata"]["deletionGracePeriodSeconds"] = json!(grace_secs);
+    }
 }
 
 /// How long the object's owner gets to end it. Never longer than what is left of an earlier deletion.
@@ -274,19 +278,23 @@ fn set_finalizers(value: &mut Value, finalizers: &[String]) {
 }
 
 fn check_preconditions(call: Call<'_>, name: &str, current: &Object, options: &DeleteOptions) -> Result<()> {
-    let failed = |why: String| Err(Error::conflict(&call.kind.group, &call.kind.plural, name, &why));
+    let failed = |why: String| Err(Error::conflict(&call.kind.group, &call.kind.kind, name, &why));
     if let Some(uid) = &options.uid
         && **uid != *current.header.uid
     {
         let held = &current.header.uid;
-        return failed(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {held}"));
+        return failed(format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({held}). The object might have been deleted and \
+             then recreated"
+        ));
     }
     if let Some(version) = options.resource_version
         && version != current.revision
     {
         let held = current.revision;
         return failed(format!(
-            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {held}"
+            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({held}). The object \
+             might have been modified"
         ));
     }
     Ok(())
@@ -300,7 +308,7 @@ fn answer(
     removed: bool,
     options: &DeleteOptions,
 ) -> Deleted {
-    let stays = !removed && !options.dry_run;
+    let stays = !removed;
     let code = if stays && options.legacy_cascade { 202 } else { 200 };
     let plural = &call.kind.plural;
     if stays || ANSWER_WITH_OBJECT.contains(&plural.as_str()) {

@@ -110,6 +110,18 @@ pub(super) fn of_update(
         Managers::Applied(text) => return unsent(text),
         Managers::Tracked => {}
     }
+    // A scale leaves out what is zero: nobody manages it then.
+    let unscaled;
+    let new = if subresource == "scale" && new["spec"]["replicas"] == 0 {
+        let mut left = new.clone();
+        if let Some(spec) = left["spec"].as_object_mut() {
+            spec.remove("replicas");
+        }
+        unscaled = left;
+        &unscaled
+    } else {
+        &*new
+    };
     let update = |list| with_writer(call, options, subresource, |writer| writer.update(list, live.value, new).write());
     if subresource.is_empty() {
         match &sent {

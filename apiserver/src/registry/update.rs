@@ -39,7 +39,14 @@ pub async fn update(
     warnings: &mut Vec<String>,
     mut change: impl FnMut(Live<'_>) -> Result<Changed>,
 ) -> Result<Written> {
-    let key = call.key(name)?;
+    let key = match call.key(name) {
+        // What cannot be a name is told as for every other create.
+        Err(_) if options.creates && part == Part::Object => {
+            let Changed { value, managers } = change(Live { value: &Value::Null, managed: "" })?;
+            return Box::pin(create(call, without_version(value), managers, options, warnings)).await;
+        }
+        key => key?,
+    };
     for _ in 0..CONFLICT_TRIES {
         let stored = call.server.store.snapshot().get(&key).cloned();
         // What all tenants share becomes the tenant's own with its first change.
@@ -77,9 +84,16 @@ pub async fn update(
             managers::show(&mut prepared, &managing.text);
             return Ok(Written::Unstored { value: prepared, created: false });
         }
-        let removed = is_finished(&prepared, &old);
-        let object = call.encode(key.clone(), prepared, &managing.text)?;
-        let change = if removed { Change::DeleteAs(object) } else { Change::Put(object) };
+        // What goes with this is last seen as it was before.
+        let gone = is_finished(&prepared, &old).then(|| {
+            let mut value = prepared.clone();
+            managers::show(&mut value, &managing.text);
+            value
+        });
+        let change = match gone {
+            Some(_) => Change::DeleteAs((*current).clone()),
+            None => Change::Put(call.encode(key.clone(), prepared, &managing.text)?),
+        };
         let expect = if is_stored { Expect::Revision(current.revision) } else { Expect::Absent };
         let write = Write { class: class_of(&key), key: key.clone(), expect, change };
         let mut writes = vec![write];
@@ -87,7 +101,10 @@ pub async fn update(
         match call.server.store.commit(writes).await {
             Ok(mut stored) => {
                 warnings.extend(told);
-                return Ok(Written::Stored { object: stored.remove(0), created: false });
+                return Ok(match gone {
+                    Some(value) => Written::Unstored { value, created: false },
+                    None => Written::Stored { object: stored.remove(0), created: false },
+                });
             }
             Err(CommitError::Refused(why)) => {
                 return Err(Error::forbidden(&call.kind.group, &call.kind.plural, name, &why));

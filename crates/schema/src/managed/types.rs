@@ -315,7 +315,11 @@ impl FromDefinitions {
                             Schema::Object(id) => Some(self.defs.at(*id)),
                             _ => None,
                         };
-                        let default = |key: &str| item.and_then(|def| def.field(key)?.default.clone());
+                        // A field that is always printed has a default: the empty value.
+                        let default = |key: &str| {
+                            let field = item?.field(key)?;
+                            field.default.clone().or_else(|| crate::conform::printed(self.defs, field))
+                        };
                         Items::Map(keys(keyed_by.iter().copied(), default))
                     }
                     _ => Items::Atomic,

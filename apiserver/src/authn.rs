@@ -248,6 +248,7 @@ mod tests {
             pki: Arc::new(policy::pki::Pki::open(dir.path(), &[], now).expect("keys")),
             token_file: policy::authn::TokenFile::default(),
             dial: Arc::new(NoNodes),
+            advertise: None,
             stop: runtime::Stop::new(),
             limits: crate::Limits::default(),
             audit: None,

@@ -6,6 +6,7 @@
 //! Invariant: the key to an object comes from a [`target::Target`], and that from the tenant decision.
 
 mod admission;
+mod allocation;
 mod audit;
 mod authn;
 mod authz;
@@ -14,6 +15,7 @@ mod compress;
 mod discovery;
 mod encodings;
 mod fairness;
+mod furnish;
 mod handler;
 mod listen;
 mod metrics;

@@ -14,6 +14,7 @@ use policy::authn::{ServiceAccountKey, TokenFile};
 use runtime::{Stop, Tasks};
 use schema::openapi::Published;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use store::{Change, Class, CommitError, Expect, Store, Write};
@@ -29,6 +30,8 @@ pub struct Config {
     pub token_file: TokenFile,
     /// How a node's agent is reached for logs and exec.
     pub dial: Arc<dyn Dial>,
+    /// Where clients in pods reach this server; without it no tenant is told.
+    pub advertise: Option<SocketAddr>,
     /// Ends open watches and streams.
     pub stop: Stop,
     /// What tenants may hold at a time.
@@ -50,6 +53,7 @@ pub struct Server {
     pub audit: Option<Arc<Audit>>,
     pub encodings: Arc<Encodings>,
     pub dial: Arc<dyn Dial>,
+    pub advertise: Option<SocketAddr>,
     pub metrics: &'static Metrics,
     pub stop: Stop,
     /// Connections and streams.
@@ -73,6 +77,7 @@ impl Server {
             audit: config.audit,
             encodings: Arc::default(),
             dial: config.dial,
+            advertise: config.advertise,
             metrics: Metrics::of_process(),
             stop: config.stop,
             tasks: Tasks::new(),
@@ -81,6 +86,7 @@ impl Server {
         let now = Timestamp::now();
         server.ensure_system_tenant(now).await?;
         server.ensure_shared(now).await?;
+        crate::furnish::complete(&server, now).await?;
         Ok(Arc::new(server))
     }
 

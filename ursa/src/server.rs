@@ -131,6 +131,7 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
         pki: pki.clone(),
         token_file: checked.tokens,
         dial: node.clone(),
+        advertise: Some(SocketAddr::new(node_address(args.bind_address), address.port())),
         stop: supervisor.stop(Phase::Listeners),
         limits: apiserver::Limits::default(),
         audit,

@@ -1,7 +1,8 @@
 //! Tenants and namespaces that come and go: nothing is created in what is not there or is being deleted.
 
-use super::Attempt;
-use api::{Cause, Error, ResourceId, Result, SYSTEM_TENANT};
+use super::{Admitted, Attempt};
+use crate::furnish;
+use api::{Cause, Error, ResourceId, Result, SYSTEM_TENANT, TenantName};
 use serde_json::Value;
 
 /// Namespaces that a tenant keeps as long as it lives.
@@ -71,4 +72,18 @@ pub fn keep_namespaces(attempt: Attempt<'_>, old: &Value) -> Result<()> {
 /// Whether the request's tenant is being deleted, and with it what it keeps otherwise.
 pub fn tenant_ends(attempt: Attempt<'_>) -> bool {
     tenant_phase(attempt).as_deref() == Some("Terminating")
+}
+
+/// What every tenant, and every tenant's first namespace, holds is made with it.
+pub fn furnish(attempt: Attempt<'_>, new: &Value, admitted: &mut Admitted) -> Result<()> {
+    let call = attempt.call;
+    let name = new["metadata"]["name"].as_str().unwrap_or_default();
+    if attempt.creates("", "tenants") {
+        admitted.writes.extend(furnish::of_tenant(&TenantName::new(name)?, call.now)?);
+    } else if attempt.creates("", "namespaces")
+        && let Some(tenant) = call.target.tenant()
+    {
+        admitted.writes.extend(furnish::of_namespace(tenant, name, call.server.advertise, call.now)?);
+    }
+    Ok(())
 }

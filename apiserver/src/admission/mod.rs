@@ -89,7 +89,7 @@ struct Plugin {
 
 const NOTHING: Plugin = Plugin { name: "", mutate: None, validate: None, delete: None };
 
-/// Those that Kubernetes 1.36 runs by default, in its order, and two of Ursa's own: `TenantExists` and `RBAC`.
+/// Those that Kubernetes 1.36 runs by default, in its order, and three of Ursa's own: `TenantExists`, `RBAC` and `Furnish`.
 static PLUGINS: &[Plugin] = &[
     Plugin {
         name: "TenantExists",
@@ -132,6 +132,7 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "CertificateSigningRequests", mutate: Some(requester), validate: Some(certificate), ..NOTHING },
     Plugin { name: "DefaultIngressClass", mutate: Some(classes::default_ingress_class), ..NOTHING },
     Plugin { name: "RBAC", validate: Some(roles), ..NOTHING },
+    Plugin { name: "Furnish", validate: Some(lifecycle::furnish), ..NOTHING },
     Plugin { name: "ResourceQuota", validate: Some(quota::validate), ..NOTHING },
 ];
 
@@ -234,6 +235,7 @@ mod tests {
             "CertificateSigningRequests",
             "DefaultIngressClass",
             "RBAC",
+            "Furnish",
             "ResourceQuota",
         ];
         assert_eq!(names, expected);

@@ -37,6 +37,7 @@ async fn start(policy: &str, change: impl FnOnce(&mut AuditConfig)) -> Api {
         pki: Arc::new(policy::pki::Pki::open(dir.path(), &[], Timestamp::now()).expect("keys")),
         token_file: policy::authn::TokenFile::default(),
         dial: Arc::new(NoNodes),
+        advertise: None,
         stop: Stop::new(),
         limits: Limits::default(),
         audit: Some(audit),

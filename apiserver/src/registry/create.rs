@@ -1,15 +1,15 @@
 //! Create: complete, admit, validate, store.
 
 use super::{Call, Managers, Part, Written, managers};
-use crate::admission;
 use crate::options::WriteOptions;
+use crate::{admission, allocation};
 use api::{Error, Result};
 use rand::RngExt;
 use serde_json::{Map, Value, json};
 use store::{Change, Class, CommitError, Expect, Write};
 
-/// How often a generated name may collide before the create fails.
-const GENERATED_NAME_TRIES: usize = 8;
+/// How often a generated name, or an address or port that was free, may be taken by others before the create fails.
+const TRIES: usize = 8;
 
 /// Letters and digits of generated names: none that form words or are mistaken for another.
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -32,15 +32,20 @@ pub async fn create(
 ) -> Result<Written> {
     let base = value["metadata"]["generateName"].as_str().unwrap_or_default().to_owned();
     let generated = value["metadata"]["name"].as_str().unwrap_or_default().is_empty() && !base.is_empty();
-    if !generated {
+    let allocates = allocation::applies(call);
+    if !generated && !allocates {
         return create_named(call, value, managers, options, warnings).await;
     }
     let mut last = None;
-    for _ in 0..GENERATED_NAME_TRIES {
+    for _ in 0..TRIES {
         let mut named = value.clone();
-        named["metadata"]["name"] = json!(generated_name(&base));
-        match create_named(call, named, Managers::Tracked, options, warnings).await {
-            Err(error) if error.is_already_exists() => last = Some(error.retry_after(1)),
+        if generated {
+            named["metadata"]["name"] = json!(generated_name(&base));
+        }
+        match create_named(call, named, managers.clone(), options, warnings).await {
+            Err(error) if generated && error.is_already_exists() => last = Some(error.retry_after(1)),
+            // Another object was faster to claim what this one was to get.
+            Err(error) if allocates && error.is_conflict() => last = Some(error),
             other => return other,
         }
     }
@@ -73,6 +78,7 @@ async fn create_named(
     if !causes.is_empty() {
         return Err(Error::invalid(&kind.group, &kind.kind, &name, causes));
     }
+    let claims = allocation::assign(call, &mut value, None)?;
     let admitted = admission::validate(call, Part::Object, Some(&value), None)?;
     let mut told = (kinds::strategy(kind).warnings)(&value, None);
     told.extend(admitted.warnings);
@@ -96,8 +102,9 @@ async fn create_named(
         };
     }
     let object = call.encode(key.clone(), value, &managing.text)?;
-    let write = Write { class: class_of(&key), key, expect: Expect::Absent, change: Change::Put(object) };
+    let write = Write { class: class_of(&key), key: key.clone(), expect: Expect::Absent, change: Change::Put(object) };
     let mut writes = vec![write];
+    writes.extend(claims);
     writes.extend(admitted.writes);
     match call.server.store.commit(writes).await {
         Ok(mut stored) => {
@@ -105,7 +112,11 @@ async fn create_named(
             Ok(Written::Stored { object: stored.remove(0), created: true })
         }
         Err(CommitError::Refused(why)) => Err(Error::forbidden(&kind.group, &kind.plural, &name, &why)),
-        Err(CommitError::Exists(present)) => Err(exists(present.header.deleting)),
+        Err(CommitError::Exists(present)) if present.key == key => Err(exists(present.header.deleting)),
+        Err(CommitError::Exists(taken)) => {
+            let why = format!("{} {:?} was taken meanwhile", taken.key.resource, taken.key.name);
+            Err(Error::conflict(&kind.group, &kind.plural, &name, &why))
+        }
         Err(other) => Err(commit_error(other)),
     }
 }

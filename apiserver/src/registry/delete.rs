@@ -2,6 +2,7 @@
 
 use super::create::{class_of, commit_error};
 use super::{Call, Part, list};
+use crate::allocation;
 use crate::options::{ListOptions, Query, dry_run, parse_version};
 use api::{Cause, Error, Object, Result, Revision};
 use kinds::Deletion;
@@ -148,7 +149,11 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
         };
         let key = current.key.clone();
         let write = Write { class: class_of(&key), key, expect: Expect::Revision(current.revision), change };
-        match call.server.store.commit(vec![write]).await {
+        let mut writes = vec![write];
+        if removed {
+            writes.extend(allocation::release(call, &old)?);
+        }
+        match call.server.store.commit(writes).await {
             Ok(stored) => return Ok(answer(call, name, &stored[0], &stored[0].to_value()?, removed, options)),
             Err(CommitError::Stale { .. } | CommitError::Absent | CommitError::Exists(_)) => {}
             Err(other @ (CommitError::Full | CommitError::Stopped | CommitError::Refused(_))) => {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// What a change says of the managers of fields.
+#[derive(Clone)]
 pub enum Managers {
     /// The writer takes what it changed. A list in the object itself is where it starts from.
     Tracked,

@@ -4,6 +4,7 @@ use super::create::{class_of, commit_error, set_tenant};
 use super::managers::{self, Changed, Managing};
 use super::{Call, Live, Written, create};
 use crate::admission::{self, Admitted};
+use crate::allocation;
 use crate::options::{WriteOptions, parse_version};
 use api::{Cause, Error, Object, Result};
 use serde_json::Value;
@@ -97,7 +98,7 @@ pub async fn update(
         let expect = if is_stored { Expect::Revision(current.revision) } else { Expect::Absent };
         let write = Write { class: class_of(&key), key: key.clone(), expect, change };
         let mut writes = vec![write];
-        writes.extend(admitted.writes);
+        writes.extend(if gone.is_some() { allocation::release(call, &old)? } else { admitted.writes });
         match call.server.store.commit(writes).await {
             Ok(mut stored) => {
                 warnings.extend(told);
@@ -169,8 +170,10 @@ fn prepare(
     if !causes.is_empty() {
         return Err(Error::invalid(&kind.group, &kind.kind, name, causes));
     }
+    let claims = if part == Part::Object { allocation::assign(call, &mut new, Some(old))? } else { Vec::new() };
     let mut admitted = admission::validate(call, part, Some(&new), Some(old))?;
     admitted.warnings.extend(repeated);
+    admitted.writes.extend(claims);
     Ok((new, managing, admitted))
 }
 

@@ -6,6 +6,7 @@ mod apply;
 mod encodings;
 mod objects;
 mod rbac;
+mod services;
 mod watches;
 
 use api::{Identity, TenantName, Timestamp};
@@ -44,6 +45,7 @@ impl Api {
             pki: Arc::new(pki),
             token_file: policy::authn::TokenFile::default(),
             dial: Arc::new(NoNodes),
+            advertise: None,
             stop: Stop::new(),
             limits: apiserver::Limits::default(),
             audit: None,

@@ -46,6 +46,6 @@ mod workloads;
 pub use convert::convert;
 pub use fields::field_selector;
 pub use registry::{Group, Registry, registry};
-pub use scheduling::is_system_priority;
+pub use scheduling::{SYSTEM_PRIORITIES, is_system_priority};
 pub use strategy::{Change, Deletion, NameRule, Revalidation, Strategy, deprecation, strategy};
 pub use table::{Column, Description, IncludeObject, table};

@@ -11,12 +11,23 @@ use serde_json::{Value, json};
 const USER_VALUE_MAX: i64 = 1_000_000_000;
 
 /// The classes whose names users may not take for other values.
-const SYSTEM_CLASSES: [(&str, i64); 2] =
-    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+/// The priority classes that every tenant has: name, value and description.
+pub const SYSTEM_PRIORITIES: [(&str, i64, &str); 2] = [
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+];
 
 /// Whether a priority class is one of those that every tenant has and keeps.
 pub fn is_system_priority(name: &str) -> bool {
-    SYSTEM_CLASSES.iter().any(|(system, _)| *system == name)
+    SYSTEM_PRIORITIES.iter().any(|(system, ..)| *system == name)
 }
 
 pub(crate) static PRIORITY_CLASSES: Strategy = Strategy {
@@ -75,9 +86,9 @@ fn validate(class: &Value, causes: &mut Causes) {
 }
 
 fn not_of_the_system(name: &str, value: i64, global_default: bool) -> Option<String> {
-    match SYSTEM_CLASSES.into_iter().find(|(system, _)| *system == name) {
+    match SYSTEM_PRIORITIES.into_iter().find(|(system, ..)| *system == name) {
         None => Some(format!("{name} is not a known system priority class")),
-        Some((_, right)) if right != value => Some(format!("value of {name} PriorityClass must be {right}")),
+        Some((_, right, _)) if right != value => Some(format!("value of {name} PriorityClass must be {right}")),
         Some(_) if global_default => Some(format!("globalDefault of {name} PriorityClass must be false")),
         Some(_) => None,
     }

@@ -1,14 +1,16 @@
-//! Services: their addresses and ports, as far as that takes no allocator.
+//! Services: their addresses and ports.
 
+mod allocation;
 mod print;
 mod update;
 mod validate;
 mod warnings;
 
-use crate::value::{default, int, is_empty, is_true, list, list_mut, remove, set, text};
+use crate::value::{default, is_empty, is_true, list, list_mut, remove, set, text};
 use crate::{NameRule, Strategy};
 use serde_json::{Value, json};
 
+pub use allocation::{Held, Pool, Refused, assign, held};
 pub(crate) use validate::special as special_address;
 
 const AFFINITY_SECONDS: i64 = 10800;
@@ -31,29 +33,6 @@ pub(crate) static SERVICES: Strategy = Strategy {
     row: print::row,
     ..Strategy::PLAIN
 };
-
-/// What an allocator has to give a service before it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Needs {
-    /// An address in `spec.clusterIP` and `spec.clusterIPs`.
-    pub cluster_ip: bool,
-    /// The places in `spec.ports` of the ports that lack a `nodePort`.
-    pub node_ports: Vec<usize>,
-    /// A port in `spec.healthCheckNodePort`.
-    pub health_check_node_port: bool,
-}
-
-/// What a prepared service lacks that an allocator gives.
-pub fn needs(service: &Value) -> Needs {
-    let spec = &service["spec"];
-    let lacks = |port: &Value| int(&port["nodePort"]).unwrap_or(0) == 0;
-    let ports = list(&spec["ports"]).iter().enumerate().filter(|(_, port)| gives_node_ports(spec) && lacks(port));
-    Needs {
-        cluster_ip: !is_external_name(spec) && is_empty(&spec["clusterIP"]),
-        node_ports: ports.map(|(i, _)| i).collect(),
-        health_check_node_port: has_health_check_port(spec) && int(&spec["healthCheckNodePort"]).unwrap_or(0) == 0,
-    }
-}
 
 fn is_external_name(spec: &Value) -> bool {
     spec["type"] == "ExternalName"

@@ -44,18 +44,6 @@ fn faults_of_services_name_their_field() {
     check(json!({"type": "ExternalName", "externalName": "x.y."}), &[]);
 }
 
-#[test]
-fn a_new_service_says_what_it_lacks() {
-    let needs_of = |spec: Value| needs(&created(spec));
-    let none = Needs { cluster_ip: false, node_ports: vec![], health_check_node_port: false };
-    let port = json!([{"port": 80}]);
-    assert_eq!(needs_of(json!({"ports": port})), Needs { cluster_ip: true, ..none.clone() });
-    assert_eq!(needs_of(json!({"clusterIP": "None"})), none);
-    assert_eq!(needs_of(json!({"type": "ExternalName", "externalName": "x"})), none);
-    let local = json!({"ports": port, "type": "LoadBalancer", "externalTrafficPolicy": "Local"});
-    assert_eq!(needs_of(local), Needs { cluster_ip: true, node_ports: vec![0], health_check_node_port: true });
-}
-
 #[track_caller]
 fn check_update(old: Value, new: Value, expected: Value) {
     let old = created(old);

@@ -15,6 +15,8 @@ const NAMESPACE: &str = "kube-system";
 pub enum Account {
     /// A service account of `kube-system`, with the rights that Kubernetes gives to the controller of this name.
     Service(&'static str),
+    /// A user of the name of a component of the control plane, with the rights that Kubernetes gives to it.
+    Component(&'static str),
     /// One that may do everything in the tenant: for what gives a tenant its first rights, and takes all of it away.
     Master(&'static str),
 }
@@ -22,13 +24,14 @@ pub enum Account {
 impl Account {
     pub fn name(self) -> &'static str {
         match self {
-            Account::Service(name) | Account::Master(name) => name,
+            Account::Service(name) | Account::Component(name) | Account::Master(name) => name,
         }
     }
 
     fn identity(self, tenant: &TenantName) -> Identity {
         match self {
             Account::Service(name) => Identity::service_account(tenant.clone(), NAMESPACE, name),
+            Account::Component(name) => Identity::new(tenant.clone(), name, &[]),
             Account::Master(name) => Identity::new(tenant.clone(), &format!("system:{name}"), &["system:masters"]),
         }
     }

@@ -10,6 +10,7 @@ mod disruption_budget;
 mod each_namespace;
 mod expectations;
 mod garbage;
+mod horizontal_pod_autoscaler;
 mod int_or_percent;
 mod job;
 mod namespace;
@@ -24,11 +25,13 @@ mod revisions;
 mod root_ca;
 mod scale;
 mod service_account;
+mod service_account_tokens;
 pub mod services;
 mod stateful_set;
 mod taint_eviction;
 mod template;
 mod tenant;
+mod ttl_after_finished;
 mod volumes;
 mod written;
 
@@ -45,6 +48,7 @@ pub const ALL: &[Declaration] = &[
     deployment::DECLARATION,
     disruption_budget::DECLARATION,
     garbage::DECLARATION,
+    horizontal_pod_autoscaler::DECLARATION,
     job::DECLARATION,
     namespace::DECLARATION,
     node::DECLARATION,
@@ -54,6 +58,7 @@ pub const ALL: &[Declaration] = &[
     resource_quota::DECLARATION,
     root_ca::DECLARATION,
     service_account::DECLARATION,
+    service_account_tokens::DECLARATION,
     services::endpoint_slices::DECLARATION,
     services::endpoints::DECLARATION,
     services::load_balancers::DECLARATION,
@@ -61,6 +66,7 @@ pub const ALL: &[Declaration] = &[
     stateful_set::DECLARATION,
     taint_eviction::DECLARATION,
     tenant::DECLARATION,
+    ttl_after_finished::DECLARATION,
     volumes::binder::DECLARATION,
     volumes::ephemeral::DECLARATION,
     volumes::protection::ATTRIBUTES_CLASS,

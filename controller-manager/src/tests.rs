@@ -1,13 +1,14 @@
 //! All controllers together, over an API in memory.
 
 mod fake;
+mod resources;
 mod services;
 
 use crate::context::{Account, Clients, Context};
 use crate::controllers::owner::{Claim, Owner, Recheck};
 use crate::recorder::Writer;
 use crate::view::{Meta, Selector};
-use crate::{Config, ControllerSet, run};
+use crate::{Config, ControllerSet, Requested, run};
 use api::Timestamp;
 use client::ObjectRef;
 use fake::Fake;
@@ -23,8 +24,11 @@ fn start(fake: &Fake) -> (Stop, Tasks) {
         enabled: ControllerSet::all(),
         workers: NonZeroUsize::new(2).expect("two is not zero"),
         root_ca: "CA".to_owned(),
-        sign: Arc::new(|_, _, _, _| Err("nothing is signed here".to_owned())),
-        read_request: Arc::new(|_| Err("nothing is read here".to_owned())),
+        sign: Arc::new(|_, pem, _, _| Ok(format!("signed {pem}"))),
+        read_request: Arc::new(|pem| {
+            let organizations = vec!["system:nodes".to_owned()];
+            Ok(Requested { common_name: pem.to_owned(), organizations, ..Requested::default() })
+        }),
         load_balancer_pool: "192.0.2.0/24".parse().ok(),
         now: || Timestamp::from_unix_secs(1_800_000_000),
     };

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// The kinds that discovery tells of: group, plural, kind, namespaced.
-const KINDS: [(&str, &str, &str, bool); 9] = [
+const KINDS: [(&str, &str, &str, bool); 10] = [
     ("", "configmaps", "ConfigMap", true),
     ("", "namespaces", "Namespace", false),
     ("", "nodes", "Node", false),
@@ -23,6 +23,7 @@ const KINDS: [(&str, &str, &str, bool); 9] = [
     ("", "tenants", "Tenant", false),
     ("apps", "deployments", "Deployment", true),
     ("apps", "replicasets", "ReplicaSet", true),
+    ("apps", "widgets", "Widget", true),
     ("rbac.authorization.k8s.io", "clusterroles", "ClusterRole", false),
 ];
 
@@ -302,7 +303,12 @@ fn discovery(path: &str) -> Option<Value> {
     match path {
         "/apis" => Some(json!({"groups": [group("apps"), group("rbac.authorization.k8s.io")]})),
         "/api/v1" => Some(json!({"resources": of("")})),
-        "/apis/apps/v1" => Some(json!({"resources": of("apps")})),
+        "/apis/apps/v1" => {
+            let mut rows = of("apps");
+            let scale = json!({"name": "widgets/scale", "kind": "Scale", "namespaced": true, "verbs": ["get"]});
+            rows.as_array_mut().expect("rows").push(scale);
+            Some(json!({"resources": rows}))
+        }
         "/apis/rbac.authorization.k8s.io/v1" => Some(json!({"resources": of("rbac.authorization.k8s.io")})),
         _ => None,
     }
@@ -342,6 +348,12 @@ impl State {
     }
 
     fn create(&mut self, target: &Target, mut object: Value) -> Result<Value> {
+        if target.subresource == "token" {
+            return Ok(json!({"status": {"token": format!("token of {}", target.name)}}));
+        }
+        if target.collection.ends_with("/subjectaccessreviews") {
+            return Ok(json!({"status": {"allowed": true}}));
+        }
         if self.refused.iter().any(|plural| target.collection.ends_with(plural)) {
             return Err(Error::forbidden("", &target.collection, "", "refused"));
         }

@@ -1,6 +1,6 @@
 //! What pods live in and run on, as controllers see it.
 
-use super::{Condition, Meta, Time, View, or_default};
+use super::{Condition, Meta, Named, Time, View, or_default};
 use client::Resource;
 use serde::Deserialize;
 
@@ -12,6 +12,26 @@ pub struct Namespace {
 
 impl View for Namespace {
     const RESOURCE: Resource = client::NAMESPACES;
+}
+
+/// A service account, without what only other clients need.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ServiceAccount {
+    pub metadata: AccountMeta,
+    #[serde(deserialize_with = "or_default")]
+    pub secrets: Vec<Named>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AccountMeta {
+    pub uid: String,
+    pub resource_version: String,
+}
+
+impl View for ServiceAccount {
+    const RESOURCE: Resource = client::SERVICE_ACCOUNTS;
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

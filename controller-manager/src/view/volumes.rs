@@ -31,6 +31,21 @@ pub struct VolumeSpec {
     pub storage_class_name: String,
     pub volume_mode: Option<String>,
     pub volume_attributes_class_name: Option<String>,
+    pub csi: Option<Csi>,
+    pub host_path: Option<HostPath>,
+}
+
+/// A volume of a driver outside, which also deletes it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Csi {
+    pub driver: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct HostPath {
+    pub path: String,
 }
 
 /// The claim that a volume is for.

@@ -279,19 +279,23 @@ pub fn reclaim_failure(volume: &PersistentVolume) -> Option<Notice> {
     let provisioner = volume.metadata.annotations.get(PROVISIONED_BY);
     match volume.spec.persistent_volume_reclaim_policy.as_str() {
         "Retain" => None,
-        "Delete" => match provisioner {
-            Some(provisioner) if !provisioner.starts_with("kubernetes.io/") => None,
-            Some(provisioner) => {
-                let why = format!("no volume plugin matched name: {provisioner}");
-                let message = format!("error getting deleter volume plugin for volume {name:?}: {why}");
-                Some(warning("VolumeFailedDelete", message))
-            }
-            None => {
-                let why = "no deletable volume plugin matched";
-                let message = format!("error getting deleter volume plugin for volume {name:?}: {why}");
-                Some(warning("VolumeFailedDelete", message))
-            }
-        },
+        "Delete" => {
+            let why = match (provisioner, &volume.spec.csi, &volume.spec.host_path) {
+                (Some(provisioner), ..) if provisioner.starts_with("kubernetes.io/") => {
+                    format!("no volume plugin matched name: {provisioner}")
+                }
+                // Its driver deletes it.
+                (Some(_), ..) | (None, Some(_), _) => return None,
+                (None, None, Some(host)) => {
+                    let message =
+                        format!("host_path deleter only supports /tmp/.+ but received provided {}", host.path);
+                    return Some(warning("VolumeFailedDelete", message));
+                }
+                (None, None, None) => "no deletable volume plugin matched".to_owned(),
+            };
+            let message = format!("error getting deleter volume plugin for volume {name:?}: {why}");
+            Some(warning("VolumeFailedDelete", message))
+        }
         "Recycle" => Some(warning("VolumeFailedRecycle", "No recycler plugin found for the volume!")),
         _ => Some(warning("VolumeUnknownReclaimPolicy", "Volume has an unrecognized PersistentVolumeReclaimPolicy")),
     }

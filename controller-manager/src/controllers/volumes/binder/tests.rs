@@ -188,6 +188,8 @@ fn what_is_reclaimed_here_fails_and_the_rest_is_left_to_others() {
     assert_eq!(policy("Retain", json!({})), "");
     assert_eq!(policy("Delete", json!({PROVISIONED_BY: "csi.example.com"})), "");
     assert_eq!(policy("Delete", json!({})), "VolumeFailedDelete");
+    let driver = json!({"spec": {"persistentVolumeReclaimPolicy": "Delete", "csi": {"driver": "csi.example.com"}}});
+    assert_eq!(reclaim_failure(&a_volume("a", "2Gi", driver)), None);
     assert_eq!(policy("Recycle", json!({})), "VolumeFailedRecycle");
     assert_eq!(policy("Other", json!({})), "VolumeUnknownReclaimPolicy");
 }

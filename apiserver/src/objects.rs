@@ -135,10 +135,14 @@ pub struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// A value that is no stored object: a Status, a review, a Scale. Only objects of the kind become tables.
+    /// A value that is no stored object: a Status, a review, a Scale. Only objects of the kind and scales become tables.
     pub fn value(&self, code: u16, value: &Value) -> Result<Response<Body>> {
         if value["kind"] == self.call.kind.kind.as_str() {
             return value_response(self.call, code, value, self.accepted, self.include);
+        }
+        if value["kind"] == "Scale" && self.accepted.form == Form::Table {
+            let scale = Arc::new(subresources::scale_row());
+            return value_response(Call { kind: &scale, ..self.call }, code, value, self.accepted, self.include);
         }
         Ok(respond::value(code, value, self.accepted.encoding))
     }

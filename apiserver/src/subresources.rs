@@ -194,7 +194,7 @@ enum Sent {
 }
 
 /// The type of a Scale, which has no objects and so no row of its own.
-fn scale_row() -> api::Kind {
+pub fn scale_row() -> api::Kind {
     api::Kind {
         group: "autoscaling".into(),
         version: "v1".into(),

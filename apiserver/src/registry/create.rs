@@ -76,7 +76,7 @@ async fn create_named(
     let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let causes = managing.validated(&mut value, |value| kinds::generic::validate_create(kind, value));
     if !causes.is_empty() {
-        return Err(Error::invalid(&kind.group, &kind.kind, &name, causes));
+        return Err(Error::invalid(kind.stored_as.group(), &kind.kind, &name, causes));
     }
     let claims = allocation::assign(call, &mut value, None)?;
     let admitted = admission::validate(call, Part::Object, Some(&value), None)?;

@@ -283,14 +283,15 @@ fn set_finalizers(value: &mut Value, finalizers: &[String]) {
 }
 
 fn check_preconditions(call: Call<'_>, name: &str, current: &Object, options: &DeleteOptions) -> Result<()> {
-    let failed = |why: String| Err(Error::conflict(&call.kind.group, &call.kind.kind, name, &why));
+    // Upstream names the kind here, in the group that it is stored in.
+    let failed = |why: String| Err(Error::conflict(call.kind.stored_as.group(), &call.kind.kind, name, &why));
     if let Some(uid) = &options.uid
         && **uid != *current.header.uid
     {
         let held = &current.header.uid;
         return failed(format!(
-            "the UID in the precondition ({uid}) does not match the UID in record ({held}). The object might have been deleted and \
-             then recreated"
+            "the UID in the precondition ({uid}) does not match the UID in record ({held}). The object might have been \
+             deleted and then recreated"
         ));
     }
     if let Some(version) = options.resource_version
@@ -298,8 +299,8 @@ fn check_preconditions(call: Call<'_>, name: &str, current: &Object, options: &D
     {
         let held = current.revision;
         return failed(format!(
-            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({held}). The object \
-             might have been modified"
+            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({held}). \
+             The object might have been modified"
         ));
     }
     Ok(())

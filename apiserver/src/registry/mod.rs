@@ -40,7 +40,9 @@ impl Call<'_> {
     }
 
     fn not_found(&self, name: &str) -> api::Error {
-        api::Error::not_found(&self.kind.group, &self.kind.plural, name)
+        // Of what is not kept, upstream says the singular.
+        let shown = if self.kind.allows(api::Verb::Watch) { &self.kind.plural } else { &self.kind.singular };
+        api::Error::not_found(&self.kind.group, shown, name)
     }
 
     /// The object under a key: the tenant's own, or what all tenants share.

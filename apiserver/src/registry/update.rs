@@ -168,7 +168,7 @@ fn prepare(
         Part::Own(_) => Vec::new(),
     });
     if !causes.is_empty() {
-        return Err(Error::invalid(&kind.group, &kind.kind, name, causes));
+        return Err(Error::invalid(kind.stored_as.group(), &kind.kind, name, causes));
     }
     let claims = if part == Part::Object { allocation::assign(call, &mut new, Some(old))? } else { Vec::new() };
     let mut admitted = admission::validate(call, part, Some(&new), Some(old))?;
@@ -184,7 +184,12 @@ pub fn check_uid(call: Call<'_>, name: &str, current: &Value, sent: &Value) -> R
     if wanted.is_empty() || wanted == held {
         return Ok(());
     }
-    let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {held}");
+    let place = [call.kind.plural.as_str(), call.namespace, name].into_iter().filter(|part| !part.is_empty());
+    let key = place.collect::<Vec<_>>().join("/");
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+         UID in precondition: {wanted}, UID in object meta: {held}"
+    );
     Err(conflict(call, name, &why))
 }
 
@@ -198,7 +203,8 @@ fn check_version(call: Call<'_>, name: &str, current: &Object, new: &Value) -> R
                 message: "Invalid value: 0: must be specified for an update".into(),
                 field: "metadata.resourceVersion".into(),
             };
-            return Err(Error::invalid(&call.kind.group, &call.kind.plural, name, vec![cause]));
+            // Upstream names the resource here, not the kind.
+            return Err(Error::invalid(call.kind.stored_as.group(), &call.kind.plural, name, vec![cause]));
         }
         None | Some(0) => {}
         Some(version) if version != current.revision => return Err(conflict(call, name, MODIFIED)),

@@ -187,6 +187,7 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("authorization.k8s.io", "LocalSubjectAccessReview") => &reviews::LOCAL_SUBJECT_ACCESS_REVIEWS,
         ("authorization.k8s.io", "SelfSubjectAccessReview") => &reviews::SELF_SUBJECT_ACCESS_REVIEWS,
         ("authorization.k8s.io", "SubjectAccessReview") => &reviews::SUBJECT_ACCESS_REVIEWS,
+        ("autoscaling", "Scale") => &autoscaling::SCALES,
         ("autoscaling", "HorizontalPodAutoscaler") if kind.version == "v1" => &autoscaling::AUTOSCALERS_V1,
         ("autoscaling", "HorizontalPodAutoscaler") => &autoscaling::AUTOSCALERS_V2,
         ("batch", "CronJob") => &workloads::CRON_JOBS,

@@ -140,6 +140,7 @@ fn described(definition: &'static str, field: &'static str) -> &'static str {
     static TEXTS: OnceLock<BTreeMap<(&str, &str), String>> = OnceLock::new();
     let texts = TEXTS.get_or_init(|| {
         let columns = registry().kinds().iter().flat_map(|kind| strategy(kind).columns);
+        let columns = columns.chain(crate::autoscaling::SCALES.columns);
         let fields: BTreeSet<(&str, &str)> = columns
             .filter_map(|column| match column.description {
                 Description::Text(_) => None,

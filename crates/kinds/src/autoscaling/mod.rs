@@ -9,7 +9,8 @@ mod validate;
 
 pub(crate) use convert::{to_v1, to_v2};
 
-use crate::table::{AGE, Column, NAME, column};
+use crate::print::number;
+use crate::table::{AGE, Column, NAME, age, column};
 use crate::value::{default, is_empty, members, set};
 use crate::{Revalidation, Strategy};
 use api::Timestamp;
@@ -45,6 +46,22 @@ pub(crate) static AUTOSCALERS_V1: Strategy = Strategy {
     new_status: Some(|| json!({"currentReplicas": 0, "desiredReplicas": 0})),
     row: |autoscaler, now: Timestamp| print::row(&to_v2(autoscaler.clone()), now),
     ..AUTOSCALERS_V2
+};
+
+/// Scales are shown as tables, and never stored.
+pub(crate) static SCALES: Strategy = Strategy {
+    columns: &[
+        NAME,
+        column("Desired", "io.k8s.api.autoscaling.v1.ScaleSpec", "replicas").integer(),
+        column("Available", "io.k8s.api.autoscaling.v1.ScaleStatus", "replicas").integer(),
+        AGE,
+    ],
+    row: |scale, now| {
+        let name = scale["metadata"]["name"].clone();
+        let count = |part: &str| number(&scale[part]["replicas"]);
+        vec![name, count("spec"), count("status"), age(scale, now)]
+    },
+    ..Strategy::PLAIN
 };
 
 const SPEC: &str = "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerSpec";

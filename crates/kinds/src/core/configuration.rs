@@ -78,7 +78,7 @@ const SECRET_COLUMNS: &[Column] = &[
 ];
 
 pub(crate) static SERVICE_ACCOUNTS: Strategy = Strategy {
-    columns: &[NAME, column("Secrets", "io.k8s.api.core.v1.ServiceAccount", "secrets"), AGE],
+    columns: &[NAME, column("Secrets", "io.k8s.api.core.v1.ServiceAccount", "secrets").wide(), AGE],
     row: |object, now| {
         vec![object["metadata"]["name"].clone(), json!(list(&object["secrets"]).len()), age(object, now)]
     },
@@ -158,8 +158,11 @@ fn docker_config(data: &Value, key: &str, causes: &mut Causes) {
         None => causes.required(&DATA.key(key), ""),
         Some(encoded) => {
             let bytes = STANDARD.decode(encoded).unwrap_or_default();
-            if let Err(why) = serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes) {
-                causes.invalid(&DATA.key(key), "<secret contents redacted>", &why.to_string());
+            let mut refuse = |why: &str| causes.invalid(&DATA.key(key), "<secret contents redacted>", why);
+            match schema::decode_json(&bytes, schema::FieldValidation::Ignore) {
+                Ok(document) if document.value.is_object() || document.value.is_null() => {}
+                Ok(_) => refuse("json: cannot unmarshal into Go value of type map[string]interface {}"),
+                Err(why) => refuse(why.message()),
             }
         }
     }

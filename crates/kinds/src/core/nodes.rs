@@ -141,9 +141,18 @@ fn row(node: &Value, now: Timestamp) -> Vec<Value> {
         address("InternalIP"),
         address("ExternalIP"),
         or_unknown(&info["osImage"]),
-        or_unknown(&info["kernelVersion"]),
+        or_unknown(&kernel(info)),
         or_unknown(&info["containerRuntimeVersion"]),
     ]
+}
+
+/// The kernel's version, and what it was built for.
+fn kernel(info: &Value) -> Value {
+    match (text(&info["kernelVersion"]), text(&info["architecture"])) {
+        ("", _) => Value::Null,
+        (version, "") => json!(version),
+        (version, architecture) => json!(format!("{version} ({architecture})")),
+    }
 }
 
 fn conditions(node: &Value) -> String {

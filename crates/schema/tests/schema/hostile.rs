@@ -1,0 +1,193 @@
+//! What a tenant may send, made to hurt: bombs of each decoder, and many small changes to what is valid. Each ends soon, as a
+//! value or as a refusal, and none panics.
+
+use api::selector::{FieldSelector, LabelSelector};
+use schema::{Expected, FieldValidation, Format, builtin, decode_object, patch, protobuf};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// What one input may take: a second of the program that users run, which is several times as fast as a debug build.
+const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 15 } else { 1 });
+
+/// What a body may hold at most.
+const BODY_BYTES: usize = 3 << 20;
+
+/// How many changed inputs each decoder gets.
+const ROUNDS: u64 = 2_000;
+
+const POD: Expected = Expected { group: "", version: "v1", kind: "Pod" };
+
+/// Reads bytes with a decoder; only that it ends counts.
+type Decoder = fn(&[u8]);
+
+fn json(bytes: &[u8]) {
+    for mode in [FieldValidation::Warn, FieldValidation::Strict] {
+        let _ = decode_object(builtin(), POD, bytes, Format::Json, mode);
+    }
+}
+
+fn yaml(bytes: &[u8]) {
+    let _ = decode_object(builtin(), POD, bytes, Format::Yaml, FieldValidation::Warn);
+}
+
+fn protobuf_object(bytes: &[u8]) {
+    if let Ok(value) = protobuf::decode(builtin(), bytes) {
+        let _ = protobuf::encode(builtin(), &value);
+    }
+}
+
+fn selectors(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = LabelSelector::parse(&text);
+    let _ = FieldSelector::parse(&text);
+}
+
+fn patches(bytes: &[u8]) {
+    let target = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "i"}]}});
+    let pod = builtin().of_kind("", "v1", "Pod").expect("pods have a schema");
+    if let Ok((operations, _)) = patch::decode_json(bytes, FieldValidation::Warn) {
+        let _ = patch::json(target.clone(), &operations);
+    }
+    if let Ok(document) = patch::decode_merge(bytes, FieldValidation::Warn) {
+        let _ = patch::merge(target.clone(), &document.value);
+    }
+    if let Ok(document) = patch::decode_strategic(bytes, FieldValidation::Warn) {
+        let _ = patch::strategic(builtin(), pod, target, &document.value);
+    }
+}
+
+#[track_caller]
+fn ends_soon(what: &str, decoder: Decoder, bytes: &[u8]) {
+    let began = Instant::now();
+    decoder(bytes);
+    let took = began.elapsed();
+    assert!(took < LIMIT, "{what} of {} bytes took {took:?}", bytes.len());
+}
+
+#[test]
+fn bombs_end_soon() {
+    let repeated = |unit: &str| unit.repeat(BODY_BYTES / unit.len()).into_bytes();
+    let wrapped = |start: &str, unit: &str, end: &str| {
+        let count = (BODY_BYTES - start.len() - end.len()) / unit.len();
+        format!("{start}{}{end}", unit.repeat(count)).into_bytes()
+    };
+    let members = |count: usize| (0..count).map(|i| format!("\"k{i}\":1,")).collect::<String>();
+    for (what, bytes) in [
+        ("nested lists", repeated("[")),
+        ("nested objects", repeated("{\"a\":")),
+        ("a field given often", wrapped("{", "\"a\":1,", "\"a\":1}")),
+        ("unknown fields", format!("{{{}\"kind\":\"Pod\"}}", members(200_000)).into_bytes()),
+        ("a long number", wrapped("{\"a\":1", "0", "}")),
+        ("an exponent", b"{\"a\":1e999999999}".to_vec()),
+        ("a string without end", wrapped("{\"a\":\"", "\\u0000", "")),
+        ("bytes that are no text", vec![0xff; BODY_BYTES]),
+        ("containers without names", wrapped("{\"spec\":{\"containers\":[", "{},", "{}]}}")),
+    ] {
+        ends_soon(what, json, &bytes);
+        ends_soon(what, patches, &bytes);
+    }
+    let doubling: String = (1..40).map(|i| format!("a{i}: &a{i} [*a{}, *a{}]\n", i - 1, i - 1)).collect();
+    for (what, bytes) in [
+        ("aliases that double", format!("a0: &a0 [x]\n{doubling}").into_bytes()),
+        ("nested flow lists", repeated("[")),
+        ("nested dashes", repeated("- ")),
+        ("nested keys", repeated("? ")),
+        ("anchors", wrapped("", "- &a x\n", "")),
+        ("tags", wrapped("", "!!str ", "x")),
+        ("a block without end", wrapped("a: |\n", " x\n", "")),
+        ("documents", repeated("---\n")),
+    ] {
+        ends_soon(what, yaml, &bytes);
+    }
+    let operations = |operation: &str, count: usize| format!("[{}]", vec![operation; count].join(",")).into_bytes();
+    let copy = r#"{"op":"copy","from":"/spec","path":"/spec/a"}"#;
+    let add = r#"{"op":"add","path":"/spec/containers/0","value":{}}"#;
+    ends_soon("copies that double", patches, &operations(copy, 10_000));
+    ends_soon("insertions at the front", patches, &operations(add, 50_000));
+    for (what, bytes) in [
+        ("a selector of commas", repeated(",")),
+        ("a selector of parentheses", repeated("a in (")),
+        ("a selector of terms", repeated("a=b,")),
+        ("a selector of escapes", repeated("a=\\,")),
+        ("a selector of bangs", repeated("!")),
+    ] {
+        ends_soon(what, selectors, &bytes);
+    }
+    let mut nested = Vec::new();
+    for _ in 0..50_000 {
+        let length = u8::try_from(nested.len() % 128).expect("seven bits");
+        nested.extend([0x12, length]);
+    }
+    let magic: &[u8] = b"k8s\0";
+    for (what, body) in [
+        ("nested messages", nested),
+        ("lengths beyond the end", b"\x12\xff\xff\xff\xff\x0f".repeat(BODY_BYTES / 6)),
+        ("empty fields", b"\x12\x00".repeat(BODY_BYTES / 2)),
+    ] {
+        ends_soon(what, protobuf_object, &[magic, &body].concat());
+        let pod = protobuf::envelope("v1", "Pod", &body);
+        ends_soon(what, protobuf_object, &pod);
+    }
+}
+
+/// A sequence of numbers that is the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % limit.max(1) as u64).expect("below a usize")
+    }
+
+    /// Changes some bytes: flips, cuts, repeats and splices.
+    fn change(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut changed = bytes.to_vec();
+        for _ in 0..=self.below(4) {
+            let (from, to) = (self.below(changed.len()), self.below(changed.len()));
+            let (from, to) = (from.min(to), from.max(to));
+            match self.below(5) {
+                0 if !changed.is_empty() => changed[from] ^= 1 << self.below(8),
+                1 => changed.truncate(to),
+                2 => drop(changed.splice(from..from, changed[from..to].to_vec())),
+                3 => drop(changed.drain(from..to)),
+                _ => changed.insert(from, u8::try_from(self.below(256)).expect("a byte")),
+            }
+        }
+        changed
+    }
+}
+
+#[test]
+fn whatever_is_changed_is_read_or_refused() {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"a": "b"}, "finalizers": ["x/y"]},
+        "spec": {"containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}],
+            "resources": {"limits": {"cpu": "100m"}}, "livenessProbe": {"httpGet": {"port": "web", "path": "/é"}}}]},
+    });
+    let text = pod.to_string();
+    let patch = r#"[{"op":"add","path":"/metadata/labels/x~1y","value":"z"},{"op":"move","from":"/spec","path":"/s"}]"#;
+    let strategic =
+        r#"{"spec":{"containers":[{"name":"a","$patch":"delete"},{"$setElementOrder/x":[]}],"$retainKeys":["a"]}}"#;
+    let written = schema::yaml::encode(&pod);
+    let encoded = protobuf::encode(builtin(), &pod).expect("an encoding");
+    let inputs: [(&str, Decoder, &[u8]); 6] = [
+        ("JSON", json, text.as_bytes()),
+        ("YAML", yaml, written.as_bytes()),
+        ("protobuf", protobuf_object, &encoded),
+        ("a selector", selectors, b"a=b,c in (d, e),!f,g>1,h notin (),metadata.name=x\\,y"),
+        ("a JSON patch", patches, patch.as_bytes()),
+        ("a strategic patch", patches, strategic.as_bytes()),
+    ];
+    for (what, decoder, valid) in inputs {
+        let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+        for _ in 0..ROUNDS {
+            ends_soon(what, decoder, &numbers.change(valid));
+        }
+    }
+}

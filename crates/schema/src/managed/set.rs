@@ -112,35 +112,40 @@ impl FieldSet {
 
     /// What is in both.
     pub(crate) fn intersection(&self, other: &FieldSet) -> FieldSet {
-        self.filter(|step| {
-            let Some(same) = other.step(&step.name) else { return (false, FieldSet::default()) };
-            (step.member && same.member, step.below.intersection(&same.below))
-        })
+        let shared = self.0.iter().filter_map(|step| {
+            let same = other.step(&step.name)?;
+            let (member, below) = (step.member && same.member, step.below.intersection(&same.below));
+            (member || !below.is_empty()).then(|| Step { name: step.name.clone(), member, below })
+        });
+        FieldSet(shared.collect())
     }
 
     /// What is here and not there. What is below a member of the other stays unless it is a member itself.
-    pub(crate) fn difference(&self, other: &FieldSet) -> FieldSet {
-        self.filter(|step| match other.step(&step.name) {
-            None => (step.member, step.below.clone()),
-            Some(same) => (step.member && !same.member, step.below.difference(&same.below)),
-        })
+    pub(crate) fn difference(mut self, other: &FieldSet) -> FieldSet {
+        if !other.is_empty() {
+            self.0.retain_mut(|step| {
+                let Some(same) = other.step(&step.name) else { return true };
+                step.member &= !same.member;
+                step.below = std::mem::take(&mut step.below).difference(&same.below);
+                step.member || !step.below.is_empty()
+            });
+        }
+        self
     }
 
     /// What is here and neither there nor below anything there.
-    pub(crate) fn without(&self, other: &FieldSet) -> FieldSet {
-        self.filter(|step| match other.step(&step.name) {
-            None => (step.member, step.below.clone()),
-            Some(same) if same.member => (false, FieldSet::default()),
-            Some(same) => (step.member, step.below.without(&same.below)),
-        })
-    }
-
-    fn filter(&self, keep: impl Fn(&Step) -> (bool, FieldSet)) -> FieldSet {
-        let kept = self.0.iter().filter_map(|step| {
-            let (member, below) = keep(step);
-            (member || !below.is_empty()).then(|| Step { name: step.name.clone(), member, below })
-        });
-        FieldSet(kept.collect())
+    pub(crate) fn without(mut self, other: &FieldSet) -> FieldSet {
+        if !other.is_empty() {
+            self.0.retain_mut(|step| match other.step(&step.name) {
+                None => true,
+                Some(same) if same.member => false,
+                Some(same) => {
+                    step.below = std::mem::take(&mut step.below).without(&same.below);
+                    step.member || !step.below.is_empty()
+                }
+            });
+        }
+        self
     }
 
     /// Calls `each` with every path, as messages write it: members of a level before what is below.
@@ -419,7 +424,7 @@ mod tests {
         let b = set(r#"{"f:a":{},"f:c":{"f:d":{}}}"#);
         assert_eq!(a.clone().union(b.clone()).to_string(), r#"{"f:a":{".":{},"f:b":{}},"f:c":{".":{},"f:d":{}}}"#);
         assert_eq!(a.intersection(&b).to_string(), r#"{"f:a":{}}"#);
-        assert_eq!(a.difference(&b).to_string(), r#"{"f:a":{"f:b":{}},"f:c":{}}"#);
+        assert_eq!(a.clone().difference(&b).to_string(), r#"{"f:a":{"f:b":{}},"f:c":{}}"#);
         assert_eq!(a.without(&b).to_string(), r#"{"f:c":{}}"#);
         assert_eq!(b.without(&set(r#"{"f:c":{"f:d":{}}}"#)).to_string(), r#"{"f:a":{}}"#);
     }

@@ -201,7 +201,7 @@ proptest! {
         // Nobody manages what is not there.
         let there = typed.with_parents(&typed.fields(&object));
         for (name, _, set) in story.sets() {
-            prop_assert!(set.difference(&there).is_empty(), "{} has {} of {}", name, set, object);
+            prop_assert!(set.clone().difference(&there).is_empty(), "{} has {} of {}", name, set, object);
         }
         let managed = story.managed.clone();
         prop_assert!(story.apply("m0", &last, false).is_ok());

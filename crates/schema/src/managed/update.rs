@@ -116,6 +116,9 @@ impl Writer<'_> {
         live: &Value,
         new: &Value,
     ) -> Comparison {
+        if managed.is_empty() {
+            return change;
+        }
         let touched = (!change.is_empty())
             .then(|| change.added.clone().union(change.modified.clone()).union(change.removed.clone()));
         let mut elsewhere = Elsewhere::default();
@@ -212,7 +215,7 @@ impl Writer<'_> {
         };
         managed.0.push(own_manager(own.clone()));
         let last_version = last.as_ref().map_or(self.api_version, |last| &last.api_version);
-        let dropped = last_version != self.api_version || !last_set.difference(&own).is_empty();
+        let dropped = last_version != self.api_version || !last_set.clone().difference(&own).is_empty();
         let object = if dropped { self.prune(merged, &managed, &last_set, last_version) } else { merged };
         let change = typed.compare(live, &object).without(self.ignored);
         if !force {

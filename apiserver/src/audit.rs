@@ -83,9 +83,8 @@ impl Audit {
 fn read_policy(path: &Path) -> Result<Policy, String> {
     let name = path.display();
     let text = std::fs::read(path).map_err(|e| format!("--audit-policy-file {name} cannot be read: {e}"))?;
-    let document = schema::decode_yaml(&text, schema::FieldValidation::Ignore)
-        .map_err(|e| format!("--audit-policy-file {name}: {}", e.message()))?;
-    Policy::from_value(&document.value).map_err(|why| format!("--audit-policy-file {name}: {why}"))
+    let policy = crate::read_yaml(&text).map_err(|why| format!("--audit-policy-file {name}: {why}"))?;
+    Policy::from_value(&policy).map_err(|why| format!("--audit-policy-file {name}: {why}"))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::authn::{self, Peer};
 use crate::fairness::{self, Connection, Permit};
 use crate::negotiate::Accepting;
 use crate::path::{Path, ResourcePath, Route};
+use crate::reauthorize::Opened;
 use crate::server::Server;
 use crate::target::Target;
 use crate::{authz, compress, discovery, negotiate, objects, respond};
@@ -98,7 +99,7 @@ const FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowsch
 const PRIORITY_LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
 async fn answer(
-    server: &Server,
+    server: &Arc<Server>,
     peer: &Peer,
     request: Request<Body>,
     accepting: &Accepting,
@@ -172,6 +173,8 @@ async fn answer(
                 server.fairness.seats(Some(tenant), &kind.stored_as, verb)
             });
             let watch = (verb == "watch").then(|| server.fairness.watch(&caller)).transpose()?;
+            let headers = request.headers();
+            let opened = watch.as_ref().and_then(|_| Opened::new(server, peer, headers, &path.tenant, &caller, &what));
             let asked = Asked { peer, caller, path: &path, what: &what, headers: request.headers(), seats };
             let admitted = admit(server, asked, label).await?;
             let target = Target::new(admitted.decision);
@@ -195,7 +198,13 @@ async fn answer(
             }
             let answered = objects::dispatch(server, routed, request).await;
             match watch {
-                Some(watch) => answered.map(|response| fairness::guarded(response, watch)),
+                Some(watch) => answered.map(|response| {
+                    let response = fairness::guarded(response, watch);
+                    match opened.filter(|_| response.status().is_success()) {
+                        Some(opened) => opened.guard(admitted.identity, response),
+                        None => response,
+                    }
+                }),
                 None => answered,
             }
         }

@@ -27,6 +27,7 @@ mod order;
 mod patch;
 mod path;
 mod proxy;
+mod reauthorize;
 mod registry;
 mod respond;
 mod rest;
@@ -35,6 +36,8 @@ mod server;
 mod shared;
 mod subresources;
 mod target;
+#[cfg(test)]
+mod threats;
 
 pub use audit::{Audit, AuditConfig};
 pub use fairness::Limits;
@@ -42,3 +45,9 @@ pub use listen::{in_process, serve, tls_config};
 pub use nodes::{Dial, NoNodes, Stream};
 use registry::random_suffix;
 pub use server::{Config, Server};
+
+/// Reads the first document of a YAML file that configures the server; the error is a sentence.
+pub fn read_yaml(bytes: &[u8]) -> Result<serde_json::Value, String> {
+    let document = schema::decode_yaml(bytes, schema::FieldValidation::Ignore);
+    document.map(|document| document.value).map_err(|error| error.message().to_owned())
+}

@@ -10,7 +10,7 @@ use crate::nodes::Dial;
 use crate::shared;
 use api::{Error, Kind, Object, ObjectKey, ResourceId, Result, Space, TenantName, Timestamp};
 use kinds::Registry;
-use policy::authn::{ServiceAccountKey, TokenFile};
+use policy::authn::{Issuers, ServiceAccountKey, TokenFile};
 use runtime::{Stop, Tasks};
 use schema::openapi::Published;
 use serde_json::{Value, json};
@@ -36,6 +36,8 @@ pub struct Config {
     pub stop: Stop,
     /// What tenants may hold at a time.
     pub limits: Limits,
+    /// Whose tokens of people are trusted.
+    pub issuers: Issuers,
     /// Keeps records of requests, where the operators want them.
     pub audit: Option<Arc<Audit>>,
 }
@@ -52,6 +54,7 @@ pub struct Server {
     pub fairness: Arc<Fairness>,
     pub audit: Option<Arc<Audit>>,
     pub encodings: Arc<Encodings>,
+    pub issuers: Issuers,
     pub dial: Arc<dyn Dial>,
     pub advertise: Option<SocketAddr>,
     pub metrics: &'static Metrics,
@@ -76,6 +79,7 @@ impl Server {
             fairness: Fairness::new(config.limits),
             audit: config.audit,
             encodings: Arc::default(),
+            issuers: config.issuers,
             dial: config.dial,
             advertise: config.advertise,
             metrics: Metrics::of_process(),

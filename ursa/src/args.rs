@@ -53,6 +53,9 @@ pub struct ServerArgs {
     /// A CSV file of static tokens: token,user,uid,"group,group",,tenant
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
+    /// Trust OpenID Connect issuers (an AuthenticationConfiguration with the keys and the tenant of each)
+    #[arg(long, value_name = "FILE")]
+    pub authentication_config: Option<PathBuf>,
     /// Keep an audit log, of what this policy says (apiVersion audit.k8s.io/v1); read again when it changes
     #[arg(long, value_name = "FILE")]
     pub audit_policy_file: Option<PathBuf>,

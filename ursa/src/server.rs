@@ -7,7 +7,7 @@ use apiserver::{Config, Server};
 use client::Connect;
 use controller_manager::{ControllerSet, LoadBalancerPool, ReadRequest, Requested, Sign};
 use node_agent::{NodeAgent, RuntimeEndpoints};
-use policy::authn::TokenFile;
+use policy::authn::{Issuers, TokenFile};
 use policy::pki::Pki;
 use policy::{KubeAuth, kubeconfig};
 use runtime::{Phase, Supervisor};
@@ -42,6 +42,7 @@ struct Checked {
     controllers: ControllerSet,
     runtimes: RuntimeEndpoints,
     tokens: TokenFile,
+    issuers: Issuers,
     node_name: String,
     load_balancer_pool: Option<LoadBalancerPool>,
 }
@@ -64,7 +65,8 @@ impl Checked {
         let pool = args.load_balancer_pool.as_deref().map(str::parse::<LoadBalancerPool>).transpose();
         let load_balancer_pool = pool.map_err(|e| format!("--load-balancer-pool: {e}"))?;
         let tokens = token_file(args.token_auth_file.as_deref())?;
-        Ok(Checked { controllers, runtimes, tokens, node_name, load_balancer_pool })
+        let issuers = issuers(args.authentication_config.as_deref())?;
+        Ok(Checked { controllers, runtimes, tokens, issuers, node_name, load_balancer_pool })
     }
 }
 
@@ -135,6 +137,7 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
         stop: supervisor.stop(Phase::Listeners),
         limits: apiserver::Limits::default(),
         audit,
+        issuers: checked.issuers,
     };
     let server = Server::new(config).await.map_err(|e| e.to_string())?;
     let tls = apiserver::tls_config(&pki)
@@ -187,6 +190,17 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
         server.set_ready(false);
     };
     supervisor.run(shutdown, Duration::from_secs(args.shutdown_grace)).await.map_err(|died| died.to_string())
+}
+
+fn issuers(path: Option<&Path>) -> Result<Issuers, String> {
+    let Some(path) = path else { return Ok(Issuers::default()) };
+    let name = path.display();
+    let text = fs::read(path).map_err(|e| format!("--authentication-config {name} cannot be read: {e}"))?;
+    let config = apiserver::read_yaml(&text).map_err(|why| format!("--authentication-config {name}: {why}"))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    // Files are named from where the configuration lies.
+    let read = |file: &str| fs::read(folder.join(file)).map_err(|e| e.to_string());
+    Issuers::from_value(&config, read).map_err(|why| format!("--authentication-config {name}: {why}"))
 }
 
 /// Opens the audit log, where there is a policy for it, and starts its writer.

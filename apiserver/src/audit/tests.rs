@@ -41,6 +41,7 @@ async fn start(policy: &str, change: impl FnOnce(&mut AuditConfig)) -> Api {
         stop: Stop::new(),
         limits: Limits::default(),
         audit: Some(audit),
+        issuers: policy::authn::Issuers::default(),
     };
     Api { server: Server::new(config).await.expect("a server"), dir, writer }
 }

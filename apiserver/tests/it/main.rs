@@ -50,6 +50,7 @@ impl Api {
             stop: Stop::new(),
             limits: apiserver::Limits::default(),
             audit: None,
+            issuers: policy::authn::Issuers::default(),
         };
         Api { server: Server::new(config).await.expect("a server"), _dir: dir }
     }

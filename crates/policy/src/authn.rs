@@ -2,11 +2,13 @@
 
 mod certificate;
 pub mod impersonation;
+mod oidc;
 mod service_account;
 mod token_file;
 
 pub(crate) use certificate::requested_user;
 pub use certificate::{CertifiedIdentity, identity_of_certificate};
+pub use oidc::Issuers;
 pub use service_account::{AUDIENCE, Bound, ServiceAccountKey, TokenSpec, VerifiedToken};
 pub use token_file::TokenFile;
 

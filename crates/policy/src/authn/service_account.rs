@@ -65,6 +65,8 @@ pub struct VerifiedToken {
     pub audiences: Vec<String>,
     /// `None` of tokens that a secret holds: they end with the secret.
     pub expires: Option<Timestamp>,
+    /// Likewise `None`.
+    pub issued: Option<Timestamp>,
     /// From here on its use should be reported.
     pub warn_after: Option<Timestamp>,
 }
@@ -217,6 +219,7 @@ fn read_legacy_claims(claims: &Value, wanted: &[&str]) -> Result<VerifiedToken, 
         legacy_secret: Some(claim("secret.name")?.to_owned()),
         audiences: vec![AUDIENCE.to_owned()],
         expires: None,
+        issued: None,
         warn_after: None,
     })
 }
@@ -282,6 +285,7 @@ fn read_claims(claims: &Value, wanted: &[&str], now: Timestamp) -> Result<Verifi
         legacy_secret: None,
         audiences,
         expires: Some(Timestamp::from_unix_secs(expires)),
+        issued: Some(Timestamp::from_unix_secs(time("iat")?)),
         warn_after: private["warnafter"].as_i64().map(Timestamp::from_unix_secs),
     })
 }

@@ -418,7 +418,9 @@ async fn no_continue_token_reaches_the_neighbour() {
         for path in [maps("acme"), "/tenants/acme/api/v1/configmaps".to_owned()] {
             let answer = world.get("admin", &format!("{path}?limit=100&continue={token}")).await;
             let known = matches!(answer.code, 200 | 400 | 410 | 504);
-            assert!(known && !answer.has_canary(), "{token}: {} {}", answer.code, answer.json());
+            // A refusal may repeat the token, which holds what the client put there.
+            let seen = answer.code == 200 && answer.has_canary();
+            assert!(known && !seen, "{token}: {} {}", answer.code, answer.json());
         }
     }
     for selector in ["metadata.tenant=acme1", "metadata.name!=x", "metadata.namespace=default"] {

@@ -58,6 +58,7 @@ impl World {
             stop: Stop::new(),
             limits: Limits::default(),
             issuers: Issuers::default(),
+            advertise: None,
             audit: None,
         };
         let world = World { server: Server::new(config).await.expect("a server"), _dir: dir };

@@ -3,6 +3,7 @@
 mod certificates;
 mod cluster_role_aggregation;
 mod content;
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod disruption;
@@ -44,6 +45,7 @@ pub const ALL: &[Declaration] = &[
     certificates::cleaning::DECLARATION,
     certificates::signing::DECLARATION,
     cluster_role_aggregation::DECLARATION,
+    cron_job::DECLARATION,
     daemon_set::DECLARATION,
     deployment::DECLARATION,
     disruption_budget::DECLARATION,

@@ -118,3 +118,39 @@ impl Job {
         self.status.conditions.iter().find(ends)
     }
 }
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct CronJob {
+    pub metadata: Meta,
+    pub spec: CronJobSpec,
+    pub status: CronJobStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CronJobSpec {
+    pub schedule: String,
+    pub time_zone: Option<String>,
+    pub starting_deadline_seconds: Option<i64>,
+    pub concurrency_policy: String,
+    pub suspend: Option<bool>,
+    pub successful_jobs_history_limit: Option<i64>,
+    pub failed_jobs_history_limit: Option<i64>,
+    /// The job template, whole.
+    pub job_template: Value,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CronJobStatus {
+    /// References, whole.
+    #[serde(deserialize_with = "or_default")]
+    pub active: Vec<Value>,
+    pub last_schedule_time: Option<Time>,
+    pub last_successful_time: Option<Time>,
+}
+
+impl View for CronJob {
+    const RESOURCE: Resource = client::CRON_JOBS;
+}

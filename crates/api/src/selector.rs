@@ -234,9 +234,18 @@ mod tests {
     #[test]
     fn every_form_of_a_label_term_matches_as_upstream() {
         let labels = [("app", "web"), ("tier", "3")];
-        for selector in
-            ["", "app=web", "app==web", "app", "!x", "x!=y", "app in (web, db)", "x notin (y)", "tier>2,tier<4"]
-        {
+        for selector in [
+            "",
+            "app=web",
+            "app==web",
+            "app",
+            "!x",
+            "x!=y",
+            "app in (web, db)",
+            "x notin (y)",
+            "app notin ()",
+            "tier>2,tier<4",
+        ] {
             check(selector, &labels, true);
         }
         for selector in ["app=db", "app!=web", "x", "!app", "app notin (web)", "tier>3", "app=web,x=y", "app in(db)"] {

@@ -180,7 +180,7 @@ impl<'a> Parser<'a> {
         match first.kind {
             Kind::Close => {
                 self.at += 1;
-                return Ok(values);
+                return Ok(BTreeSet::from([""]));
             }
             Kind::Word | Kind::Comma => {}
             _ => return Err(format!("found '{}', expected: ',', ')' or identifier", first.text)),
@@ -257,9 +257,6 @@ fn has_letters_of_a_name(text: &str) -> bool {
 
 fn value_errors(key: &str, operator: Operator, values: &BTreeSet<&str>) -> Vec<String> {
     let mut errors = Vec::new();
-    if values.is_empty() {
-        errors.push("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".to_owned());
-    }
     for (i, value) in values.iter().enumerate() {
         let is_number = matches!(operator, Operator::GreaterThan | Operator::LessThan);
         if is_number && value.parse::<i64>().is_err() {

@@ -1,5 +1,6 @@
 //! The API server's state: the store, the table of kinds, credentials and compiled rules. Requests borrow it.
 
+use crate::admission::PolicyCache;
 use crate::audit::Audit;
 use crate::authn::Impersonations;
 use crate::authz::RuleCache;
@@ -50,6 +51,7 @@ pub struct Server {
     pub pki: Arc<policy::pki::Pki>,
     pub token_file: TokenFile,
     pub rules: RuleCache,
+    pub policies: PolicyCache,
     pub impersonations: Impersonations,
     pub fairness: Arc<Fairness>,
     pub audit: Option<Arc<Audit>>,
@@ -75,6 +77,7 @@ impl Server {
             pki: config.pki,
             token_file: config.token_file,
             rules: RuleCache::default(),
+            policies: PolicyCache::default(),
             impersonations: Impersonations::default(),
             fairness: Fairness::new(config.limits),
             audit: config.audit,

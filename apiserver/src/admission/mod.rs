@@ -10,10 +10,13 @@ mod lifecycle;
 mod limit_ranger;
 mod pod_security;
 mod pods;
+mod policies;
 mod quota;
 mod rbac;
 mod runtime_class;
 mod storage;
+
+pub use policies::PolicyCache;
 
 use crate::registry::{Call, Part};
 use api::{Error, Object, ResourceId, Result, Space};
@@ -131,7 +134,14 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "RuntimeClass", mutate: Some(pods::runtime_class), ..NOTHING },
     Plugin { name: "CertificateSigningRequests", mutate: Some(requester), validate: Some(certificate), ..NOTHING },
     Plugin { name: "DefaultIngressClass", mutate: Some(classes::default_ingress_class), ..NOTHING },
+    Plugin { name: "MutatingAdmissionPolicy", mutate: Some(policies::mutate), ..NOTHING },
     Plugin { name: "RBAC", validate: Some(roles), ..NOTHING },
+    Plugin {
+        name: "ValidatingAdmissionPolicy",
+        validate: Some(policies::validate),
+        delete: Some(policies::validate_delete),
+        ..NOTHING
+    },
     Plugin { name: "Furnish", validate: Some(lifecycle::furnish), ..NOTHING },
     Plugin { name: "ResourceQuota", validate: Some(quota::validate), ..NOTHING },
 ];
@@ -234,7 +244,9 @@ mod tests {
             "RuntimeClass",
             "CertificateSigningRequests",
             "DefaultIngressClass",
+            "MutatingAdmissionPolicy",
             "RBAC",
+            "ValidatingAdmissionPolicy",
             "Furnish",
             "ResourceQuota",
         ];

@@ -6,6 +6,7 @@ mod apply;
 mod discovery;
 mod encodings;
 mod objects;
+mod policies;
 mod rbac;
 mod services;
 mod watches;

@@ -136,6 +136,8 @@ struct Parts {
     source: Option<Source>,
     /// `details` is there even when it says nothing, as upstream's generic server errors have it.
     details: bool,
+    /// Instead of the reason's own.
+    code: Option<u16>,
 }
 
 impl Error {
@@ -153,6 +155,7 @@ impl Error {
             continue_token: String::new(),
             source: None,
             details: false,
+            code: None,
         }))
     }
 
@@ -245,6 +248,18 @@ impl Error {
         self
     }
 
+    /// Replaces the reason, and with it the code; what it is about stays.
+    pub fn with_reason(mut self, reason: Reason) -> Error {
+        self.0.reason = reason;
+        self
+    }
+
+    /// Answers with another code than the reason's own.
+    pub fn with_code(mut self, code: u16) -> Error {
+        self.0.code = Some(code);
+        self
+    }
+
     /// Replaces the causes.
     pub fn with_causes(mut self, causes: Vec<Cause>) -> Error {
         self.0.causes = causes;
@@ -299,7 +314,7 @@ impl Error {
     }
 
     pub fn code(&self) -> u16 {
-        self.0.reason.code()
+        self.0.code.unwrap_or(self.0.reason.code())
     }
 
     pub fn is_not_found(&self) -> bool {

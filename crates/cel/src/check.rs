@@ -3,7 +3,7 @@
 use crate::ast::{Call, Const, Expr, Fold, Kind, Select};
 use crate::issue::Issue;
 use crate::library;
-use crate::types::Type;
+use crate::types::{Members, Type};
 use crate::unify::{Variables, is_less_specific};
 use std::sync::Arc;
 
@@ -216,16 +216,17 @@ impl Checker<'_> {
         let (target, was_optional) = optional_of(&operand);
         let ty = match target {
             Type::Map(_, value) => (**value).clone(),
-            Type::Object(object) => match &object.decl {
-                None => Type::Dyn,
-                Some(decl) => match decl.field(name) {
-                    Some(property) => property.decl.ty(),
-                    None => {
-                        self.report(at, format!("undefined field '{name}'"));
-                        Type::Error
-                    }
-                },
-            },
+            Type::Object(object) => {
+                let found = match &object.members {
+                    Members::Any => Some(Type::Dyn),
+                    Members::Declared(decl) => decl.field(name).map(|property| property.decl.ty()),
+                    Members::Typed(fields) => fields.get(name).cloned(),
+                };
+                found.unwrap_or_else(|| {
+                    self.report(at, format!("undefined field '{name}'"));
+                    Type::Error
+                })
+            }
             Type::Var(_) => {
                 self.variables.assign(&Type::Dyn, target);
                 Type::Dyn

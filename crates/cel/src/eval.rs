@@ -109,7 +109,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
                 let key = Value::String(Text::Borrowed(name));
                 map.get(&key).unwrap_or_else(|| Err(no_such_key(&key)))
             }
-            Value::Lazy(fields) => fields.field(name, self.context),
+            Value::Lazy(fields) => fields.field(operand, name, self.context),
             Value::Object(made) => match made.fields.iter().find(|(held, _)| **held == *name) {
                 Some((_, value)) => Ok(value.clone()),
                 None => Err(Fault::new(format!("no such field '{name}'"))),
@@ -122,7 +122,7 @@ impl<'e, 'a> Evaluator<'e, 'a> {
     fn has(&self, operand: &Value<'a>, name: &str) -> Result<bool, Fault> {
         match operand {
             Value::Map(map) => Ok(map.get(&Value::String(Text::Borrowed(name))).is_some()),
-            Value::Lazy(fields) => Ok(fields.field(name, self.context).is_ok()),
+            Value::Lazy(fields) => Ok(fields.field(operand, name, self.context).is_ok()),
             Value::Object(made) => Ok(made.fields.iter().any(|(held, _)| **held == *name)),
             Value::Optional(None) => Ok(false),
             Value::Optional(Some(value)) => self.has(value, name),

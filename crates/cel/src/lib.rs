@@ -16,6 +16,7 @@ mod library;
 mod literals;
 mod macros;
 mod parse;
+pub mod policy;
 mod program;
 mod regex;
 

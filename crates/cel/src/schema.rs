@@ -1,7 +1,7 @@
 //! Structural schemas as declared types: what the checker knows of an object, how its JSON is read, and how large each
 //! part of it may be.
 
-use crate::types::{ObjectRef, Type};
+use crate::types::{Members, ObjectRef, Type};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,7 +96,9 @@ impl Decl {
             Shape::Duration => Type::Duration,
             Shape::List(of, _) => Type::list(of.ty()),
             Shape::Map(of) => Type::map(Type::String, of.ty()),
-            Shape::Object { name, .. } => Type::Object(ObjectRef { name: name.clone(), decl: Some(self.clone()) }),
+            Shape::Object { name, .. } => {
+                Type::Object(ObjectRef { name: name.clone(), members: Members::Declared(self.clone()) })
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Types as the checker knows them, and their names as cel-go prints them.
 
 use crate::schema::Decl;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,8 +39,16 @@ pub enum Type {
 #[derive(Clone, Debug)]
 pub struct ObjectRef {
     pub name: Arc<str>,
-    /// `None` for objects with any field: those that mutations write.
-    pub decl: Option<Arc<Decl>>,
+    pub(crate) members: Members,
+}
+
+/// The fields of an object type.
+#[derive(Clone, Debug)]
+pub(crate) enum Members {
+    /// Any: of objects that mutations write.
+    Any,
+    Declared(Arc<Decl>),
+    Typed(Arc<BTreeMap<String, Type>>),
 }
 
 impl PartialEq for ObjectRef {
@@ -61,9 +70,31 @@ impl Type {
         Type::Optional(Arc::new(of))
     }
 
+    /// Kubernetes' quantities.
+    pub fn quantity() -> Type {
+        Type::Opaque("kubernetes.Quantity")
+    }
+
     /// An object type without declared fields.
     pub fn open_object(name: &str) -> Type {
-        Type::Object(ObjectRef { name: name.into(), decl: None })
+        Type::Object(ObjectRef { name: name.into(), members: Members::Any })
+    }
+
+    /// An object type with these fields and no other.
+    pub fn object(name: &str, fields: impl IntoIterator<Item = (String, Type)>) -> Type {
+        let members = Members::Typed(Arc::new(fields.into_iter().collect()));
+        Type::Object(ObjectRef { name: name.into(), members })
+    }
+
+    /// The name as messages about results have it: well-known types in full.
+    pub(crate) fn full_name(&self) -> String {
+        match self {
+            Type::List(of) => format!("list({})", of.full_name()),
+            Type::Map(key, value) => format!("map({}, {})", key.full_name(), value.full_name()),
+            Type::Optional(of) => format!("optional_type({})", of.full_name()),
+            Type::Null | Type::Duration | Type::Timestamp => self.runtime_name().to_owned(),
+            other => other.to_string(),
+        }
     }
 
     pub(crate) fn is_dyn_or_error(&self) -> bool {

@@ -34,14 +34,16 @@ pub enum Value<'a> {
     Foreign(Foreign),
     Grant(Rc<Grant<'a>>),
     /// Fields that are evaluated when asked for.
-    Lazy(&'a dyn Fields<'a>),
+    Lazy(Rc<dyn Fields<'a> + 'a>),
 }
 
 /// Fields whose values are found when an expression asks for them.
 pub trait Fields<'a> {
+    /// The value of a field; `this` is the value that these fields are of.
+    ///
     /// # Errors
     /// What the evaluation of the field met.
-    fn field(&self, name: &str, context: &Context) -> Result<Value<'a>, Fault>;
+    fn field(&self, this: &Value<'a>, name: &str, context: &Context) -> Result<Value<'a>, Fault>;
 }
 
 /// An object that an expression made.

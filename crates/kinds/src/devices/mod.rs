@@ -54,7 +54,21 @@ fn pool(name: &str, at: &Path, causes: &mut Causes) {
     }
 }
 
-/// Expressions that select devices. Whether they can be evaluated shows when they are.
+/// What expressions that select devices see.
+fn device_env() -> cel::Env {
+    use cel::Type;
+    let by_domain = |of: Type| Type::map(Type::String, Type::map(Type::String, of));
+    let fields = [
+        ("driver", Type::String),
+        ("attributes", by_domain(Type::Dyn)),
+        ("capacity", by_domain(Type::quantity())),
+        ("allowMultipleAllocations", Type::Bool),
+    ];
+    let fields = fields.map(|(name, ty)| (name.to_owned(), ty));
+    cel::Env::new().with("device", Type::object("kubernetes.DRADevice", fields))
+}
+
+/// Expressions that select devices.
 fn selectors(selectors: &Value, at: &Path, causes: &mut Causes) {
     for (i, selector) in limited(selectors, ITEMS_MAX, at, causes).iter().enumerate() {
         let at = at.index(i);
@@ -63,6 +77,18 @@ fn selectors(selectors: &Value, at: &Path, causes: &mut Causes) {
             causes.required(&at, "");
         } else if text(&selector["cel"]["expression"]).len() > EXPRESSION_BYTES_MAX {
             causes.too_long(&at.child("expression"), EXPRESSION_BYTES_MAX);
+        } else if !causes.is_full() {
+            let source = text(&selector["cel"]["expression"]);
+            match cel::Program::compile(source, &device_env()) {
+                Ok(program) if matches!(program.output(), cel::Type::Bool | cel::Type::Dyn) => {}
+                Ok(program) => {
+                    let why = format!("must evaluate to bool or the unknown type, not {}", program.output());
+                    causes.invalid(&at.child("expression"), source, &why);
+                }
+                Err(why) => {
+                    causes.invalid(&at.child("expression"), source, &format!("compilation failed: {why}"));
+                }
+            }
         }
     }
 }

@@ -91,7 +91,7 @@ fn parameters(reference: &Value, causes: &mut Causes) {
     let action_at = at.child("parameterNotFoundAction");
     match text(&reference["parameterNotFoundAction"]) {
         "" => causes.required(&action_at, ""),
-        _ => causes.one_of(&action_at, &reference["parameterNotFoundAction"], &["Allow", "Deny"]),
+        _ => causes.one_of(&action_at, &reference["parameterNotFoundAction"], &["Deny", "Allow"]),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::generic::spec_changed;
 use crate::names;
 use crate::table::{AGE, NAME, age, explained};
 use crate::value::{default, is_empty, list, repeats, text};
+use cel::policy::{Role, Scope};
 use serde_json::{Value, json};
 
 const ANNOTATIONS_MAX: usize = 20;
@@ -80,8 +81,9 @@ fn defaults(policy: &mut Value) {
     }
 }
 
-/// What both kinds of policies have.
-fn shared(spec: &Value, causes: &mut Causes) {
+/// What both kinds of policies have. Answers with what their other expressions may name.
+fn shared(spec: &Value, causes: &mut Causes) -> Scope {
+    let mut scope = Scope::of_policy(spec["paramKind"].is_object());
     if !spec["failurePolicy"].is_null() {
         causes.one_of(&SPEC.child("failurePolicy"), &spec["failurePolicy"], &["Fail", "Ignore"]);
     }
@@ -111,30 +113,38 @@ fn shared(spec: &Value, causes: &mut Causes) {
             causes.required(&at.child("resourceRules"), "");
         }
     }
-    rules::conditions(&spec["matchConditions"], &SPEC.child("matchConditions"), causes);
+    rules::conditions(&spec["matchConditions"], &scope, &SPEC.child("matchConditions"), causes);
     let at = SPEC.child("variables");
     for (i, variable) in list(&spec["variables"]).iter().enumerate() {
         let (at, name) = (at.index(i), text(&variable["name"]));
         if name.trim().is_empty() {
             causes.required(&at.child("name"), "name is not specified");
         } else if !names::c_identifier(name).is_empty() {
-            causes.invalid(&at.child("name"), name, "name is not a valid CEL identifier");
+            causes.invalid(&at.child("name"), name, "must be a valid CEL identifier");
         }
-        rules::expression(&variable["expression"], "expression is not specified", &at.child("expression"), causes);
+        let (source, at) = (text(&variable["expression"]), at.child("expression"));
+        if source.trim().is_empty() {
+            causes.required(&at, "expression is not specified");
+        } else if !causes.is_full()
+            && let Err(why) = scope.declare(name, source)
+        {
+            causes.invalid(&at, source, &why);
+        }
     }
+    scope
 }
 
 fn validate_validating(name: &str, spec: &Value, causes: &mut Causes) {
-    shared(spec, causes);
+    let scope = shared(spec, causes);
     let annotations = list(&spec["auditAnnotations"]);
     if is_empty(&spec["validations"]) && annotations.is_empty() {
-        let why = "validations or auditAnnotations must be non-empty";
+        let why = "validations or auditAnnotations must contain at least one item";
         causes.required(&SPEC.child("validations"), why);
         return causes.required(&SPEC.child("auditAnnotations"), why);
     }
     let at = SPEC.child("validations");
     for (i, validation) in list(&spec["validations"]).iter().enumerate() {
-        self::validation(validation, &at.index(i), causes);
+        self::validation(validation, &scope, &at.index(i), causes);
     }
     let at = SPEC.child("auditAnnotations");
     if annotations.len() > ANNOTATIONS_MAX {
@@ -150,7 +160,8 @@ fn validate_validating(name: &str, spec: &Value, causes: &mut Causes) {
             causes.each_invalid(&at.child("key"), &full, names::qualified_name(&full));
         }
         let value_at = at.child("valueExpression");
-        rules::expression(&annotation["valueExpression"], "valueExpression is not specified", &value_at, causes);
+        let (value, absent) = (&annotation["valueExpression"], "valueExpression is not specified");
+        rules::expression(value, absent, &scope, Role::AuditAnnotation, &value_at, causes);
         if text(&annotation["valueExpression"]).len() > ANNOTATION_BYTES_MAX {
             causes.too_long(&value_at, ANNOTATION_BYTES_MAX);
         }
@@ -160,9 +171,10 @@ fn validate_validating(name: &str, spec: &Value, causes: &mut Causes) {
     }
 }
 
-fn validation(validation: &Value, at: &Path, causes: &mut Causes) {
+fn validation(validation: &Value, scope: &Scope, at: &Path, causes: &mut Causes) {
     const BREAKS: [char; 2] = ['\n', '\r'];
-    rules::expression(&validation["expression"], "expression is not specified", &at.child("expression"), causes);
+    let (expression, absent) = (&validation["expression"], "expression is not specified");
+    rules::expression(expression, absent, scope, Role::Validation, &at.child("expression"), causes);
     let message = text(&validation["message"]);
     let message_at = at.child("message");
     if !message.is_empty() && message.trim().is_empty() {
@@ -175,6 +187,9 @@ fn validation(validation: &Value, at: &Path, causes: &mut Causes) {
     let composed = text(&validation["messageExpression"]);
     if !composed.is_empty() && composed.trim().is_empty() {
         causes.invalid(&at.child("messageExpression"), composed, "must be non-empty if specified");
+    } else if !composed.is_empty() {
+        let at = at.child("messageExpression");
+        rules::expression(&validation["messageExpression"], "", scope, Role::Message, &at, causes);
     }
     if !is_empty(&validation["reason"]) {
         let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
@@ -182,9 +197,21 @@ fn validation(validation: &Value, at: &Path, causes: &mut Causes) {
     }
 }
 
+/// Nothing is left to mutate of what is deleted.
+fn removals(matched: &Value, causes: &mut Causes) {
+    let at = SPEC.child("matchConstraints");
+    let at = at.child("resourceRules");
+    for rule in list(&matched["resourceRules"]) {
+        if list(&rule["operations"]).iter().any(|operation| operation == "DELETE") {
+            causes.unsupported(&at.child("operations"), "DELETE", &["*", "CONNECT", "CREATE", "UPDATE"]);
+        }
+    }
+}
+
 fn validate_mutating(spec: &Value, causes: &mut Causes) {
     const FORMS: [(&str, &str); 2] = [("ApplyConfiguration", "applyConfiguration"), ("JSONPatch", "jsonPatch")];
-    shared(spec, causes);
+    let scope = shared(spec, causes);
+    removals(&spec["matchConstraints"], causes);
     let at = SPEC.child("mutations");
     if is_empty(&spec["mutations"]) {
         causes.required(&at, "mutations must contain at least one item");
@@ -202,7 +229,8 @@ fn validate_mutating(spec: &Value, causes: &mut Causes) {
             causes.required(&at.child(own), &format!("must be specified when patchType is {kind}"));
         } else {
             let at = at.child(own);
-            rules::expression(&mutation[own]["expression"], "", &at.child("expression"), causes);
+            let role = if own == "jsonPatch" { Role::JsonPatch } else { Role::ApplyConfiguration };
+            rules::expression(&mutation[own]["expression"], "", &scope, role, &at.child("expression"), causes);
         }
         for (_, other) in FORMS.into_iter().filter(|(_, form)| *form != own && !mutation[*form].is_null()) {
             let why = format!("must not be specified when patchType is {kind}");

@@ -4,6 +4,7 @@ use crate::causes::{Causes, Path};
 use crate::names;
 use crate::selectors::label_selector;
 use crate::value::{default, is_empty, list, list_mut, repeats, text};
+use cel::policy::{Role, Scope};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -113,7 +114,7 @@ fn rule_resources(resources: &[Value], at: &Path, causes: &mut Causes) {
 }
 
 /// Conditions that a request must meet, by name.
-pub(super) fn conditions(conditions: &Value, at: &Path, causes: &mut Causes) {
+pub(super) fn conditions(conditions: &Value, scope: &Scope, at: &Path, causes: &mut Causes) {
     let conditions = list(conditions);
     if conditions.len() > CONDITIONS_MAX {
         return causes.too_many(at, conditions.len(), CONDITIONS_MAX);
@@ -121,7 +122,7 @@ pub(super) fn conditions(conditions: &Value, at: &Path, causes: &mut Causes) {
     let repeated = repeats(conditions.iter().map(|condition| text(&condition["name"])));
     for (i, condition) in conditions.iter().enumerate() {
         let at = at.index(i);
-        expression(&condition["expression"], "", &at.child("expression"), causes);
+        expression(&condition["expression"], "", scope, Role::Condition, &at.child("expression"), causes);
         match text(&condition["name"]) {
             "" => causes.required(&at.child("name"), ""),
             name => {
@@ -134,9 +135,14 @@ pub(super) fn conditions(conditions: &Value, at: &Path, causes: &mut Causes) {
     }
 }
 
-/// An expression must be there. Whether it can be evaluated shows when it is.
-pub(super) fn expression(expression: &Value, why: &str, at: &Path, causes: &mut Causes) {
-    if text(expression).trim().is_empty() {
-        causes.required(at, why);
+/// An expression must be there, and be what its role asks for.
+pub(super) fn expression(expression: &Value, absent: &str, scope: &Scope, role: Role, at: &Path, causes: &mut Causes) {
+    let source = text(expression);
+    if source.trim().is_empty() {
+        causes.required(at, absent);
+    } else if !causes.is_full()
+        && let Err(why) = scope.compile(source, role)
+    {
+        causes.invalid(at, source, &why);
     }
 }

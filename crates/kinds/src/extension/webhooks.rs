@@ -80,7 +80,8 @@ fn webhook(webhook: &Value, at: &Path, causes: &mut Causes) {
     }
     rules::matching(webhook, at, causes);
     clients::client(&webhook["clientConfig"], &at.child("clientConfig"), causes);
-    rules::conditions(&webhook["matchConditions"], &at.child("matchConditions"), causes);
+    let scope = cel::policy::Scope::of_webhook();
+    rules::conditions(&webhook["matchConditions"], &scope, &at.child("matchConditions"), causes);
     if !is_empty(&webhook["reinvocationPolicy"]) {
         causes.one_of(&at.child("reinvocationPolicy"), &webhook["reinvocationPolicy"], &["IfNeeded", "Never"]);
     }

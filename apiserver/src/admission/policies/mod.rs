@@ -28,8 +28,8 @@ const FORGET_AFTER: usize = 64;
 
 /// The compiled policies of each tenant, compiled again when its policies or bindings have changed.
 ///
-/// Invariant: it holds tenants that have policies, and at most twice as many as there were when gone ones were last
-/// forgotten, and a few.
+/// Invariant: it holds tenants that write while anybody has policies, most of them with none, and at most twice as many as
+/// there were when gone ones were last forgotten, and a few.
 #[derive(Default)]
 pub struct PolicyCache {
     compiled: DashMap<TenantName, Compiled>,

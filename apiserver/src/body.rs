@@ -1,11 +1,13 @@
 //! Request bodies: read within a limit, and made into an object that conforms to what was to be sent.
 
 use crate::handler::header_text;
-use api::{Error, Kind, Reason, Result};
+use crate::registry::Call;
+use api::{Error, Reason, Result};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kinds::custom::Version;
 use schema::{Decoded, Expected, FieldValidation};
 use serde_json::Value;
 use std::time::Duration;
@@ -39,6 +41,12 @@ impl Format {
 
 /// 415, naming what would be accepted.
 pub fn unsupported(accepted: &str) -> Error {
+    let text = format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
+    Error::new(Reason::UnsupportedMediaType, text)
+}
+
+/// [`unsupported`], of a kind that a tenant defines: upstream says it in another place, without details.
+pub fn unsupported_custom(accepted: &str) -> Error {
     let text = format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
     Error::new(Reason::UnsupportedMediaType, text)
 }
@@ -78,9 +86,36 @@ pub fn object(
     }
 }
 
-/// [`object`] of a row of the table.
-pub fn object_of(kind: &Kind, bytes: &[u8], format: Format, validation: FieldValidation) -> Result<Decoded> {
+/// [`object`] of the kind of a request.
+pub fn object_of(call: Call<'_>, bytes: &[u8], format: Format, validation: FieldValidation) -> Result<Decoded> {
+    let kind = call.kind;
+    if let Some(custom) = call.custom {
+        return custom_object(&custom.version, bytes, format, validation);
+    }
     object(&kind.group, &kind.version, &kind.kind, bytes, format, validation)
+}
+
+/// Reads an object of a kind that a tenant defines.
+fn custom_object(version: &Version, bytes: &[u8], format: Format, validation: FieldValidation) -> Result<Decoded> {
+    let format = match format {
+        Format::Json => schema::Format::Json,
+        Format::Yaml => schema::Format::Yaml,
+        Format::Protobuf => return Err(unsupported("application/json, application/yaml")),
+    };
+    let api::Kind { group, version: own, kind, .. } = &*version.kind;
+    let expected = Expected { group, version: own, kind };
+    let Decoded { mut value, mut warnings } = schema::decode_untyped(expected, bytes, format, validation)?;
+    let refuse =
+        |why: &str| Error::bad_request(format!("{kind} in version {own:?} cannot be handled as a {kind}: {why}"));
+    let told = version.decode(&mut value, validation).map_err(|error| match error.reason() {
+        Reason::BadRequest => refuse(error.message()),
+        _ => error,
+    })?;
+    warnings.extend(told);
+    if validation == FieldValidation::Strict && !warnings.is_empty() {
+        return Err(refuse(&format!("strict decoding error: {}", warnings.join(", "))));
+    }
+    Ok(Decoded { value, warnings: if validation == FieldValidation::Ignore { Vec::new() } else { warnings } })
 }
 
 /// The options of a delete: as they are, since every version of them is taken. Null for an empty body.

@@ -2,64 +2,91 @@
 //!
 //! A tenant is not told of the operators' kinds: it cannot use them.
 
+use crate::custom::Listing;
 use crate::server::Server;
-use api::{Kind, Scope, Subresource, TenantName, Verb};
+use api::{Kind, Result, Scope, Subresource, TenantName, Verb};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
+/// A group with its versions, preferred first, and their kinds.
+struct Group<'a> {
+    name: &'a str,
+    versions: Vec<(&'a str, Vec<&'a Arc<Kind>>)>,
+}
+
+/// The groups that a tenant sees: the built-in ones, then its own by their names.
+fn groups<'a>(server: &'a Server, tenant: Option<&TenantName>, own: Option<&'a Listing>) -> Vec<Group<'a>> {
+    let operators = tenant.is_none_or(TenantName::is_system);
+    let visible = |kind: &&Arc<Kind>| operators || kind.scope != Scope::Cluster;
+    let of = |group: &'a str, version: &str| {
+        let kinds = server.kinds.kinds().iter().filter(visible);
+        kinds.filter(|kind| kind.group == group && kind.version == version).collect::<Vec<_>>()
+    };
+    let built_in = server.kinds.groups().iter().map(|group| Group {
+        name: group.name,
+        versions: group.versions.iter().map(|version| (*version, of(group.name, version))).collect(),
+    });
+    let mut all: Vec<Group> = built_in.collect();
+    for (name, versions) in own.iter().flat_map(|own| &own.groups) {
+        let known = all.iter().position(|group| group.name == name);
+        let at = known.unwrap_or_else(|| {
+            all.push(Group { name, versions: Vec::new() });
+            all.len() - 1
+        });
+        for (version, kinds) in versions {
+            match all[at].versions.iter_mut().find(|(known, _)| known == version) {
+                Some((_, known)) => known.extend(kinds),
+                None => all[at].versions.push((version, kinds.iter().collect())),
+            }
+        }
+    }
+    all
+}
+
 /// The discovery document at a path below the tenant's root, or `None` when there is none. `host` is what the client
 /// called the server.
-pub fn document(server: &Server, tenant: Option<&TenantName>, path: &str, host: &str) -> Option<Value> {
+pub fn document(server: &Server, tenant: Option<&TenantName>, path: &str, host: &str) -> Result<Option<Value>> {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-    match segments.as_slice() {
+    let own = tenant.map(|tenant| server.catalogue.listing(server, tenant)).transpose()?.flatten();
+    let groups = groups(server, tenant, own.as_deref());
+    let named = |name: &str| groups.iter().find(|group| group.name == name);
+    Ok(match segments.as_slice() {
         ["api"] => Some(json!({
             "kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": host}],
         })),
-        ["apis"] => Some(
-            json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups(server).map(|g| group(g, false)).collect::<Vec<_>>()}),
-        ),
-        ["apis", name] => groups(server).find(|g| g.name == *name).map(|g| group(g, true)),
-        ["api", version] => resources(server, tenant, "", version),
-        ["apis", name, version] => resources(server, tenant, name, version),
+        ["apis"] => {
+            let listed = groups.iter().filter(|group| !group.name.is_empty()).map(|group| self::group(group, false));
+            Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": listed.collect::<Vec<_>>()}))
+        }
+        ["apis", name] if !name.is_empty() => named(name).map(|group| self::group(group, true)),
+        ["api", version] => named("").and_then(|group| resources(group, version)),
+        ["apis", name, version] if !name.is_empty() => named(name).and_then(|group| resources(group, version)),
         _ => None,
-    }
+    })
 }
 
 /// The aggregated document of `/api` (the core group) or `/apis` (all others).
-pub fn aggregated(server: &Server, tenant: Option<&TenantName>, core: bool) -> Value {
-    let listed = server.kinds.groups().iter().filter(|group| group.name.is_empty() == core);
-    let items = listed.map(|group| {
-        let versions = group.versions.iter().map(|version| {
-            let kinds = visible(server, tenant, group.name, version).map(|kind| aggregated_resource(kind));
+pub fn aggregated(server: &Server, tenant: Option<&TenantName>, core: bool) -> Result<Value> {
+    let own = tenant.map(|tenant| server.catalogue.listing(server, tenant)).transpose()?.flatten();
+    let groups = groups(server, tenant, own.as_deref());
+    let items = groups.iter().filter(|group| group.name.is_empty() == core).map(|group| {
+        let versions = group.versions.iter().map(|(version, kinds)| {
+            let kinds = kinds.iter().map(|kind| aggregated_resource(kind));
             json!({"version": version, "freshness": "Current", "resources": kinds.collect::<Vec<_>>()})
         });
         let metadata = if core { json!({}) } else { json!({"name": group.name}) };
         json!({"metadata": metadata, "versions": versions.collect::<Vec<_>>()})
     });
-    json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items.collect::<Vec<_>>()})
+    let items: Vec<Value> = items.collect();
+    Ok(json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}))
 }
 
-fn groups(server: &Server) -> impl Iterator<Item = &kinds::Group> {
-    server.kinds.groups().iter().filter(|group| !group.name.is_empty())
-}
-
-fn visible<'a>(
-    server: &'a Server,
-    tenant: Option<&TenantName>,
-    group: &'a str,
-    version: &'a str,
-) -> impl Iterator<Item = &'a Arc<Kind>> {
-    let operators = tenant.is_none_or(TenantName::is_system);
-    let kinds = server.kinds.kinds().iter();
-    kinds.filter(move |k| k.group == group && k.version == version && (operators || k.scope != Scope::Cluster))
-}
-
-fn group(group: &kinds::Group, alone: bool) -> Value {
-    let version = |version: &&str| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
+fn group(group: &Group, alone: bool) -> Value {
+    let version = |(version, _): &(&str, Vec<&Arc<Kind>>)| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
     let mut value = json!({
         "name": group.name,
         "versions": group.versions.iter().map(version).collect::<Vec<_>>(),
@@ -72,18 +99,15 @@ fn group(group: &kinds::Group, alone: bool) -> Value {
     value
 }
 
-fn resources(server: &Server, tenant: Option<&TenantName>, group: &str, version: &str) -> Option<Value> {
-    let known = server.kinds.groups().iter().any(|g| g.name == group && g.versions.contains(&version));
-    if !known {
-        return None;
-    }
-    let listed = visible(server, tenant, group, version).flat_map(|kind| {
+fn resources(group: &Group, version: &str) -> Option<Value> {
+    let (_, kinds) = group.versions.iter().find(|(known, _)| *known == version)?;
+    let listed = kinds.iter().flat_map(|kind| {
         std::iter::once(resource(kind)).chain(kind.subresources.iter().map(|sub| subresource(kind, sub)))
     });
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let group_version = if group.name.is_empty() { version.to_owned() } else { format!("{}/{version}", group.name) };
     let mut value =
         json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": listed.collect::<Vec<_>>()});
-    if !group.is_empty() {
+    if !group.name.is_empty() {
         value["apiVersion"] = json!("v1");
     }
     Some(value)

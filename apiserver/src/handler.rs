@@ -178,11 +178,27 @@ async fn answer(
             let asked = Asked { peer, caller, path: &path, what: &what, headers: request.headers(), seats };
             let admitted = admit(server, asked, label).await?;
             let target = Target::new(admitted.decision);
+            let custom = match (kind, target.tenant()) {
+                (None, Some(tenant)) => {
+                    let found = server.catalogue.find(
+                        server,
+                        tenant,
+                        &resource.group,
+                        &resource.version,
+                        &resource.resource,
+                    )?;
+                    // All kinds of all tenants are counted as one.
+                    found.inspect(|_| label.resource = "customresources".to_owned())
+                }
+                _ => None,
+            };
+            let kind = kind.or(custom.as_ref().map(|custom| &custom.version.kind));
             let kind = kind.ok_or_else(|| no_such_kind(server, &resource.group))?;
             let routed = objects::Routed {
                 identity: &admitted.identity,
                 target: &target,
                 kind,
+                custom: custom.as_ref(),
                 path: resource,
                 query: &query,
                 verb,
@@ -372,7 +388,7 @@ fn non_resource(
     }
     // Of the list of groups upstream does not mind the method.
     if *request.method() != Method::GET && below != "/apis" {
-        let known = FIXED_PATHS.contains(&below) || discovery::document(server, tenant, below, "").is_some();
+        let known = FIXED_PATHS.contains(&below) || discovery::document(server, tenant, below, "")?.is_some();
         return Err(if known { method_not_allowed() } else { Error::page_not_found() });
     }
     let accept = header_text(request.headers(), &header::ACCEPT);
@@ -391,9 +407,9 @@ fn non_resource(
             Ok(respond::json(200, &server.service_account_key().openid_configuration(tenant)))
         }
         _ if below == "/openapi/v2" => Ok(openapi_v2(server, accept)),
-        _ if below.starts_with("/openapi/v3") => openapi_v3(server, below, request.headers()),
+        _ if below.starts_with("/openapi/v3") => openapi_v3(server, tenant, below, request.headers()),
         "/api" | "/apis" if let Some(encoding) = negotiate::aggregated_discovery(accepting) => {
-            let document = discovery::aggregated(server, tenant, below == "/api");
+            let document = discovery::aggregated(server, tenant, below == "/api")?;
             let mut response = respond::value(200, &document, encoding);
             let content_type = format!("{};{AGGREGATED_DISCOVERY}", encoding.content_type());
             response
@@ -404,7 +420,7 @@ fn non_resource(
         _ => {
             let authority = request.uri().authority().map(http::uri::Authority::as_str);
             let host = header_text(request.headers(), &header::HOST).or(authority).unwrap_or_default();
-            let document = discovery::document(server, tenant, below, host).ok_or_else(|| {
+            let document = discovery::document(server, tenant, below, host)?.ok_or_else(|| {
                 let mut segments = below.trim_start_matches('/').split('/');
                 match (segments.next(), segments.next(), segments.next()) {
                     (Some("api"), Some(_), None) => Error::no_such_path(),
@@ -435,10 +451,16 @@ fn openapi_v2(server: &Server, accept: Option<&str>) -> Response<Body> {
     response
 }
 
-fn openapi_v3(server: &Server, below: &str, headers: &HeaderMap) -> Result<Response<Body>> {
+fn openapi_v3(
+    server: &Server,
+    tenant: Option<&api::TenantName>,
+    below: &str,
+    headers: &HeaderMap,
+) -> Result<Response<Body>> {
     let path = below.trim_start_matches("/openapi/v3").trim_matches('/');
-    let document = if path.is_empty() { Some(server.published.v3_index()) } else { server.published.v3_document(path) };
-    let document = document.ok_or_else(Error::no_such_path)?;
+    let own = tenant.map(|tenant| server.catalogue.openapi_v3(server, tenant, path)).transpose()?.flatten();
+    let built_in = if path.is_empty() { Some(server.published.v3_index()) } else { server.published.v3_document(path) };
+    let document = own.as_ref().or(built_in).ok_or_else(Error::no_such_path)?;
     let known =
         header_text(headers, &header::IF_NONE_MATCH).is_some_and(|etag| etag.trim_matches('"') == document.hash);
     let mut response = if known {

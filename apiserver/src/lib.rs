@@ -12,6 +12,7 @@ mod authn;
 mod authz;
 mod body;
 mod compress;
+mod custom;
 mod discovery;
 mod encodings;
 mod fairness;

@@ -1,6 +1,7 @@
 //! Requests for resources: from a routed path to an operation of the registry or to a subresource.
 
 use crate::body::{self, Format};
+use crate::custom::Custom;
 use crate::handler::{method_not_allowed, scope_fits};
 use crate::negotiate::{Accepted, Accepting, Form};
 use crate::options::{ListOptions, Query, WriteOptions, WriteVerb, parse_version};
@@ -22,6 +23,8 @@ pub struct Routed<'a> {
     pub identity: &'a Identity,
     pub target: &'a Target,
     pub kind: &'a Arc<Kind>,
+    /// The definition that the kind comes from, if it is the tenant's own.
+    pub custom: Option<&'a Custom>,
     pub path: &'a ResourcePath,
     pub query: &'a Query,
     pub verb: &'static str,
@@ -31,21 +34,25 @@ pub struct Routed<'a> {
 
 /// Carries out a request and writes its answer, with a warning first where the kind has a successor.
 pub async fn dispatch(server: &Server, routed: Routed<'_>, request: Request<Body>) -> Result<Response<Body>> {
-    let deprecated = kinds::deprecation(routed.kind);
+    let own = routed.custom.and_then(|custom| custom.version.deprecation.clone());
+    let deprecated = own.or_else(|| kinds::deprecation(routed.kind).map(str::to_owned));
     let accepting = routed.accepting;
     let answered = carry_out(server, routed, request).await;
     let Some(deprecated) = deprecated else { return answered };
     let mut response = answered.unwrap_or_else(|error| respond::error(&error, accepting.for_status()));
-    respond::warn_first(&mut response, deprecated);
+    respond::warn_first(&mut response, &deprecated);
     Ok(response)
 }
 
 async fn carry_out(server: &Server, routed: Routed<'_>, request: Request<Body>) -> Result<Response<Body>> {
-    let Routed { identity, target, kind, path, query, verb, accepting, now } = routed;
+    let Routed { identity, target, kind, custom, path, query, verb, accepting, now } = routed;
+    if let Some(custom) = custom {
+        crate::custom::admit(custom, path, verb)?;
+    }
     if !scope_fits(kind, path) {
         return Err(Error::no_such_path());
     }
-    let call = Call { server, identity, target, kind, namespace: &path.namespace, now };
+    let call = Call { server, identity, target, kind, custom, namespace: &path.namespace, now };
     if nodes::STREAMING.contains(&path.subresource.as_str()) && kind.stored_as.to_string() == "pods" {
         subresources::allowed(call, path, verb)?;
         return nodes::forward(call, &path.name, &path.subresource, request).await;
@@ -79,15 +86,18 @@ async fn carry_out(server: &Server, routed: Routed<'_>, request: Request<Body>) 
             let version = parse_version(query.get("resourceVersion").unwrap_or_default())?;
             registry::get(call, &path.name, version, accepted).await
         }
-        "list" => registry::list(call, &list_options(kind, query, false)?, accepted, answer.include).await,
+        "list" => registry::list(call, &list_options(call, query, false)?, accepted, answer.include).await,
         "watch" => {
-            let mut options = list_options(kind, query, true)?;
+            let mut options = list_options(call, query, true)?;
             if !path.name.is_empty() {
                 options.selector.fields.terms.push(("metadata.name".into(), path.name.clone(), true));
             }
             registry::watch(call, &options, accepted, answer.include).await
         }
-        "create" if !path.name.is_empty() => Err(method_not_allowed()),
+        "create" if !path.name.is_empty() && custom.is_none() => Err(method_not_allowed()),
+        "update" | "patch" if path.name.is_empty() && custom.is_some() => {
+            Err(Error::bad_request("name must be provided"))
+        }
         "update" | "patch" if path.name.is_empty() => Err(method_not_allowed()),
         "create" => create(answer, query, request).await,
         "update" => update(answer, &path.name, Part::Object, query, request).await,
@@ -98,7 +108,7 @@ async fn carry_out(server: &Server, routed: Routed<'_>, request: Request<Body>) 
             answer.value(deleted.code, &deleted.body)
         }
         "deletecollection" => {
-            let selection = list_options(kind, query, false)?;
+            let selection = list_options(call, query, false)?;
             let options = delete_options(query, request).await?;
             let list = registry::delete_collection(call, &selection, &options).await?;
             Ok(respond::value(200, &list, accepted.encoding))
@@ -108,9 +118,12 @@ async fn carry_out(server: &Server, routed: Routed<'_>, request: Request<Body>) 
 }
 
 /// The options of a list or a watch, with field selectors in terms of the stored objects.
-fn list_options(kind: &Kind, query: &Query, watch: bool) -> Result<ListOptions> {
+fn list_options(call: Call<'_>, query: &Query, watch: bool) -> Result<ListOptions> {
     let mut options = ListOptions::parse(query, watch)?;
-    options.selector.fields = kinds::field_selector(kind, &options.selector.fields)?;
+    options.selector.fields = match call.custom {
+        Some(custom) => custom.version.field_selector(&options.selector.fields)?,
+        None => kinds::field_selector(call.kind, &options.selector.fields)?,
+    };
     Ok(options)
 }
 
@@ -165,7 +178,7 @@ async fn create(answer: Answer<'_>, query: &Query, request: Request<Body>) -> Re
     let call = answer.call;
     let (head, body) = request.into_parts();
     let options = WriteOptions::parse(query, &head.headers, WriteVerb::Create)?;
-    let decoded = body::object_of(call.kind, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
+    let decoded = body::object_of(call, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
     if reviews::answers(call.kind) {
         let answered = reviews::review(call, &options, decoded.value).ok_or_else(Error::no_such_path)??;
         return answer.value(201, &answered);
@@ -189,7 +202,7 @@ pub async fn update(
     let call = answer.call;
     let (head, body) = request.into_parts();
     let options = WriteOptions::parse(query, &head.headers, WriteVerb::Update)?;
-    let decoded = body::object_of(call.kind, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
+    let decoded = body::object_of(call, &body::read(body).await?, Format::of(&head.headers)?, options.validation)?;
     let value = decoded.value;
     check_name(call, name, &value)?;
     let mut warnings = decoded.warnings;
@@ -243,7 +256,10 @@ pub async fn patch(
                 return Err(Error::not_found(&call.kind.group, &call.kind.plural, name));
             }
             Patch::Change(change) => {
-                let patched = change.apply(call.kind, live)?;
+                let patched = match call.custom {
+                    Some(custom) => change.apply_custom(&custom.version, live)?,
+                    None => change.apply(call.kind, live)?,
+                };
                 check_name(call, name, &patched.value)?;
                 decoding = patched.warnings;
                 patched.value.into()

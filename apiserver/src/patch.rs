@@ -4,9 +4,10 @@ use crate::body;
 use crate::handler::header_text;
 use crate::options::{WriteOptions, WriteVerb};
 use crate::registry::{self, Call, Changed, Live};
-use api::{Error, GroupVersion, Kind, Result};
+use api::{Error, GroupVersion, Kind, Reason, Result};
 use bytes::Bytes;
 use http::{HeaderMap, header};
+use kinds::custom::Version;
 use schema::patch::{self, Operations};
 use schema::{Decoded, Document, FieldValidation};
 use serde_json::{Map, Value};
@@ -79,6 +80,33 @@ enum How {
 }
 
 impl Change {
+    /// The patched object of a kind that a tenant defines.
+    pub fn apply_custom(&self, version: &Version, live: Live<'_>) -> Result<Decoded> {
+        let target = if self.sees_managers() { live.whole() } else { live.value.clone() };
+        let mut value = match &self.how {
+            How::Json(operations) => patch::json(target, operations).map_err(Error::with_details)?,
+            How::Merge(patch) => patch::merge(target, patch),
+            How::Strategic(_) => return Err(body::unsupported_custom(&[JSON, MERGE, APPLY].join(", "))),
+        };
+        let outcome = value.clone();
+        if !value.is_object() || !value["metadata"].is_object() {
+            return Err(patch::invalid(&outcome, &Error::bad_request("it is no object with metadata")));
+        }
+        let mut warnings = self.messages.clone();
+        warnings.extend(version.decode(&mut value, self.validation).map_err(|error| match error.reason() {
+            Reason::BadRequest => patch::invalid(&outcome, &error),
+            _ => error,
+        })?);
+        if self.validation == FieldValidation::Strict && !warnings.is_empty() {
+            let why = format!("strict decoding error: {}", warnings.join(", "));
+            return Err(patch::invalid(&outcome, &Error::bad_request(why)));
+        }
+        if self.validation == FieldValidation::Ignore {
+            warnings.clear();
+        }
+        Ok(Decoded { value, warnings })
+    }
+
     /// The patched object, conforming to its schema.
     pub fn apply(&self, kind: &Kind, live: Live<'_>) -> Result<Decoded> {
         let definitions = schema::builtin();
@@ -164,6 +192,12 @@ impl Config {
         if let Some(definition) = definitions.of_kind(&kind.group, &kind.version, &kind.kind) {
             applied.value = schema::conform(definitions, definition, applied.value, FieldValidation::Ignore)?.value;
         }
+        if let Some(custom) = call.custom {
+            let told = custom.version.decode(&mut applied.value, options.validation)?;
+            if options.validation == FieldValidation::Strict && !told.is_empty() {
+                return Err(Error::bad_request(format!("strict decoding error: {}", told.join(", "))));
+            }
+        }
         Ok(applied)
     }
 
@@ -175,7 +209,7 @@ impl Config {
             "apiVersion": call.kind.api_version(), "kind": call.kind.kind, "metadata": {}, "spec": {},
         });
         if !self.value["spec"]["replicas"].is_null() {
-            kinds::scale::set_scale(call.kind, &mut config, &self.value);
+            call.set_scale(&mut config, &self.value)?;
         }
         let mut applied = registry::apply(call, options, "scale", Some(live), &config)?;
         self.check_duplicates(options)?;

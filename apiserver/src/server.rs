@@ -4,6 +4,7 @@ use crate::admission::PolicyCache;
 use crate::audit::Audit;
 use crate::authn::Impersonations;
 use crate::authz::RuleCache;
+use crate::custom::Catalogue;
 use crate::encodings::Encodings;
 use crate::fairness::{Fairness, Limits};
 use crate::metrics::Metrics;
@@ -52,6 +53,7 @@ pub struct Server {
     pub token_file: TokenFile,
     pub rules: RuleCache,
     pub policies: PolicyCache,
+    pub catalogue: Catalogue,
     pub impersonations: Impersonations,
     pub fairness: Arc<Fairness>,
     pub audit: Option<Arc<Audit>>,
@@ -78,6 +80,7 @@ impl Server {
             token_file: config.token_file,
             rules: RuleCache::default(),
             policies: PolicyCache::default(),
+            catalogue: Catalogue::default(),
             impersonations: Impersonations::default(),
             fairness: Fairness::new(config.limits),
             audit: config.audit,

@@ -4,6 +4,7 @@ mod certificates;
 mod cluster_role_aggregation;
 mod content;
 mod cron_job;
+mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod disruption;
@@ -46,6 +47,7 @@ pub const ALL: &[Declaration] = &[
     certificates::signing::DECLARATION,
     cluster_role_aggregation::DECLARATION,
     cron_job::DECLARATION,
+    custom_resource_definition::DECLARATION,
     daemon_set::DECLARATION,
     deployment::DECLARATION,
     disruption_budget::DECLARATION,

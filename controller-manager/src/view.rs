@@ -2,6 +2,7 @@
 //! changes to the whole object as the server has it.
 
 mod batch;
+mod definitions;
 mod pods;
 mod services;
 mod tenants_and_nodes;
@@ -9,6 +10,7 @@ mod volumes;
 mod workloads;
 
 pub use batch::*;
+pub use definitions::*;
 pub use pods::*;
 pub use services::*;
 pub use tenants_and_nodes::*;

@@ -68,13 +68,18 @@ async fn create_named(
 ) -> Result<Written> {
     let kind = call.kind;
     complete_metadata(call, &mut value)?;
-    call.server.default(kind, &mut value);
+    call.default(&mut value);
     let repeated = kinds::generic::dedup_owners(&mut value);
     let managing = managers::of_new(call, options, &mut value, managers);
     admission::mutate(call, &mut value, None)?;
     kinds::generic::prepare_create(kind, &mut value);
     let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let causes = managing.validated(&mut value, |value| kinds::generic::validate_create(kind, value));
+    crate::custom::admit_definition(call)?;
+    let causes = managing.validated(&mut value, |value| {
+        let mut causes = kinds::generic::validate_create(kind, value);
+        causes.extend(call.custom.iter().flat_map(|custom| custom.version.validate_create(value)));
+        causes
+    });
     if !causes.is_empty() {
         return Err(Error::invalid(kind.stored_as.group(), &kind.kind, &name, causes));
     }

@@ -175,11 +175,14 @@ pub async fn delete_collection(call: Call<'_>, selection: &ListOptions, options:
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }
-        items.push(list::item(call.view(&object)?));
+        items.push(list::item(call, call.view(&object)?));
+    }
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if call.custom.is_some() {
+        metadata["continue"] = json!("");
     }
     Ok(json!({
-        "kind": call.kind.list_kind(), "apiVersion": call.kind.api_version(),
-        "metadata": {"resourceVersion": revision.to_string()}, "items": items,
+        "kind": call.kind.list_kind, "apiVersion": call.kind.api_version(), "metadata": metadata, "items": items,
     }))
 }
 
@@ -202,6 +205,12 @@ fn next_step(call: Call<'_>, old: &Value, options: &DeleteOptions) -> Step {
     let finalizers = finalizers_after(old, options.propagation, call.kind);
     set_finalizers(&mut new, &finalizers);
     let deleting = !old["metadata"]["deletionTimestamp"].is_null();
+    if let Deletion::Begun(begin) = kinds::strategy(call.kind).deletion
+        && !deleting
+    {
+        begin(&mut new, call.now);
+        return Step::Mark(new);
+    }
     let grace_secs = grace_secs(call, old, options.grace_period_secs);
     let phased = matches!(kinds::strategy(call.kind).deletion, Deletion::Phased);
     let in_spec = phased && old["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
@@ -248,7 +257,7 @@ fn mark(value: &mut Value, call: Call<'_>, grace_secs: i64) {
 fn grace_secs(call: Call<'_>, old: &Value, requested: Option<i64>) -> i64 {
     let wanted = match kinds::strategy(call.kind).deletion {
         Deletion::Graceful(secs) => secs(old, requested),
-        Deletion::Immediate | Deletion::Phased => 0,
+        Deletion::Immediate | Deletion::Phased | Deletion::Begun(_) => 0,
     };
     match old["metadata"]["deletionGracePeriodSeconds"].as_i64() {
         Some(left) if !old["metadata"]["deletionTimestamp"].is_null() => wanted.min(left),

@@ -4,6 +4,7 @@
 
 use super::Call;
 use crate::compress::{COMPRESSED_BYTES_MIN, Large};
+use crate::custom::Custom;
 use crate::encodings;
 use crate::negotiate::{Accepted, Encoding, Form};
 use crate::options::{ListOptions, VersionMatch};
@@ -51,7 +52,7 @@ pub fn object_response(
     accepted: Accepted,
     include: IncludeObject,
 ) -> Result<Response<Body>> {
-    if accepted == Accepted::JSON && call.server.storage_kind(call.kind).is_none() {
+    if accepted == Accepted::JSON && call.shows_stored(object) {
         return Ok(respond::bytes(code, "application/json", object.bytes.clone()));
     }
     if accepted.form == Form::Object && accepted.encoding == Encoding::Protobuf {
@@ -81,7 +82,7 @@ pub fn value_response(
     let shown = match accepted.form {
         Form::Object => return Ok(respond::value(code, value, accepted.encoding)),
         Form::Table => {
-            let mut table = table(call.kind, std::iter::once(value), accepted, include, call.now);
+            let mut table = table(call.kind, call.custom, std::iter::once(value), accepted, include, call.now);
             table["metadata"]["resourceVersion"] = value["metadata"]["resourceVersion"].clone();
             table
         }
@@ -103,12 +104,16 @@ fn go_type(kind: &Kind) -> String {
 /// The table of some objects, in the version that the client accepts.
 pub fn table<'a>(
     kind: &Kind,
+    custom: Option<&Custom>,
     objects: impl Iterator<Item = &'a Value>,
     accepted: Accepted,
     include: IncludeObject,
     now: api::Timestamp,
 ) -> Value {
-    let mut table = kinds::table(kind, objects, include, now);
+    let mut table = match custom {
+        Some(custom) => custom.version.table(objects, include, now),
+        None => kinds::table(kind, objects, include, now),
+    };
     if accepted.beta {
         table["apiVersion"] = json!(accepted.meta_version());
         for row in table["rows"].as_array_mut().into_iter().flatten() {
@@ -141,20 +146,20 @@ pub async fn list(
     let page = page(call, options, true)?;
     let bytes = page.objects.iter().map(|object| object.bytes.len()).sum();
     call.server.fairness.listed(call.target.tenant(), &call.kind.stored_as, bytes);
-    if accepted == Accepted::JSON && call.server.storage_kind(call.kind).is_none() {
+    if accepted == Accepted::JSON && page.objects.iter().all(|object| call.shows_stored(object)) {
         return Ok(stream(call, page));
     }
-    let metadata = page.metadata();
+    let metadata = page.metadata(call, accepted.form);
     if accepted.form == Form::Object && accepted.encoding == Encoding::Protobuf {
         let items = page.objects.iter().map(|object| message(call, object)).collect::<Result<Vec<_>>>()?;
-        let (version, kind) = (call.kind.api_version(), call.kind.list_kind());
-        let body = schema::protobuf::list(schema::builtin(), &version, &kind, &metadata, &items)?;
+        let (version, kind) = (call.kind.api_version(), &call.kind.list_kind);
+        let body = schema::protobuf::list(schema::builtin(), &version, kind, &metadata, &items)?;
         return Ok(respond::bytes(200, Encoding::Protobuf.content_type(), body.into()));
     }
     let values = page.objects.iter().map(|object| call.view(object)).collect::<Result<Vec<_>>>()?;
     let body = match accepted.form {
         Form::Table => {
-            let mut table = table(call.kind, values.iter(), accepted, include, call.now);
+            let mut table = table(call.kind, call.custom, values.iter(), accepted, include, call.now);
             table["metadata"] = metadata;
             table
         }
@@ -167,16 +172,16 @@ pub async fn list(
             "items": values.iter().map(|value| partial(value, accepted)).collect::<Vec<_>>(),
         }),
         Form::Object => json!({
-            "kind": call.kind.list_kind(), "apiVersion": call.kind.api_version(), "metadata": metadata,
-            "items": values.into_iter().map(item).collect::<Vec<_>>(),
+            "kind": call.kind.list_kind, "apiVersion": call.kind.api_version(), "metadata": metadata,
+            "items": values.into_iter().map(|value| item(call, value)).collect::<Vec<_>>(),
         }),
     };
     Ok(respond::value(200, &body, accepted.encoding))
 }
 
-/// An object as an item of a list of its kind: without its type.
-pub fn item(mut value: Value) -> Value {
-    if let Some(fields) = value.as_object_mut() {
+/// An object as an item of a list of its kind: without its type, which only items of kinds that tenants define name.
+pub fn item(call: Call<'_>, mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut().filter(|_| call.custom.is_none()) {
         fields.remove("kind");
         fields.remove("apiVersion");
     }
@@ -213,9 +218,10 @@ struct Page {
 }
 
 impl Page {
-    fn metadata(&self) -> Value {
+    /// Lists of kinds that tenants define say it also when nothing follows.
+    fn metadata(&self, call: Call<'_>, form: Form) -> Value {
         let mut metadata = json!({"resourceVersion": self.revision.to_string()});
-        if !self.continue_token.is_empty() {
+        if (call.custom.is_some() && form == Form::Object) || !self.continue_token.is_empty() {
             metadata["continue"] = json!(self.continue_token);
         }
         if let Some(remaining) = self.remaining {
@@ -401,12 +407,13 @@ fn page(call: Call<'_>, options: &ListOptions, with_shared: bool) -> Result<Page
 fn stream(call: Call<'_>, page: Page) -> Response<Body> {
     let head = format!(
         "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
-        json!(call.kind.list_kind()),
+        json!(call.kind.list_kind),
         json!(call.kind.api_version()),
-        page.metadata()
+        page.metadata(call, Form::Object)
     );
     let total: usize = page.objects.iter().map(|o| o.bytes.len() + 1).sum();
-    let chunks = Chunks { head: Some(head), objects: page.objects.into_iter(), first: true, done: false };
+    let typed = call.custom.is_some();
+    let chunks = Chunks { head: Some(head), objects: page.objects.into_iter(), typed, first: true, done: false };
     if total <= CHUNK_BYTES {
         let mut body = BytesMut::with_capacity(total + 256);
         for chunk in chunks {
@@ -427,6 +434,8 @@ fn stream(call: Call<'_>, page: Page) -> Response<Body> {
 struct Chunks {
     head: Option<String>,
     objects: std::vec::IntoIter<Arc<Object>>,
+    /// Items name their type.
+    typed: bool,
     first: bool,
     done: bool,
 }
@@ -451,8 +460,12 @@ impl Iterator for Chunks {
             if !std::mem::take(&mut self.first) {
                 chunk.put_u8(b',');
             }
-            chunk.put_u8(b'{');
-            chunk.put_slice(object.item_tail());
+            if self.typed {
+                chunk.put_slice(&object.bytes);
+            } else {
+                chunk.put_u8(b'{');
+                chunk.put_slice(object.item_tail());
+            }
         }
         Some(chunk.freeze())
     }

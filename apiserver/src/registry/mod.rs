@@ -16,9 +16,10 @@ pub use managers::{Changed, Managers, apply, of_unstored, subresource};
 pub use update::{Part, check_uid, update};
 pub use watch::watch;
 
+use crate::custom::Custom;
 use crate::server::Server;
 use crate::target::Target;
-use api::{Identity, Kind, Object, ObjectKey, Result, Timestamp};
+use api::{Error, Identity, Kind, Object, ObjectKey, Result, Timestamp};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub struct Call<'a> {
     pub identity: &'a Identity,
     pub target: &'a Target,
     pub kind: &'a Arc<Kind>,
+    /// The definition that the kind comes from, if it is the tenant's own.
+    pub custom: Option<&'a Custom>,
     /// Empty for kinds without, and for a list over all namespaces.
     pub namespace: &'a str,
     pub now: Timestamp,
@@ -59,6 +62,9 @@ impl Call<'_> {
 
     /// A stored object as this request's kind shows it.
     pub fn view(&self, object: &Object) -> Result<Value> {
+        if let Some(custom) = self.custom {
+            return custom.view(object);
+        }
         let value = object.to_value()?;
         Ok(match self.server.storage_kind(self.kind) {
             Some(storage) => kinds::convert(value, storage, self.kind),
@@ -66,9 +72,47 @@ impl Call<'_> {
         })
     }
 
+    /// Whether a stored object's bytes are what this request's kind shows.
+    pub fn shows_stored(&self, object: &Object) -> bool {
+        match self.custom {
+            Some(custom) => custom.shows_stored(object),
+            None => self.server.storage_kind(self.kind).is_none(),
+        }
+    }
+
+    /// Fills in defaults.
+    fn default(&self, value: &mut Value) {
+        match self.custom {
+            Some(custom) => custom.version.default(value),
+            None => self.server.default(self.kind, value),
+        }
+    }
+
+    /// The Scale of an object; 404 for kinds that have none.
+    pub fn scale(&self, object: &Value) -> Result<Value> {
+        match self.custom {
+            Some(custom) => custom.version.scale.as_ref().ok_or_else(Error::no_such_path)?.of(object),
+            None => kinds::scale::scale_of(self.kind, object).ok_or_else(Error::no_such_path),
+        }
+    }
+
+    /// Takes the number of replicas from a Scale.
+    pub fn set_scale(&self, object: &mut Value, scale: &Value) -> Result<()> {
+        match self.custom {
+            Some(custom) => custom.version.scale.as_ref().ok_or_else(Error::no_such_path)?.set(object, scale),
+            None => {
+                kinds::scale::set_scale(self.kind, object, scale);
+                Ok(())
+            }
+        }
+    }
+
     /// A stored object without its managers, and those as text.
     fn managed_view<'o>(&self, object: &'o Object) -> Result<(Value, &'o str)> {
         let (value, managed) = object.to_managed_value()?;
+        if let Some(custom) = self.custom {
+            return Ok((custom.view_of(object, value)?, managed));
+        }
         let value = match self.server.storage_kind(self.kind) {
             Some(storage) => kinds::convert(value, storage, self.kind),
             None => value,
@@ -77,17 +121,20 @@ impl Call<'_> {
     }
 
     /// This request's kind of value as it is stored.
-    fn stored_form(&self, value: Value) -> Value {
-        match self.server.storage_kind(self.kind) {
+    fn stored_form(&self, value: Value) -> Result<Value> {
+        if let Some(custom) = self.custom {
+            return custom.compiled.definition.to_stored(value);
+        }
+        Ok(match self.server.storage_kind(self.kind) {
             Some(storage) => kinds::convert(value, self.kind, storage),
             None => value,
-        }
+        })
     }
 
     /// Encodes a value of this request's kind, which is without its managers, for the store.
     fn encode(&self, key: ObjectKey, value: Value, managed: &str) -> Result<Object> {
         let fields = kinds::Registry::selectable(&key.resource);
-        let mut value = self.stored_form(value);
+        let mut value = self.stored_form(value)?;
         Object::encode_managed(key, &mut value, managed, fields)
     }
 }

@@ -145,7 +145,7 @@ fn prepare(
     let Changed { value: mut new, managers } = changed;
     check_version(call, name, current, &new)?;
     keep_metadata(call, old, &mut new)?;
-    call.server.default(kind, &mut new);
+    call.default(&mut new);
     let repeated = generic::dedup_owners(&mut new);
     let managing = managers::of_update(call, options, managers::subresource(part), live, &mut new, managers);
     match part {
@@ -161,12 +161,19 @@ fn prepare(
     if matches!(part, Part::Object | Part::Scale) {
         admission::mutate(call, &mut new, Some(old))?;
     }
-    let causes = managing.validated(&mut new, |new| match part {
+    let mut causes = managing.validated(&mut new, |new| match part {
         Part::Object | Part::Scale => generic::validate_update(kind, new, old),
         Part::Status => generic::validate_status_update(kind, new, old),
         Part::Subresource(subresource) => generic::validate_subresource_update(kind, subresource, new, old),
         Part::Own(_) => Vec::new(),
     });
+    if let Some(custom) = call.custom {
+        causes.extend(match part {
+            Part::Object | Part::Scale => custom.version.validate_update(&new, old),
+            Part::Status => custom.version.validate_status(&new, old),
+            Part::Subresource(_) | Part::Own(_) => Vec::new(),
+        });
+    }
     if !causes.is_empty() {
         return Err(Error::invalid(kind.stored_as.group(), &kind.kind, name, causes));
     }
@@ -184,7 +191,8 @@ pub fn check_uid(call: Call<'_>, name: &str, current: &Value, sent: &Value) -> R
     if wanted.is_empty() || wanted == held {
         return Ok(());
     }
-    let place = [call.kind.plural.as_str(), call.namespace, name].into_iter().filter(|part| !part.is_empty());
+    let group = if call.custom.is_some() { call.kind.group.as_str() } else { "" };
+    let place = [group, call.kind.plural.as_str(), call.namespace, name].into_iter().filter(|part| !part.is_empty());
     let key = place.collect::<Vec<_>>().join("/");
     let why = format!(
         "StorageError: invalid object, Code: 4, Key: /registry/{key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
@@ -197,6 +205,14 @@ pub fn check_uid(call: Call<'_>, name: &str, current: &Value, sent: &Value) -> R
 fn check_version(call: Call<'_>, name: &str, current: &Object, new: &Value) -> Result<()> {
     let version = new["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     match parse_version(version).map_err(|_| invalid_version(call, name, version))? {
+        None | Some(0) if call.custom.is_some() => {
+            let cause = Cause {
+                reason: "FieldValueInvalid".into(),
+                message: "Invalid value: 0: must be specified for an update".into(),
+                field: "metadata.resourceVersion".into(),
+            };
+            return Err(Error::invalid(&call.kind.group, &call.kind.plural, name, vec![cause]));
+        }
         None | Some(0) if !kinds::strategy(call.kind).unconditional_update => {
             let cause = Cause {
                 reason: "FieldValueInvalid".into(),

@@ -1,6 +1,7 @@
 //! Watches: the changes of what a list covers, as a stream of frames (guarantees G11 to G15).
 
 use super::{Call, list};
+use crate::custom::Custom;
 use crate::encodings::Encodings;
 use crate::negotiate::{Accepted, Encoding, Form};
 use crate::options::ListOptions;
@@ -52,6 +53,7 @@ pub async fn watch(
     let frames = Frames {
         kind: call.kind.clone(),
         storage: call.server.storage_kind(call.kind).cloned(),
+        custom: call.custom.cloned(),
         accepted,
         include,
         encodings: call.server.encodings.clone(),
@@ -89,6 +91,7 @@ pub async fn watch(
         bookmarks: options.bookmarks.then_some(bookmarks),
         ends: Instant::now() + lifetime,
         stop: call.server.stop.clone(),
+        store: call.server.store.clone(),
         _open: call.server.metrics.watches.open(),
     };
     let body = Body::from_stream(stream::unfold(state, |mut state| async move {
@@ -117,6 +120,7 @@ struct State {
     bookmarks: Option<Interval>,
     ends: Instant,
     stop: Stop,
+    store: store::Store,
     _open: crate::metrics::Open,
 }
 
@@ -146,7 +150,14 @@ impl State {
             _ = tick => Some(self.frames.bookmark(watch.progress(), false)),
             // Cancel-safe by the store's promise; last, because it is the busiest.
             delivery = watch.next() => Some(match delivery {
-                Ok(delivery) => self.frames.delivery(&delivery),
+                Ok(delivery) => {
+                    let frame = self.frames.delivery(&delivery);
+                    // Under another definition, what follows is another kind's: the client watches again.
+                    if self.frames.custom.as_ref().is_some_and(|custom| !custom.is_unchanged(&self.store)) {
+                        self.watch = None;
+                    }
+                    frame
+                }
                 Err(WatchEnded::Lagged) => {
                     self.watch = None;
                     self.frames.error(&Error::expired("the watch fell too far behind; list again"))
@@ -162,6 +173,8 @@ struct Frames {
     kind: Arc<Kind>,
     /// The stored view of the kind, where it is another.
     storage: Option<Arc<Kind>>,
+    /// The definition that the kind comes from, as it was when the watch began.
+    custom: Option<Custom>,
     accepted: Accepted,
     include: IncludeObject,
     encodings: Arc<Encodings>,
@@ -170,12 +183,14 @@ struct Frames {
 }
 
 impl Frames {
-    fn plain(&self) -> bool {
-        self.accepted == Accepted::JSON && self.storage.is_none()
+    fn plain(&self, object: &Object) -> bool {
+        self.accepted == Accepted::JSON
+            && self.storage.is_none()
+            && self.custom.as_ref().is_none_or(|custom| custom.shows_stored(object))
     }
 
     fn delivery(&mut self, delivery: &Delivery) -> Bytes {
-        if self.plain() { delivery.frame() } else { self.event(delivery.kind, &delivery.object) }
+        if self.plain(&delivery.object) { delivery.frame() } else { self.event(delivery.kind, &delivery.object) }
     }
 
     /// The next of the objects as ADDED events, several in one piece; `None` when all are sent.
@@ -190,7 +205,7 @@ impl Frames {
     }
 
     fn event(&mut self, kind: EventKind, object: &Object) -> Bytes {
-        if self.plain() {
+        if self.plain(object) {
             let mut frame = Vec::with_capacity(object.bytes.len() + 40);
             frame.extend_from_slice(b"{\"type\":\"");
             frame.extend_from_slice(kind.as_str().as_bytes());
@@ -215,10 +230,10 @@ impl Frames {
 
     /// An object in the form that the client accepts.
     fn value(&mut self, object: &Object) -> Result<Value> {
-        let value = object.to_value()?;
-        let value = match &self.storage {
-            Some(storage) => kinds::convert(value, storage, &self.kind),
-            None => value,
+        let value = match (&self.custom, &self.storage) {
+            (Some(custom), _) => custom.view(object)?,
+            (None, Some(storage)) => kinds::convert(object.to_value()?, storage, &self.kind),
+            (None, None) => object.to_value()?,
         };
         Ok(self.shown(value))
     }
@@ -229,7 +244,14 @@ impl Frames {
             Form::PartialMetadata | Form::PartialMetadataList => list::partial(&value, self.accepted),
             Form::Table => {
                 let now = api::Timestamp::now();
-                let mut table = list::table(&self.kind, std::iter::once(&value), self.accepted, self.include, now);
+                let mut table = list::table(
+                    &self.kind,
+                    self.custom.as_ref(),
+                    std::iter::once(&value),
+                    self.accepted,
+                    self.include,
+                    now,
+                );
                 table["metadata"]["resourceVersion"] = value["metadata"]["resourceVersion"].clone();
                 if std::mem::replace(&mut self.columns_sent, true) {
                     table["columnDefinitions"] = Value::Null;

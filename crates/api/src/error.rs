@@ -213,9 +213,11 @@ impl Error {
         Error::new(Reason::Forbidden, message).about(group, resource, name)
     }
 
-    /// 422 with its causes; the message is made of them as upstream's `NewInvalid` does. `kind` is the Kind's name.
+    /// 422 with its causes; the message is made of them as upstream's `NewInvalid` does, each once. `kind` is the Kind's name.
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Error {
-        let texts: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let mut told = std::collections::HashSet::new();
+        let texts = causes.iter().map(|c| format!("{}: {}", c.field, c.message));
+        let texts: Vec<String> = texts.filter(|text| told.insert(text.clone())).collect();
         let list = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),

@@ -94,6 +94,7 @@ pub struct Kind {
     pub group: String,
     pub version: String,
     pub kind: String,
+    pub list_kind: String,
     pub plural: String,
     pub singular: String,
     pub short_names: Vec<String>,
@@ -111,10 +112,6 @@ impl Kind {
     /// `apps/v1`, or `v1`.
     pub fn api_version(&self) -> String {
         GroupVersion { group: self.group.clone(), version: self.version.clone() }.to_string()
-    }
-
-    pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
     }
 
     pub fn namespaced(&self) -> bool {

@@ -3,11 +3,12 @@
 //! Invariant: `bytes` is the object as a client receives it, `metadata.resourceVersion` included. GET, LIST and WATCH
 //! send these bytes. [`Object::at_revision`] is the only way to change the version, by splicing its digits.
 
-use crate::scan::scan;
+use crate::scan::{self, scan};
 use crate::{Error, ObjectKey, Result, TenantName};
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -144,6 +145,17 @@ impl Object {
             "metadata.namespace" => &self.key.namespace,
             "metadata.tenant" => self.tenant().map_or("", TenantName::as_str),
             _ => self.header.fields.iter().find(|(p, _)| *p == path).map_or("", |(_, value)| value),
+        }
+    }
+}
+
+impl Object {
+    /// The value that a selector's path leads to. A path that starts with a dot is of a kind whose header does not hold it:
+    /// the object is read for it.
+    pub(crate) fn selected(&self, path: &str) -> Cow<'_, str> {
+        match path.strip_prefix('.') {
+            Some(path) => scan::field(&self.bytes, path).into(),
+            None => self.field(path).into(),
         }
     }
 }
@@ -370,6 +382,7 @@ mod tests {
         assert_eq!(object.field("spec.nodeName"), "n1");
         assert_eq!(object.field("metadata.namespace"), "default");
         assert_eq!(object.field("status.phase"), "");
+        assert_eq!((object.selected(".spec.nodeName"), object.selected(".spec.none")), ("n1".into(), "".into()));
         assert_eq!(object.header.labels["a"], "b");
     }
 

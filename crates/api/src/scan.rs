@@ -40,10 +40,21 @@ struct Metadata {
     resource_version: Option<String>,
 }
 
+/// The value of one field of an object, as selectors compare it; empty when the object lacks it.
+pub(crate) fn field(json: &[u8], path: &str) -> String {
+    let mut found = [None];
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let scan = Scan { paths: vec![(0, path)], found: &mut found, metadata: None };
+    // What is stored is JSON; of what is not, no field is known.
+    let scanned = scan.deserialize(&mut deserializer);
+    let [value] = found;
+    value.filter(|_| scanned.is_ok()).map_or_else(String::new, Into::into)
+}
+
 /// Finds values by path in one JSON value; skips everything else.
 struct Scan<'a> {
     /// The index of a field, and the path that is left to it from here.
-    paths: Vec<(usize, &'static str)>,
+    paths: Vec<(usize, &'a str)>,
     found: &'a mut [Option<Box<str>>],
     /// Read at the top only.
     metadata: Option<&'a mut Metadata>,
@@ -57,7 +68,7 @@ impl<'de> DeserializeSeed<'de> for Scan<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Scan<'_> {
+impl<'a, 'de> Visitor<'de> for Scan<'a> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +83,7 @@ impl<'de> Visitor<'de> for Scan<'_> {
                 *metadata = map.next_value()?;
                 continue;
             }
-            let below = |&(index, path): &(usize, &'static str)| {
+            let below = |&(index, path): &(usize, &'a str)| {
                 let rest = path.strip_prefix(&*key)?;
                 if rest.is_empty() { Some((index, rest)) } else { Some((index, rest.strip_prefix('.')?)) }
             };

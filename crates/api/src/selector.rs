@@ -128,7 +128,7 @@ impl FieldSelector {
     }
 
     pub fn matches(&self, object: &Object) -> bool {
-        self.terms.iter().all(|(path, value, equal)| (object.field(path) == value) == *equal)
+        self.terms.iter().all(|(path, value, equal)| (object.selected(path) == **value) == *equal)
     }
 
     /// The value that `path` must have, if the selector fixes one.

@@ -30,7 +30,10 @@ pub fn prepare_create(kind: &Kind, value: &mut Value) {
         remove(&mut value["metadata"], field);
     }
     if let Some(status) = new_status(kind, strategy) {
-        set(value, "status", status());
+        match status() {
+            Value::Null => remove(value, "status"),
+            status => set(value, "status", status),
+        }
     }
     if strategy.generation.is_some() {
         set(&mut value["metadata"], "generation", 1);
@@ -145,7 +148,7 @@ pub fn validate_subresource_update(kind: &Kind, subresource: &str, new: &Value, 
 }
 
 /// What is wrong with the metadata of an object, apart from changes to it.
-fn object_meta_causes(meta: &Value, namespaced: bool, rule: NameRule) -> Vec<Cause> {
+pub(crate) fn object_meta_causes(meta: &Value, namespaced: bool, rule: NameRule) -> Vec<Cause> {
     Causes::of(|causes| {
         let at = METADATA;
         let generate = text(&meta["generateName"]);

@@ -13,6 +13,7 @@ mod conditions;
 mod convert;
 mod coordination;
 mod core;
+pub mod custom;
 mod devices;
 mod extension;
 mod fields;

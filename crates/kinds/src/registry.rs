@@ -90,6 +90,7 @@ fn kind_of(group: &str, version: &str, row: &rows::Row) -> Kind {
         group: group.to_owned(),
         version: version.to_owned(),
         kind: row.kind.to_owned(),
+        list_kind: format!("{}List", row.kind),
         plural: row.plural.to_owned(),
         singular: row.kind.to_lowercase(),
         short_names: strings(row.short_names),

@@ -8,9 +8,11 @@ use crate::coordination::LEASES;
 use crate::node::RUNTIME_CLASSES;
 use crate::pods::PODS;
 use crate::policy::POD_DISRUPTION_BUDGETS;
+use crate::registry;
 use crate::scheduling::PRIORITY_CLASSES;
 use crate::services::SERVICES;
 use crate::table::{self, Column};
+use crate::value::{remove, set};
 use crate::{autoscaling, core, devices, extension, flowcontrol, networking, rbac, reviews, storage, workloads};
 use api::{Cause, Kind, Timestamp};
 use serde_json::{Value, json};
@@ -54,7 +56,7 @@ pub struct Strategy {
     pub name_rule: NameRule,
     /// Whether an update counts as a new `metadata.generation`; `None` for kinds that do not count.
     pub generation: Option<fn(new: &Value, old: &Value) -> bool>,
-    /// The status of a new object, for kinds with a status subresource; `None` keeps what the client sent.
+    /// The status of a new object, for kinds with a status subresource: null for none. `None` keeps what the client sent.
     pub new_status: Option<fn() -> Value>,
     /// Metadata that a write to the status subresource does not change.
     pub status_keeps: &'static [&'static str],
@@ -95,6 +97,8 @@ pub enum Deletion {
     Immediate,
     /// After a period that the object's owner ends: seconds, given the object and the seconds asked for.
     Graceful(fn(object: &Value, asked: Option<i64>) -> i64),
+    /// The first delete changes the object so, and it goes when the finalizers are gone.
+    Begun(fn(object: &mut Value, now: Timestamp)),
     /// As namespaces: the first delete sets phase Terminating, and the object goes when `spec.finalizers` is empty.
     Phased,
 }
@@ -152,7 +156,48 @@ pub fn deprecation(kind: &Kind) -> Option<&'static str> {
     }
 }
 
-/// The strategy of a kind; [`Strategy::PLAIN`] for custom resources and for kinds without needs.
+/// The strategy of kinds that tenants define, as far as it is the same for all of them: what follows from a definition is
+/// [`crate::custom::Version`]'s.
+static CUSTOM: Strategy = Strategy {
+    known_finalizers: false,
+    generation: Some(|new, old| {
+        let content = |(field, _): &(&String, &Value)| *field != "metadata";
+        let fields = |value: &'_ Value| value.as_object().into_iter().flatten().filter(content).count();
+        let changed = |(field, value): (&String, &Value)| old.get(field) != Some(value);
+        fields(new) != fields(old) || new.as_object().into_iter().flatten().filter(content).any(changed)
+    }),
+    new_status: Some(|| Value::Null),
+    prepare_status: |new, old| {
+        let managed = new["metadata"]["managedFields"].clone();
+        new["metadata"] = old["metadata"].clone();
+        match managed {
+            Value::Null => remove(&mut new["metadata"], "managedFields"),
+            managed => set(&mut new["metadata"], "managedFields", managed),
+        }
+    },
+    update_revalidates: Revalidation::Nothing,
+    unconditional_update: false,
+    warnings: unqualified_finalizers,
+    ..Strategy::PLAIN
+};
+
+/// Finalizers that others may use for something else.
+fn unqualified_finalizers(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let finalizers = |value: &Value| value["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let before = old.map(finalizers).unwrap_or_default();
+    let odd = |name: &&str| !name.contains('/') && !matches!(*name, "orphan" | "foregroundDeletion");
+    let all = finalizers(new);
+    let new = all.iter().filter(|name| !before.contains(name)).filter_map(Value::as_str).filter(odd);
+    let warn = |name: &str| {
+        format!(
+            "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name to avoid accidental conflicts with other \
+             finalizer writers"
+        )
+    };
+    new.map(warn).collect()
+}
+
+/// The strategy of a kind: one for all that tenants define, [`Strategy::PLAIN`] for built-in ones without needs.
 pub fn strategy(kind: &Kind) -> &'static Strategy {
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "ConfigMap") => &core::CONFIG_MAPS,
@@ -220,14 +265,14 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("storage.k8s.io", "StorageClass") => &storage::STORAGE_CLASSES,
         ("storage.k8s.io", "VolumeAttachment") => &storage::VOLUME_ATTACHMENTS,
         ("storage.k8s.io", "VolumeAttributesClass") => &storage::VOLUME_ATTRIBUTES_CLASSES,
-        _ => &Strategy::PLAIN,
+        _ if registry().by_kind(&kind.group, &kind.version, &kind.kind).is_some() => &Strategy::PLAIN,
+        _ => &CUSTOM,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry;
 
     #[test]
     fn requests_for_kinds_with_a_successor_are_warned() {

@@ -39,6 +39,20 @@ pub enum IncludeObject {
     Object,
 }
 
+impl IncludeObject {
+    /// What a row holds of an object, without some annotations.
+    pub(crate) fn shown(self, object: &Value, hidden: &[&str]) -> Value {
+        match self {
+            IncludeObject::None => Value::Null,
+            IncludeObject::Metadata => {
+                let metadata = without(&object["metadata"], hidden);
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+            }
+            IncludeObject::Object => object.clone(),
+        }
+    }
+}
+
 /// A column of text, explained by a field of a definition.
 pub(crate) const fn column(name: &'static str, definition: &'static str, field: &'static str) -> Column {
     Column { name, kind: "string", format: "", description: Description::Field(definition, field), priority: 0 }
@@ -91,14 +105,7 @@ pub fn table<'a>(
 ) -> Value {
     let strategy = strategy(kind);
     let row = |object: &Value| {
-        let shown = match include_object {
-            IncludeObject::None => Value::Null,
-            IncludeObject::Metadata => {
-                let metadata = without(&object["metadata"], strategy.row_hides);
-                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
-            }
-            IncludeObject::Object => object.clone(),
-        };
+        let shown = include_object.shown(object, strategy.row_hides);
         let mut row = json!({"cells": (strategy.row)(object, now), "object": shown});
         if let Some(condition) = (strategy.row_condition)(object) {
             row["conditions"] = json!([condition]);
@@ -136,7 +143,7 @@ fn definition(column: &Column) -> Value {
 }
 
 /// What the schema says of a field that some column shows. Read once for all columns of all kinds.
-fn described(definition: &'static str, field: &'static str) -> &'static str {
+pub(crate) fn described(definition: &'static str, field: &'static str) -> &'static str {
     static TEXTS: OnceLock<BTreeMap<(&str, &str), String>> = OnceLock::new();
     let texts = TEXTS.get_or_init(|| {
         let columns = registry().kinds().iter().flat_map(|kind| strategy(kind).columns);

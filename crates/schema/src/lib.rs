@@ -18,6 +18,7 @@ pub mod patch;
 pub mod protobuf;
 mod scalars;
 mod sources;
+pub mod structural;
 mod unpublished;
 pub mod yaml;
 
@@ -27,4 +28,4 @@ pub use defaults::apply_defaults;
 pub use definitions::{Definition, Definitions, builtin};
 pub use descriptions::descriptions;
 pub use json::go_kind;
-pub use object::{Expected, Format, decode_object, decode_value};
+pub use object::{Expected, Format, decode_object, decode_untyped, decode_value};

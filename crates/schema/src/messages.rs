@@ -53,6 +53,18 @@ pub(crate) fn push_field(path: &mut String, name: &str) {
     path.push_str(within(name, MAX_PATH.saturating_sub(path.len())));
 }
 
+/// Appends a field's name, or a key in brackets, to a path.
+pub(crate) fn push_part(path: &mut String, name: &str, is_field: bool) {
+    if is_field {
+        return push_field(path, name);
+    }
+    if path.len() < MAX_PATH {
+        path.push('[');
+        path.push_str(within(name, MAX_PATH.saturating_sub(path.len())));
+        path.push(']');
+    }
+}
+
 /// Appends an index to a path.
 pub(crate) fn push_index(path: &mut String, index: usize) {
     if path.len() < MAX_PATH {

@@ -38,6 +38,32 @@ pub fn decode_object(
     of_type(defs, expected, &given, document, mode)
 }
 
+/// Reads an object of a type without a definition, as a custom resource: its version is checked, its kind is the caller's to
+/// check, and of its fields only those are told of that are given twice.
+pub fn decode_untyped(expected: Expected, bytes: &[u8], format: Format, mode: FieldValidation) -> api::Result<Decoded> {
+    let document = match format {
+        Format::Json => decode_json(bytes, mode).map_err(|error| expected.no_version(bytes, error.message()))?,
+        Format::Yaml => decode_yaml(bytes, mode).map_err(|error| expected.unrecognized(bytes, error.message()))?,
+    };
+    let warnings = if mode == FieldValidation::Ignore { Vec::new() } else { document.duplicates() };
+    let mut document = Document::from(document.value);
+    let named = |field: &str| document.value[field].as_str().is_some_and(|text| !text.is_empty());
+    let missing = [("kind", "Kind"), ("apiVersion", "apiVersion")].into_iter().find(|(field, _)| !named(field));
+    if let Some((_, name)) = missing.filter(|_| document.value.is_object()) {
+        let text = String::from_utf8_lossy(bytes);
+        return Err(expected.unrecognized(bytes, &format!("Object '{name}' is missing in '{text}'")));
+    }
+    let given = Given::of(&mut document, expected).map_err(|why| expected.no_version(bytes, &why))?;
+    if given.group != expected.group || given.version != expected.version {
+        let of = |group: &str, version: &str| GroupVersion { group: group.to_owned(), version: version.to_owned() };
+        let (given, wanted) = (of(&given.group, &given.version), of(expected.group, expected.version));
+        return Err(Error::bad_request(format!(
+            "the API version in the data ({given}) does not match the expected API version ({wanted})"
+        )));
+    }
+    Ok(Decoded { value: document.value, warnings })
+}
+
 /// [`decode_object`] of what is a value already.
 pub fn decode_value(
     defs: &Definitions,

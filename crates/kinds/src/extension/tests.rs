@@ -203,9 +203,12 @@ fn a_definition_has_names_a_scope_and_one_version_that_is_stored() {
         ("names", json!({"plural": "things"}), 3),
         ("names", json!({"plural": "Things", "kind": "Thing"}), 2),
         ("versions", json!([]), 2),
-        ("versions", json!([{"name": "V_1", "storage": true, "schema": {"openAPIV3Schema": {}}}]), 1),
+        ("versions", json!([{"name": "V_1", "storage": true, "schema": {"openAPIV3Schema": {}}}]), 3),
     ] {
-        check(&CUSTOM_RESOURCE_DEFINITIONS, definition(field, value), faults);
+        let mut definition = definition(field, value);
+        (CUSTOM_RESOURCE_DEFINITIONS.defaults)(&mut definition);
+        let causes = (CUSTOM_RESOURCE_DEFINITIONS.validate_create)(&definition);
+        assert_eq!(causes.len(), faults, "{definition}: {causes:?}");
     }
 }
 
@@ -219,12 +222,14 @@ fn a_definition_remembers_the_versions_it_stored() {
 
 #[test]
 fn an_established_definition_keeps_its_names() {
-    let mut old = definition("scope", json!("Cluster"));
-    let new = {
-        let mut new = definition("scope", json!("Namespaced"));
-        new["status"]["conditions"] = json!([{"type": "Established", "status": "True"}]);
-        new
+    let complete = |scope: &str| {
+        let mut definition = definition("scope", json!(scope));
+        (CUSTOM_RESOURCE_DEFINITIONS.defaults)(&mut definition);
+        definition
     };
+    let (mut old, new) = (complete("Cluster"), complete("Namespaced"));
+    assert_eq!((CUSTOM_RESOURCE_DEFINITIONS.validate_update)(&new, &old).len(), 0);
+    old["status"]["conditions"] = json!([{"type": "Established", "status": "True"}]);
     assert_eq!((CUSTOM_RESOURCE_DEFINITIONS.validate_update)(&new, &old).len(), 1);
     old["spec"]["scope"] = json!("Namespaced");
     assert_eq!((CUSTOM_RESOURCE_DEFINITIONS.validate_update)(&new, &old).len(), 0);

@@ -3,11 +3,14 @@
 //! Documents are made when they are first asked for, and kept from then on. The index of the v3 documents needs only
 //! their hashes, so it keeps nothing of them.
 
+mod custom;
 mod operations;
 mod protobuf;
 mod schemas;
 mod v2;
 mod v3;
+
+pub use custom::{CustomKind, custom_document};
 
 use crate::sources::REFERENCE;
 use api::Kind;

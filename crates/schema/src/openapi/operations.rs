@@ -199,7 +199,7 @@ fn resources(kind: &Kind) -> Operation {
 /// A kind whose paths are being told.
 struct Resource<'a> {
     kind: &'a Kind,
-    definition: &'static str,
+    definition: &'a str,
     /// `/apis/apps/v1`
     root: String,
 }

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Schemas {
     definitions: Map<String, Value>,
     kinds: Vec<([&'static str; 3], &'static str)>,
+    /// What was added: group, version and kind, and the name of the definition.
+    own: Vec<([String; 3], String)>,
 }
 
 impl Schemas {
@@ -22,12 +24,22 @@ impl Schemas {
         }
         let published = facts.iter().filter(|(_, facts)| !facts.unpublished);
         let kinds = published.flat_map(|(name, facts)| facts.kinds.iter().map(|kind| (*kind, *name))).collect();
-        Schemas { definitions, kinds }
+        Schemas { definitions, kinds, own: Vec::new() }
+    }
+
+    /// Adds the definition of a kind that is not built in.
+    pub fn add(&mut self, group: &str, version: &str, kind: &str, name: String, definition: Value) {
+        self.definitions.insert(name.clone(), definition);
+        self.own.push(([group.to_owned(), version.to_owned(), kind.to_owned()], name));
     }
 
     /// The definition of a kind.
-    pub fn of_kind(&self, group: &str, version: &str, kind: &str) -> Option<&'static str> {
-        self.kinds.iter().find(|(known, _)| *known == [group, version, kind]).map(|(_, name)| *name)
+    pub fn of_kind(&self, group: &str, version: &str, kind: &str) -> Option<&str> {
+        let built_in = self.kinds.iter().find(|(known, _)| *known == [group, version, kind]).map(|(_, name)| *name);
+        built_in.or_else(|| {
+            let own = self.own.iter().find(|(known, _)| *known == [group, version, kind]);
+            own.map(|(_, name)| name.as_str())
+        })
     }
 
     /// What is reachable from some definitions, sorted by name. Kinds of every group and version are named as kinds of

@@ -60,6 +60,7 @@ fn kinds(discovery: &Value) -> Vec<Arc<Kind>> {
             group: own.group.clone(),
             version: own.version.clone(),
             kind: text(&resource["kind"]).to_owned(),
+            list_kind: format!("{}List", text(&resource["kind"])),
             plural: plural.to_owned(),
             singular: text(&resource["singularName"]).to_owned(),
             short_names: Vec::new(),

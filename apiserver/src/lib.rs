@@ -15,6 +15,7 @@ mod compress;
 mod custom;
 mod discovery;
 mod encodings;
+mod eviction;
 mod fairness;
 mod furnish;
 mod handler;

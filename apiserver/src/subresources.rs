@@ -1,12 +1,13 @@
 //! Parts of objects with verbs of their own: status, scale, finalize, binding, token, eviction, ephemeral containers.
 
 use crate::body::{self, Format};
+use crate::eviction;
 use crate::handler::method_not_allowed;
 use crate::objects::{Answer, check_name, patch, update};
 use crate::options::{Query, WriteOptions, WriteVerb};
 use crate::patch::{self, Patch};
 use crate::path::ResourcePath;
-use crate::registry::{self, Call, Changed, DeleteOptions, Live, Part, Written};
+use crate::registry::{self, Call, Changed, Live, Part, Written};
 use crate::{proxy, respond, reviews};
 use api::{Error, Result, TenantName, Verb};
 use axum::body::Body;
@@ -43,7 +44,11 @@ pub async fn dispatch(
         }
         ("eviction", "create") => {
             let (options, value) = decode(answer, name, query, request, ("policy", "v1", "Eviction")).await?;
-            evict(answer, name, &value, &options).await
+            eviction::evict(answer.call, name, &value, &options).await?;
+            answer.value(
+                201,
+                &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+            )
         }
         (_, "get") => {
             let object = call.current(name)?;
@@ -101,6 +106,9 @@ async fn decode(
     let bytes = body::read(body).await?;
     let decoded = body::object(group, version, kind, &bytes, Format::of(&head.headers)?, options.validation)?;
     let named = decoded.value["metadata"]["name"].as_str().unwrap_or_default();
+    if matches!(kind, "Binding" | "Eviction") && !named.is_empty() && named != name {
+        return Err(Error::bad_request(format!("name in URL does not match name in {kind} object")));
+    }
     if kind != "TokenRequest" && !named.is_empty() && named != name {
         return Err(Error::bad_request(format!(
             "the name of the object ({named}) does not match the name on the URL ({name})"
@@ -304,6 +312,11 @@ async fn bind(answer: Answer<'_>, name: &str, binding: Value, options: &WriteOpt
         for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
             new["metadata"]["annotations"][key] = value.clone();
         }
+        for (key, value) in binding["metadata"]["labels"].as_object().into_iter().flatten() {
+            if new["metadata"]["labels"][key].is_null() {
+                new["metadata"]["labels"][key] = value.clone();
+            }
+        }
         set_scheduled(&mut new, call);
         Ok(Changed::untracked(new))
     })
@@ -322,19 +335,4 @@ fn set_scheduled(pod: &mut Value, call: Call<'_>) {
         conditions.retain(|c| c["type"] != "PodScheduled");
         conditions.push(condition);
     }
-}
-
-/// Evicts a pod: a delete that disruption budgets may refuse. (Budgets are not counted yet; a pod under none goes.)
-async fn evict(answer: Answer<'_>, name: &str, eviction: &Value, options: &WriteOptions) -> Result<Response<Body>> {
-    let call = answer.call;
-    let mut delete = eviction["deleteOptions"].clone();
-    if !delete.is_object() {
-        delete = json!({});
-    }
-    if options.dry_run {
-        delete["dryRun"] = json!(["All"]);
-    }
-    let query = Query::parse(None);
-    registry::delete(call, name, &DeleteOptions::parse(&query, &delete)?).await?;
-    answer.value(201, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
 }

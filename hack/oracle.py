@@ -23,8 +23,12 @@ ADMIN_TOKEN = "replay-admin-token"
 # Every process that was started: what still runs at the end, however that came, is killed.
 STARTED = []
 
-# The controllers that ran when requests and transcripts were recorded; without the tenant's there is no namespace.
-RECORDED_CONTROLLERS = "--controllers=tenant,namespace,serviceaccount,root-ca-certificate-publisher,garbage-collector"
+# The controllers that ran when requests and transcripts were recorded; without the tenant's there is no namespace, and what
+# upstream's API server does for custom resources is a controller here.
+RECORDED_CONTROLLERS = (
+    "--controllers=tenant,namespace,serviceaccount,root-ca-certificate-publisher,garbage-collector,"
+    "clusterrole-aggregation-controller,customresourcedefinition-controller"
+)
 
 # What a reason in a list starts with that a person wrote, because Ursa is meant to differ.
 ON_PURPOSE = "on purpose: "

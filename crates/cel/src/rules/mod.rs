@@ -80,15 +80,6 @@ fn invalid(at: &Path<'_>, value: &str, why: &str) -> Cause {
     cause(at, "FieldValueInvalid", format!("Invalid value: {value}: {why}"))
 }
 
-/// Says that rules were left out, if an object has faults that rules cannot stand: what is missing, of another type,
-/// too long or too many.
-pub fn unchecked(found: &[Cause]) -> Option<Cause> {
-    let blocking = ["FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];
-    let why = "some validation rules were not checked because the object was invalid; correct the existing errors to \
-               complete validation";
-    found.iter().any(|cause| blocking.contains(&cause.reason.as_str())).then(|| invalid(&Path::Root(""), "null", why))
-}
-
 impl Rules {
     /// Compiles the rules of the structural schema of a custom resource.
     ///

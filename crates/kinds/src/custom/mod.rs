@@ -3,9 +3,7 @@
 //! A [`Definition`] is made of the stored object once per version of it. It knows nothing of tenants and of where it is
 //! kept: its user finds it by tenant and name.
 //!
-//! Rules in CEL have two seams: `extension/definitions/schemas.rs` calls `rules::compile` when a definition is checked, and
-//! `custom/validate.rs` calls `custom::rules::evaluate` when an object is. Conversion by webhook has one:
-//! [`Definition::convert`].
+//! Conversion by webhook has one seam: [`Definition::convert`].
 
 mod columns;
 mod embedded;
@@ -55,6 +53,7 @@ pub struct Version {
     pub kind: Arc<Kind>,
     pub served: bool,
     pub schema: Structural,
+    rules: cel::rules::Rules,
     pub scale: Option<Scale>,
     /// Fields that selectors may name, as `spec.color`.
     pub selectable: Vec<String>,
@@ -197,6 +196,7 @@ impl Version {
             kind: Arc::new(row),
             served: is_true(&version["served"]),
             schema: Structural::compile(&version["schema"]["openAPIV3Schema"]),
+            rules: cel::rules::Rules::compile(&version["schema"]["openAPIV3Schema"], "").0,
             scale,
             selectable: selectable.map(|f| text(&f["jsonPath"]).trim_start_matches('.').to_owned()).collect(),
             deprecation,

@@ -1,4 +1,4 @@
-//! Rules in CEL: the seam where they are evaluated.
+//! Rules in CEL: `x-kubernetes-validations` of an object, or of its change.
 
 use super::Version;
 use api::Cause;
@@ -10,8 +10,8 @@ const BLOCKING: [&str; 5] =
 
 /// What the rules of a schema say of an object, after what is wrong with it by its schema alone. `old` is what an update
 /// changes: rules of what did not change are not asked.
-pub(super) fn evaluate(version: &Version, _new: &Value, _old: Option<&Value>, causes: &[Cause]) -> Vec<Cause> {
-    if !version.schema.has_rules {
+pub(super) fn evaluate(version: &Version, new: &Value, old: Option<&Value>, causes: &[Cause]) -> Vec<Cause> {
+    if version.rules.is_empty() {
         return Vec::new();
     }
     if causes.iter().any(|cause| BLOCKING.contains(&cause.reason.as_str())) {
@@ -20,5 +20,5 @@ pub(super) fn evaluate(version: &Version, _new: &Value, _old: Option<&Value>, ca
         let message = format!("Invalid value: null: {why}");
         return vec![Cause { reason: "FieldValueInvalid".to_owned(), message, field: "<nil>".to_owned() }];
     }
-    Vec::new()
+    version.rules.validate(new, old)
 }

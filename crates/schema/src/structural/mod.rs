@@ -3,9 +3,7 @@
 //! Pruning, defaulting and validation follow upstream, with its texts. A schema is a tree, so that what a request costs is
 //! bounded by the size of the schema times the size of the object; what is larger than that is refused by `STEPS_MAX`.
 //!
-//! Rules in CEL (`x-kubernetes-validations`) are carried along in [`Structural::rules`] and not understood here. There is
-//! one place where they are to be compiled (`kinds`, `extension/definitions/rules.rs`) and one where they are to
-//! be evaluated (`kinds`, `custom/rules.rs`).
+//! Rules in CEL (`x-kubernetes-validations`) are not known here: `cel` compiles them from the schema itself.
 //!
 //! For server-side apply: [`Structural::list_type`], [`Structural::list_map_keys`] and [`Structural::atomic_map`].
 
@@ -44,14 +42,10 @@ pub struct Structural {
     pub list_map_keys: Box<[Box<str>]>,
     /// The object is replaced as a whole.
     pub atomic_map: bool,
-    /// `x-kubernetes-validations`, as they are written.
-    pub rules: Box<[Value]>,
     /// What the value must hold beside its type; nothing for most.
     pub(crate) constraints: Option<Box<Constraints>>,
     /// Whether anything below has a default.
     pub(crate) has_defaults: bool,
-    /// Whether this or anything below has rules.
-    pub has_rules: bool,
     /// Whether this or anything below is a list whose items differ from each other.
     pub(crate) has_unique_lists: bool,
     /// Whether this or anything below is an embedded resource.
@@ -202,7 +196,6 @@ impl Structural {
             },
             list_map_keys: texts("x-kubernetes-list-map-keys"),
             atomic_map: schema["x-kubernetes-map-type"] == "atomic",
-            rules: schema["x-kubernetes-validations"].as_array().into_iter().flatten().cloned().collect(),
             constraints: (!constraints.is_none()).then(|| Box::new(constraints)),
             ..Structural::default()
         };
@@ -231,19 +224,16 @@ impl Structural {
 
     /// Notes what is below, so that walks end where there is nothing for them.
     fn summarize(&mut self) {
-        self.has_rules = !self.rules.is_empty();
         self.has_unique_lists = self.list_type != ListType::Atomic;
         self.has_embedded = self.embedded;
         self.has_defaults = false;
-        let (mut defaults, mut rules, mut lists, mut embedded) = (false, false, false, false);
+        let (mut defaults, mut lists, mut embedded) = (false, false, false);
         for below in self.below() {
             defaults |= below.has_defaults || below.default.is_some();
-            rules |= below.has_rules;
             lists |= below.has_unique_lists;
             embedded |= below.has_embedded;
         }
         self.has_defaults |= defaults;
-        self.has_rules |= rules;
         self.has_unique_lists |= lists;
         self.has_embedded |= embedded;
     }

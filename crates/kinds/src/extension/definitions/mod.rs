@@ -6,7 +6,6 @@
 mod conversion;
 mod field_path;
 mod names;
-mod rules;
 mod schemas;
 mod structure;
 mod versions;

@@ -1,6 +1,6 @@
 //! The schema of a definition: what OpenAPI allows and Kubernetes does not, and the extensions for lists and maps.
 
-use super::{rules, structure};
+use super::structure;
 use crate::causes::{Causes, Path};
 use crate::value::{is_empty, is_true, list, members, text};
 use api::Cause;
@@ -71,11 +71,14 @@ pub fn validate(schema: &Value, has_status: bool, at: &Path, causes: &mut Causes
         found.extend(broken);
     }
     open_api(schema, Place { root: true, ..Place::default() }, &at, &mut found);
+    let (_, written, meant) = cel::rules::Rules::compile(schema, &at.to_string());
+    found.extend(written);
     if let Some(why) = unsupported.filter(|_| found.is_empty()) {
         found.invalid(&at, "", &why);
     }
+    // What a rule means is only asked where its schema is one.
     if found.is_empty() {
-        rules::compile(schema, &at, &mut found);
+        found.extend(meant);
     }
     causes.extend(found.into_vec());
 }
@@ -207,8 +210,6 @@ fn open_api(schema: &Value, place: Place, at: &Path, causes: &mut Causes) {
         causes.invalid(&at, false, "must be true or undefined");
     }
     extensions(schema, at, causes);
-    let at = at.child("x-kubernetes-validations");
-    rules::validate(schema, &at, causes);
 }
 
 /// What is no part of these schemas.

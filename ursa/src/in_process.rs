@@ -35,6 +35,8 @@ fn program(identity: &Identity) -> &'static str {
     match identity.user.as_str() {
         "system:kube-scheduler" => "kube-scheduler",
         user if user.starts_with("system:node:") => "kubelet",
+        // What upstream's API server does itself.
+        _ if identity.in_group(policy::rbac::MASTERS) => "kube-apiserver",
         _ => "kube-controller-manager",
     }
 }

@@ -190,11 +190,20 @@ impl Views<'_> {
 
 impl Versions for Views<'_> {
     fn typed(&self, api_version: &str) -> Option<Typed<'_>> {
+        if let Some(custom) = self.call.custom {
+            return Some(custom.compiled.definition.version(api_version)?.types.root());
+        }
         let kind = self.kind(api_version)?;
         Some(managed::builtin_type(&kind.group, &kind.version, &kind.kind).unwrap_or_else(managed::deduced_type))
     }
 
     fn convert(&self, object: &Value, from: &str, to: &str) -> Option<Value> {
+        if let Some(custom) = self.call.custom {
+            let mut converted = object.clone();
+            let definition = &custom.compiled.definition;
+            definition.convert(&mut converted, definition.version(to)?).ok()?;
+            return Some(converted);
+        }
         let (from, to) = (self.kind(from)?, self.kind(to)?);
         Some(kinds::convert(object.clone(), from, to))
     }

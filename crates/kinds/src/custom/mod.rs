@@ -54,6 +54,8 @@ pub struct Version {
     pub served: bool,
     pub schema: Structural,
     rules: cel::rules::Rules,
+    /// What is merged field by field when objects are applied.
+    pub types: schema::managed::Types,
     pub scale: Option<Scale>,
     /// Fields that selectors may name, as `spec.color`.
     pub selectable: Vec<String>,
@@ -82,6 +84,11 @@ impl Definition {
             deleting: !definition["metadata"]["deletionTimestamp"].is_null(),
             by_webhook: spec["conversion"]["strategy"] == "Webhook",
         }
+    }
+
+    /// The version that an `apiVersion` names, served or not.
+    pub fn version(&self, api_version: &str) -> Option<&Version> {
+        self.versions.iter().map(|known| &**known).find(|known| known.kind.api_version() == api_version)
     }
 
     /// The version of a name, if it is served.
@@ -197,6 +204,7 @@ impl Version {
             served: is_true(&version["served"]),
             schema: Structural::compile(&version["schema"]["openAPIV3Schema"]),
             rules: cel::rules::Rules::compile(&version["schema"]["openAPIV3Schema"], "").0,
+            types: schema::managed::Types::of_schema(&version["schema"]["openAPIV3Schema"]),
             scale,
             selectable: selectable.map(|f| text(&f["jsonPath"]).trim_start_matches('.').to_owned()).collect(),
             deprecation,
@@ -268,7 +276,9 @@ impl Version {
     }
 }
 
-const VERBS: [Verb; 8] = Verb::ALL;
+/// In the order in which upstream lists them for custom kinds.
+const VERBS: [Verb; 8] =
+    [Verb::Delete, Verb::DeleteCollection, Verb::Get, Verb::List, Verb::Patch, Verb::Create, Verb::Update, Verb::Watch];
 
 /// What upstream says of a version that is deprecated without words of its own: which served version is the newest that
 /// is not, if there is one.

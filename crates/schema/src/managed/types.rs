@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
 /// A set of types that refer to each other, and perhaps to the built-in ones.
+#[derive(Debug)]
 pub struct Types {
     base: Option<&'static Types>,
     nodes: Vec<Type>,

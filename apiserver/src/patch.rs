@@ -204,7 +204,8 @@ impl Config {
     /// The configuration of an object's scale, as one of the object.
     pub fn apply_scale(&self, call: Call<'_>, options: &WriteOptions, live: Live<'_>) -> Result<Changed> {
         self.check_type("autoscaling", "v1", "Scale")?;
-        schema::managed::check("autoscaling", "v1", "Scale", &self.value).map_err(Error::bad_request)?;
+        schema::managed::check("autoscaling", "v1", "Scale", &self.value)
+            .map_err(|why| Error::new(Reason::Unknown, why))?;
         let mut config = serde_json::json!({
             "apiVersion": call.kind.api_version(), "kind": call.kind.kind, "metadata": {}, "spec": {},
         });

@@ -60,6 +60,9 @@ impl Managing {
 /// The managers of a new object, which is complete but for what the server adds to it. Takes their list out of it.
 pub(super) fn of_new(call: Call<'_>, options: &WriteOptions, value: &mut Value, managers: Managers) -> Managing {
     let sent = Sent::take(value);
+    if !kinds::generic::has_managers(call.kind) {
+        return Managing { text: String::new(), sent: false };
+    }
     if let Managers::Applied(text) = managers {
         return Managing { text, sent: false };
     }
@@ -211,7 +214,8 @@ impl Versions for Views<'_> {
 
 fn refusal(refused: Refused) -> Error {
     match refused {
-        Refused::Invalid(why) => Error::bad_request(why),
+        // Upstream's answer has the code of a fault of its own, and no reason.
+        Refused::Invalid(why) => Error::new(Reason::Unknown, why),
         Refused::Conflicts(conflicts) => {
             let cause = |Conflict { manager, path }: &Conflict| Cause {
                 reason: "FieldManagerConflict".into(),

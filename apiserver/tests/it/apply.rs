@@ -158,14 +158,14 @@ async fn what_cannot_be_applied_is_refused() {
         (
             "fieldManager=m",
             with("data", json!({"k": 1})),
-            400,
+            500,
             "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .data.k: expected string, got \
              &value.valueUnstructured{Value:1}",
         ),
         (
             "fieldManager=m",
             with("nope", json!({})),
-            400,
+            500,
             "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .nope: field not declared in schema",
         ),
     ] {

@@ -31,10 +31,12 @@ pub enum Reason {
     InternalError,
     Expired,
     ServiceUnavailable,
+    /// A fault that has no name: code 500, and no reason in its `Status`.
+    Unknown,
 }
 
 impl Reason {
-    /// Every reason, for look-ups by name.
+    /// Every reason that has a name, for look-ups by it.
     pub const ALL: [Reason; 18] = [
         Reason::Unauthorized,
         Reason::Forbidden,
@@ -71,7 +73,7 @@ impl Reason {
             Reason::UnsupportedMediaType => 415,
             Reason::Invalid => 422,
             Reason::TooManyRequests => 429,
-            Reason::InternalError | Reason::ServerTimeout => 500,
+            Reason::InternalError | Reason::ServerTimeout | Reason::Unknown => 500,
             Reason::ServiceUnavailable => 503,
             Reason::Timeout => 504,
         }
@@ -98,6 +100,7 @@ impl Reason {
             Reason::InternalError => "InternalError",
             Reason::Expired => "Expired",
             Reason::ServiceUnavailable => "ServiceUnavailable",
+            Reason::Unknown => "",
         }
     }
 }
@@ -344,7 +347,8 @@ impl Error {
             | Reason::TooManyRequests
             | Reason::InternalError
             | Reason::ServiceUnavailable => true,
-            Reason::Unauthorized
+            Reason::Unknown
+            | Reason::Unauthorized
             | Reason::Forbidden
             | Reason::NotFound
             | Reason::AlreadyExists
@@ -384,6 +388,9 @@ impl Error {
             "kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure",
             "message": self.0.message, "reason": self.0.reason.as_str(), "code": self.code(),
         });
+        if self.0.reason == Reason::Unknown {
+            status.as_object_mut().expect("it was made one").remove("reason");
+        }
         if self.0.details || !details.is_empty() {
             status["details"] = Value::Object(details);
         }

@@ -77,6 +77,11 @@ pub fn prepare_subresource_update(kind: &Kind, subresource: &str, new: &mut Valu
     true
 }
 
+/// Whether objects of a kind say who manages their fields. As recorded, signing requests do not.
+pub fn has_managers(kind: &Kind) -> bool {
+    kind.group != "certificates.k8s.io"
+}
+
 /// The fields that a write through a subresource, empty for the object itself, does not change whatever it holds.
 pub fn reset_fields(kind: &Kind, subresource: &str) -> Cow<'static, FieldSet> {
     static OF_OBJECT: OnceLock<FieldSet> = OnceLock::new();

@@ -11,12 +11,16 @@ use std::sync::Arc;
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// The media types of the patches that are taken.
-const PATCH_TYPES: [&str; 4] = [
+const PATCH_TYPES: &[&str] = &[
     "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
 ];
+
+/// Those of custom resources, of which no Go type says how lists merge. Clients choose by these.
+const CUSTOM_PATCH_TYPES: &[&str] =
+    &["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"];
 
 /// The media types of answers.
 pub(super) const TYPES: [&str; 2] = ["application/json", "application/yaml"];
@@ -85,7 +89,8 @@ pub(super) enum Body {
     /// An object of a definition.
     Object(String),
     DeleteOptions,
-    Patch,
+    /// A patch of one of these media types.
+    Patch(&'static [&'static str]),
 }
 
 impl Body {
@@ -95,17 +100,17 @@ impl Body {
             Body::None => None,
             Body::Object(definition) => Some(definition.clone()),
             Body::DeleteOptions => Some(format!("{META}.DeleteOptions")),
-            Body::Patch => Some(format!("{META}.Patch")),
+            Body::Patch(_) => Some(format!("{META}.Patch")),
         }
     }
 
     pub fn is_required(&self) -> bool {
-        matches!(self, Body::Object(_) | Body::Patch)
+        matches!(self, Body::Object(_) | Body::Patch(_))
     }
 
     /// The media types of what is carried.
     pub fn types(&self) -> &'static [&'static str] {
-        if matches!(self, Body::Patch) { &PATCH_TYPES } else { &["*/*"] }
+        if let Body::Patch(types) = self { types } else { &["*/*"] }
     }
 }
 
@@ -174,7 +179,9 @@ fn paths(schemas: &Schemas, kinds: &[Arc<Kind>]) -> Vec<Path> {
         if !paths.iter().any(|path: &Path| path.path == discovery) {
             paths.push(Path { path: discovery, parameters: Vec::new(), operations: vec![resources(kind)] });
         }
-        paths.append(&mut Resource { kind, definition, root }.paths(schemas));
+        let is_custom = schemas.is_own(&kind.group, &kind.version, &kind.kind);
+        let patch_types = if is_custom { CUSTOM_PATCH_TYPES } else { PATCH_TYPES };
+        paths.append(&mut Resource { kind, definition, root, patch_types }.paths(schemas));
     }
     paths.sort_by(|a, b| a.path.cmp(&b.path));
     paths
@@ -202,6 +209,7 @@ struct Resource<'a> {
     definition: &'a str,
     /// `/apis/apps/v1`
     root: String,
+    patch_types: &'static [&'static str],
 }
 
 impl Resource<'_> {
@@ -292,7 +300,7 @@ impl Resource<'_> {
             },
             Verb::Patch => Operation {
                 parameters: &PATCH,
-                body: Body::Patch,
+                body: Body::Patch(self.patch_types),
                 codes: WRITTEN,
                 ..self.operation("patch", "patch", name("patch"))
             },

@@ -33,6 +33,11 @@ impl Schemas {
         self.own.push(([group.to_owned(), version.to_owned(), kind.to_owned()], name));
     }
 
+    /// Whether a kind was added.
+    pub fn is_own(&self, group: &str, version: &str, kind: &str) -> bool {
+        self.own.iter().any(|(own, _)| *own == [group, version, kind])
+    }
+
     /// The definition of a kind.
     pub fn of_kind(&self, group: &str, version: &str, kind: &str) -> Option<&str> {
         let built_in = self.kinds.iter().find(|(known, _)| *known == [group, version, kind]).map(|(_, name)| *name);

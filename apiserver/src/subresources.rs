@@ -150,7 +150,7 @@ async fn scale(
     let scale_kind = call.server.kinds.by_kind("autoscaling", "v1", "Scale").cloned();
     let written = registry::update(call, name, Part::Scale, &options, &mut Vec::new(), |live| {
         let current = live.value;
-        let scale = call.scale(current)?;
+        let scale = call.scale_to_change(current)?;
         let wanted = match &sent {
             Sent::Whole(value) => value.clone(),
             Sent::Patch(Patch::Change(change)) => {

@@ -96,6 +96,14 @@ impl Call<'_> {
         }
     }
 
+    /// The Scale that a change of it starts from.
+    pub fn scale_to_change(&self, object: &Value) -> Result<Value> {
+        match self.custom {
+            Some(custom) => custom.version.scale.as_ref().ok_or_else(Error::no_such_path)?.to_change(object),
+            None => self.scale(object),
+        }
+    }
+
     /// Takes the number of replicas from a Scale.
     pub fn set_scale(&self, object: &mut Value, scale: &Value) -> Result<()> {
         match self.custom {

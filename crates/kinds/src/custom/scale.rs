@@ -15,6 +15,10 @@ pub struct Scale {
 /// What stands at a path, or why it is not what it should be.
 type Found<T> = Result<Option<T>, String>;
 
+fn failed(why: String) -> api::Error {
+    api::Error::new(api::Reason::InternalError, why)
+}
+
 impl Scale {
     pub(super) fn compile(declared: &Value) -> Scale {
         let selector = Some(text(&declared["labelSelectorPath"])).filter(|path| !path.is_empty());
@@ -25,18 +29,24 @@ impl Scale {
         }
     }
 
-    /// The Scale of an object.
+    /// The Scale of an object. 500 for one that has no number of replicas yet.
     pub fn of(&self, object: &Value) -> api::Result<Value> {
+        let missing = || failed(format!("the spec replicas field {:?} does not exist", &*self.spec));
+        Ok(self.show(object, number(object, &self.spec).map_err(failed)?.ok_or_else(missing)?))
+    }
+
+    /// The Scale that a change of it starts from. An object without a number of replicas starts from none.
+    pub fn to_change(&self, object: &Value) -> api::Result<Value> {
+        Ok(self.show(object, number(object, &self.spec).map_err(failed)?.unwrap_or(0)))
+    }
+
+    fn show(&self, object: &Value, wanted: i64) -> Value {
         let mut metadata = json!({});
         for field in ["name", "namespace", "tenant", "uid", "resourceVersion", "creationTimestamp"] {
             if !object["metadata"][field].is_null() {
                 metadata[field] = object["metadata"][field].clone();
             }
         }
-        let failed = |why: String| api::Error::new(api::Reason::InternalError, why);
-        let wanted = number(object, &self.spec).map_err(failed)?;
-        let missing = || failed(format!("the spec replicas field {:?} does not exist", &*self.spec));
-        let wanted = wanted.ok_or_else(missing)?;
         let mut scale = json!({
             "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": {},
             "status": {"replicas": number(object, &self.status).ok().flatten().unwrap_or(0)},
@@ -50,7 +60,7 @@ impl Scale {
         {
             scale["status"]["selector"] = json!(selector);
         }
-        Ok(scale)
+        scale
     }
 
     /// Takes the number of replicas from a Scale. 400 where the object has no place for it.
@@ -165,6 +175,7 @@ mod tests {
         scale().set(&mut object, &json!({"spec": {"replicas": 5}})).expect("an object");
         assert_eq!(object["spec"]["replicas"], 5);
         assert!(scale().of(&json!({"spec": {}})).is_err());
+        assert_eq!(scale().to_change(&json!({"spec": {}})).expect("a start")["spec"], json!({}));
     }
 
     #[test]

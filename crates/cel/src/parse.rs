@@ -13,7 +13,8 @@ const NESTING_MAX: u16 = 100;
 
 const STARTS: &str = "'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, \
                       BYTES, IDENTIFIER";
-const RESERVED: [&str; 17] = [
+/// Words that CEL keeps for itself, beside its literals and `in`.
+pub(crate) const RESERVED: [&str; 17] = [
     "as",
     "break",
     "const",

@@ -9,30 +9,10 @@ use std::sync::Arc;
 /// What a request may weigh; the bound of what no schema bounds.
 pub(crate) const REQUEST_BYTES_MAX: u64 = 3 << 20;
 
-/// The words that a field can only be named by with underscores around, or after a dot.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+/// Whether a field can only be named with underscores around, or after a dot.
+fn is_reserved(name: &str) -> bool {
+    matches!(name, "true" | "false" | "null" | "in") || crate::parse::RESERVED.contains(&name)
+}
 
 /// A declared type.
 #[derive(Debug)]
@@ -105,7 +85,7 @@ impl Decl {
     /// A field by the name that an expression uses.
     pub(crate) fn field(&self, name: &str) -> Option<&Property> {
         let Shape::Object { fields, .. } = &self.shape else { return None };
-        fields.get(name).or_else(|| RESERVED.contains(&name).then(|| fields.get(&format!("__{name}__")))?)
+        fields.get(name).or_else(|| is_reserved(name).then(|| fields.get(&format!("__{name}__")))?)
     }
 
     /// What is at the end of a path from here: fields, `@items`, `@values`.
@@ -121,7 +101,7 @@ impl Decl {
 
 /// The name that expressions use for a field; `None` if they cannot name it.
 pub(crate) fn escape(name: &str) -> Option<String> {
-    if RESERVED.contains(&name) {
+    if is_reserved(name) {
         return Some(format!("__{name}__"));
     }
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');

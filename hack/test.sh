@@ -45,12 +45,12 @@ trap sweep EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# report TITLE STATUS LOG BEGAN PASSED FAILED: counts, and prints one line, and the end of the log where something failed.
+# report TITLE STATUS LOG SECONDS PASSED FAILED: counts, and prints one line, and the end of the log where something failed.
 report() {
-    local title=$1 status=$2 log=$3 began=$4 good=$5 bad=$6
+    local title=$1 status=$2 log=$3 seconds=$4 good=$5 bad=$6
     [ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
     passed=$((passed + good)) failed=$((failed + bad))
-    printf '%-46s %6d passed %4d failed %8s s\n' "$title" "$good" "$bad" "$(seconds_since "$began")"
+    printf '%-46s %6d passed %4d failed %8s s\n' "$title" "$good" "$bad" "$seconds"
     if [ "$bad" -gt 0 ]; then
         tail -n 60 "$log" | sed 's/^/    /'
         echo "    (all of it: $log)"
@@ -63,7 +63,7 @@ check() {
     shift
     log=$logs/${title// /-}.log began=$(now)
     "$@" >"$log" 2>&1 || status=$?
-    report "$title" "$status" "$log" "$began" $((status == 0)) $((status != 0))
+    report "$title" "$status" "$log" "$(seconds_since "$began")" $((status == 0)) $((status != 0))
     return "$status"
 }
 
@@ -76,7 +76,7 @@ test_counts() {
 }
 
 rust_tests() {
-    local log=$logs/tests.log began status=0 name good bad unit=0 unit_bad=0 e2e=0 e2e_bad=0
+    local log=$logs/tests.log began seconds status=0 name good bad unit=0 unit_bad=0 e2e=0 e2e_bad=0
     began=$(now)
     cargo test --workspace --release --no-fail-fast -- --show-output >"$log" 2>&1 || status=$?
     while read -r name good bad; do
@@ -89,22 +89,30 @@ rust_tests() {
     # Which tests failed and what they said, which the end of a long log does not show.
     grep -E -A 4 '^test .* FAILED$|panicked at |^error' "$log" >"$logs/tests-failed.log" || true
     sed -n 's/^skipped: \(.*\)/    skipped: \1/p' "$log" | sort -u
-    report "end to end, with kubectl and containers" 0 "$logs/tests-failed.log" "$began" "$e2e" "$e2e_bad"
+    seconds=$(seconds_since "$began")
+    report "end to end, with kubectl and containers" 0 "$logs/tests-failed.log" "$seconds" "$e2e" "$e2e_bad"
     [ "$e2e_bad" -eq 0 ] || status=0 # counted already
-    report "tests of the crates (time of all)" "$status" "$logs/tests-failed.log" "$began" "$unit" "$unit_bad"
+    report "tests of the crates (time of all)" "$status" "$logs/tests-failed.log" "$seconds" "$unit" "$unit_bad"
 }
 
-# oracle FAMILY: cases that behave as recorded, and cases that go against the list.
+# oracle FAMILY: replays one family; its output, status and end go into files, for oracle_report.
 oracle() {
-    local log=$logs/oracle-$1.log began status=0 good=0 bad=0
-    began=$(now)
+    local log=$logs/oracle-$1.log status=0
+    now >"$log.began"
     "$root/hack/oracle.sh" "$1" >"$log" 2>&1 || status=$?
+    echo "$status $(seconds_since "$(<"$log.began")")" >"$log.end"
+}
+
+# oracle_report FAMILY: cases that behave as recorded, and cases that go against the list.
+oracle_report() {
+    local log=$logs/oracle-$1.log status=1 seconds=0 good=0 bad=0
+    read -r status seconds <"$log.end" || true
     if grep -q '^skipped: ' "$log"; then
         echo "oracle $1: $(grep '^skipped: ' "$log")"
         return
     fi
     read -r good bad < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1) || true
-    report "oracle $1" "$status" "$log" "$began" "${good:-0}" "${bad:-0}"
+    report "oracle $1" "$status" "$log" "$seconds" "${good:-0}" "${bad:-0}"
     grep "^$1: " "$log" | sed 's/^/    /' || true
 }
 
@@ -117,9 +125,15 @@ if [ -n "$built" ]; then
     export URSA_BIN=$root/target/release/ursa
     check "tidy" target/release/xtask tidy || true
     rust_tests
-    for family in api-kinds api-semantics api-extension transcripts scheduling controllers; do
+    # The controllers' cases wait for most of their time: they run beside the others, each family with a server of its own.
+    oracle controllers &
+    controllers=$!
+    for family in api-kinds api-semantics api-extension transcripts scheduling; do
         oracle "$family"
+        oracle_report "$family"
     done
+    wait "$controllers"
+    oracle_report controllers
     check "benchmark, tiny" target/release/perf --tiny || true
     grep -h . "$logs/benchmark,-tiny.log" | sed 's/^/    /'
 fi

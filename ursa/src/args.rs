@@ -16,6 +16,14 @@ pub struct Args {
 pub enum Command {
     /// Run API server, controllers, scheduler and node agent in one process
     Server(ServerArgs),
+    /// Run an API server alone
+    Apiserver(ApiArgs),
+    /// Run the controllers alone, against the server of a kubeconfig
+    ControllerManager(ControllerManagerArgs),
+    /// Run the scheduler alone, against the server of a kubeconfig
+    Scheduler(SchedulerArgs),
+    /// Run this machine's node agent alone, against the server of a kubeconfig
+    NodeAgent(NodeAgentArgs),
     /// Create, list and delete tenants
     Tenant(TenantArgs),
     /// Print a kubeconfig for a user of a tenant
@@ -24,8 +32,9 @@ pub enum Command {
     HollowNodes(HollowNodesArgs),
 }
 
+/// What every API server is told.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ServerArgs {
+pub struct ApiArgs {
     /// Where everything is kept: objects, keys and certificates, kubeconfigs
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -35,21 +44,6 @@ pub struct ServerArgs {
     /// The port to listen on; 0 takes a free one, which admin.kubeconfig names
     #[arg(long, value_name = "PORT", default_value_t = 6443)]
     pub secure_port: u16,
-    /// Run pods on this machine
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
-    pub node_agent: bool,
-    /// Run the scheduler
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
-    pub scheduler: bool,
-    /// Which controllers to run: '*', 'a,b', or '*,-c' for all but c
-    #[arg(long, value_name = "LIST", default_value = "*", allow_hyphen_values = true)]
-    pub controllers: String,
-    /// The network whose addresses services of type LoadBalancer get; without it they get none
-    #[arg(long, value_name = "CIDR")]
-    pub load_balancer_pool: Option<String>,
-    /// The container runtimes of the node agent: 'name,container,unix:///path', several separated by ';'
-    #[arg(long, value_name = "LIST", default_value = "containerd,container,unix:///run/containerd/containerd.sock")]
-    pub container_runtime_endpoint: String,
     /// A CSV file of static tokens: token,user,uid,"group,group",,tenant
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
@@ -71,12 +65,100 @@ pub struct ServerArgs {
     /// Whether requests wait for room in the audit log's queue
     #[arg(long, value_name = "MODE", value_enum, default_value = "batch")]
     pub audit_log_mode: AuditMode,
-    /// The name of this machine's node; its host name unless given
-    #[arg(long, value_name = "NAME")]
-    pub node_name: Option<String>,
+    #[command(flatten)]
+    pub shutdown: ShutdownArgs,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct ShutdownArgs {
     /// Seconds that a shutdown may take
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     pub shutdown_grace: u64,
+}
+
+/// What every node agent is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct NodeArgs {
+    /// The container runtimes of the node agent: 'name,container,unix:///path', several separated by ';'
+    #[arg(long, value_name = "LIST", default_value = "containerd,container,unix:///run/containerd/containerd.sock")]
+    pub container_runtime_endpoint: String,
+    /// The name of this machine's node; its host name unless given
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+}
+
+/// Which controllers run, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ControllerArgs {
+    /// Which controllers to run: '*', 'a,b', or '*,-c' for all but c
+    #[arg(long, value_name = "LIST", default_value = "*", allow_hyphen_values = true)]
+    pub controllers: String,
+    /// The network whose addresses services of type LoadBalancer get; without it they get none
+    #[arg(long, value_name = "CIDR")]
+    pub load_balancer_pool: Option<String>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// Run pods on this machine
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub node_agent: bool,
+    /// Run the scheduler
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub scheduler: bool,
+    #[command(flatten)]
+    pub controllers: ControllerArgs,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct ControllerManagerArgs {
+    #[command(flatten)]
+    pub client: ComponentArgs,
+    #[command(flatten)]
+    pub controllers: ControllerArgs,
+    /// The certificate of the authority that signs requests of clients; without it none are signed
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
+    pub cluster_signing_cert_file: Option<PathBuf>,
+    /// The key of that authority
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
+    pub cluster_signing_key_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct SchedulerArgs {
+    #[command(flatten)]
+    pub client: ComponentArgs,
+    /// Pods with this spec.schedulerName are its own
+    #[arg(long, value_name = "NAME", default_value = "default-scheduler")]
+    pub scheduler_name: String,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct NodeAgentArgs {
+    #[command(flatten)]
+    pub client: ComponentArgs,
+    /// Where volumes and logs of pods are kept
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// The address by which this machine is reached
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub node_ip: IpAddr,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// How a component that runs alone reaches the API.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ComponentArgs {
+    /// The kubeconfig of the component's own identity
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+    #[command(flatten)]
+    pub shutdown: ShutdownArgs,
 }
 
 /// What becomes of a request while the audit log is behind.

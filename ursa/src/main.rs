@@ -1,6 +1,8 @@
 //! The one executable of Ursa: the server and the commands of its users.
 
+mod api_server;
 mod args;
+mod components;
 mod credential;
 mod hollow;
 mod in_process;
@@ -20,6 +22,10 @@ fn main() -> ExitCode {
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("nothing else has chosen a provider");
     let done = match args.command {
         Command::Server(args) => server::main(args),
+        Command::Apiserver(args) => api_server::main(args),
+        Command::ControllerManager(args) => components::controller_manager(args),
+        Command::Scheduler(args) => components::scheduler(args),
+        Command::NodeAgent(args) => components::node_agent(args),
         Command::Tenant(args) => tenant::main(args),
         Command::Kubeconfig(args) => credential::main(args),
         Command::HollowNodes(args) => hollow::main(args),

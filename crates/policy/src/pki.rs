@@ -71,47 +71,31 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-/// The authority of a server, its serving certificate and the key that signs service account tokens.
-pub struct Pki {
-    ca_pem: String,
-    ca: Issuer<'static, KeyPair>,
-    server: (CertificateDer<'static>, PrivateKeyDer<'static>),
-    service_account_key: ServiceAccountKey,
+/// What vouches for servers and clients: a certificate and its key.
+pub struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
 }
 
-impl Pki {
-    /// Reads `dir/pki`, and makes what is not there. `server_names` are all DNS names and IP addresses that clients use.
-    pub fn open(dir: &Path, server_names: &[String], now: Timestamp) -> Result<Pki, PkiError> {
-        let dir = dir.join("pki");
-        file::create_folder(&dir)?;
-        let (ca_pem, ca) = open_ca(&dir, now)?;
-        let server = open_server(&dir, &ca_pem, &ca, server_names, now)?;
-        let service_account_key = open_service_account_key(&dir)?;
-        Ok(Pki { ca_pem, ca, server, service_account_key })
+impl Authority {
+    /// Reads an authority that is there already.
+    pub fn read(certificate: &Path, key: &Path, now: Timestamp) -> Result<Authority, PkiError> {
+        let text = |path: &Path| file::read(path)?.ok_or_else(|| PkiError::file(path, "there is no such file"));
+        let pair = KeyPair::from_pem(&text(key)?).map_err(|e| PkiError::file(key, e))?;
+        Authority::of(certificate, text(certificate)?, pair, now)
     }
 
-    /// The certificate of the authority, for clients to trust and for the server to check clients with.
-    pub fn ca_pem(&self) -> &str {
-        &self.ca_pem
-    }
-
-    /// What the server presents.
-    pub fn server_chain_and_key(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        (vec![self.server.0.clone()], self.server.1.clone_key())
-    }
-
-    /// A new certificate with CN=`user`, O=`tenant:TENANT` and one OU per group.
-    pub fn client_certificate(
-        &self,
-        tenant: &TenantName,
-        user: &str,
-        groups: &[&str],
-        lifetime: Duration,
-        now: Timestamp,
-    ) -> Result<Credential, PkiError> {
-        let key = KeyPair::generate().map_err(PkiError::certificate)?;
-        let cert_pem = self.issue_client(&key, &request::subject(tenant, user, groups)?, lifetime, now)?;
-        Ok(Credential { cert_pem, key_pem: key.serialize_pem() })
+    fn of(path: &Path, pem: String, key: KeyPair, now: Timestamp) -> Result<Authority, PkiError> {
+        let der = read_certificate(&pem).map_err(|why| PkiError::file(path, why))?;
+        let (_, parsed) = parse_x509_certificate(&der).map_err(|e| PkiError::file(path, e))?;
+        if parsed.public_key().raw != key.subject_public_key_info() {
+            return Err(PkiError::file(path, "this is not the certificate of the authority's key"));
+        }
+        if !parsed.is_ca() || parsed.validity().not_after.timestamp() <= now.unix_secs() {
+            return Err(PkiError::file(path, "not the certificate of an authority, or expired"));
+        }
+        let issuer = Issuer::from_ca_cert_pem(&pem, key).map_err(|e| PkiError::file(path, e))?;
+        Ok(Authority { pem, issuer })
     }
 
     /// Signs a client's request (PEM) made in `tenant`. Of its subject, user and groups are taken over; the certificate
@@ -136,9 +120,57 @@ impl Pki {
     ) -> Result<String, PkiError> {
         let mut params = params("client", lifetime, now)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let unnamed = params.signed_by(public_key, &self.ca).map_err(PkiError::certificate)?;
-        let der = subject::with_subject(unnamed.der(), subject, self.ca.key())?;
+        let unnamed = params.signed_by(public_key, &self.issuer).map_err(PkiError::certificate)?;
+        let der = subject::with_subject(unnamed.der(), subject, self.issuer.key())?;
         Ok(pem("CERTIFICATE", &der))
+    }
+}
+
+/// The authority of a server, its serving certificate and the key that signs service account tokens.
+pub struct Pki {
+    authority: Authority,
+    server: (CertificateDer<'static>, PrivateKeyDer<'static>),
+    service_account_key: ServiceAccountKey,
+}
+
+impl Pki {
+    /// Reads `dir/pki`, and makes what is not there. `server_names` are all DNS names and IP addresses that clients use.
+    pub fn open(dir: &Path, server_names: &[String], now: Timestamp) -> Result<Pki, PkiError> {
+        let dir = dir.join("pki");
+        file::create_folder(&dir)?;
+        let authority = open_authority(&dir, now)?;
+        let server = open_server(&dir, &authority, server_names, now)?;
+        let service_account_key = open_service_account_key(&dir)?;
+        Ok(Pki { authority, server, service_account_key })
+    }
+
+    /// The certificate of the authority, for clients to trust and for the server to check clients with.
+    pub fn ca_pem(&self) -> &str {
+        &self.authority.pem
+    }
+
+    /// What signs clients' certificates.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// What the server presents.
+    pub fn server_chain_and_key(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        (vec![self.server.0.clone()], self.server.1.clone_key())
+    }
+
+    /// A new certificate with CN=`user`, O=`tenant:TENANT` and one OU per group.
+    pub fn client_certificate(
+        &self,
+        tenant: &TenantName,
+        user: &str,
+        groups: &[&str],
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<Credential, PkiError> {
+        let key = KeyPair::generate().map_err(PkiError::certificate)?;
+        let cert_pem = self.authority.issue_client(&key, &request::subject(tenant, user, groups)?, lifetime, now)?;
+        Ok(Credential { cert_pem, key_pem: key.serialize_pem() })
     }
 
     pub fn service_account_key(&self) -> &ServiceAccountKey {
@@ -146,7 +178,7 @@ impl Pki {
     }
 }
 
-fn open_ca(dir: &Path, now: Timestamp) -> Result<(String, Issuer<'static, KeyPair>), PkiError> {
+fn open_authority(dir: &Path, now: Timestamp) -> Result<Authority, PkiError> {
     let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
     let (cert, key) = (file::read(&cert_path)?, file::read(&key_path)?);
     if cert.is_some() && key.is_none() {
@@ -165,22 +197,12 @@ fn open_ca(dir: &Path, now: Timestamp) -> Result<(String, Issuer<'static, KeyPai
             cert
         }
     };
-    let der = read_certificate(&cert).map_err(|why| PkiError::file(&cert_path, why))?;
-    let (_, parsed) = parse_x509_certificate(&der).map_err(|e| PkiError::file(&cert_path, e))?;
-    if parsed.public_key().raw != key.subject_public_key_info() {
-        return Err(PkiError::file(&cert_path, "this is not the certificate of the key in ca.key"));
-    }
-    if !parsed.is_ca() || parsed.validity().not_after.timestamp() <= now.unix_secs() {
-        return Err(PkiError::file(&cert_path, "not the certificate of an authority, or expired"));
-    }
-    let ca = Issuer::from_ca_cert_pem(&cert, key).map_err(|e| PkiError::file(&cert_path, e))?;
-    Ok((cert, ca))
+    Authority::of(&cert_path, cert, key, now)
 }
 
 fn open_server(
     dir: &Path,
-    ca_pem: &str,
-    ca: &Issuer<'static, KeyPair>,
+    authority: &Authority,
     names: &[String],
     now: Timestamp,
 ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), PkiError> {
@@ -191,14 +213,14 @@ fn open_server(
     let key = open_key(&key_path, file::read(&key_path)?)?;
     let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     if let Some(Ok(der)) = file::read(&cert_path)?.map(|pem| read_certificate(&pem))
-        && fits(&der, ca_pem, &key, &wanted, now)
+        && fits(&der, &authority.pem, &key, &wanted, now)
     {
         return Ok((der, private));
     }
     let mut params = params("ursa-apiserver", SERVER_LIFETIME, now)?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.subject_alt_names = CertificateParams::new(wanted).map_err(PkiError::certificate)?.subject_alt_names;
-    let cert = params.signed_by(&key, ca).map_err(PkiError::certificate)?;
+    let cert = params.signed_by(&key, &authority.issuer).map_err(PkiError::certificate)?;
     file::write(&cert_path, &cert.pem())?;
     Ok((cert.der().clone(), private))
 }

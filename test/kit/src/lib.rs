@@ -4,6 +4,7 @@
 //! directory stays, and its path is printed.
 
 mod answer;
+mod component;
 mod containerd;
 mod hollow;
 mod kubectl;
@@ -12,6 +13,7 @@ mod server;
 mod wait;
 
 pub use answer::{Answer, run};
+pub use component::Component;
 pub use containerd::{Containerd, Task};
 pub use hollow::HollowNodes;
 pub use kubectl::{Kubectl, Lines};

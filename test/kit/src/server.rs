@@ -22,6 +22,8 @@ const LOG_LINES_SHOWN: usize = 30;
 /// How a server is started.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// Without controllers, scheduler and node agent.
+    alone: bool,
     data_dir: Option<PathBuf>,
     args: Vec<String>,
 }
@@ -32,9 +34,14 @@ impl Options {
         Options::default().arg("--node-agent=false")
     }
 
+    /// An API server and nothing else.
+    pub fn alone() -> Options {
+        Options { alone: true, ..Options::default() }
+    }
+
     /// With this machine as its node, on the containerd's data directory.
     pub fn on(containerd: &Containerd) -> Options {
-        let options = Options { data_dir: Some(containerd.dir().to_owned()), args: Vec::new() };
+        let options = Options { data_dir: Some(containerd.dir().to_owned()), ..Options::default() };
         options.arg("--container-runtime-endpoint").arg(containerd.endpoint())
     }
 
@@ -195,7 +202,7 @@ pub async fn ursa(args: &[&str]) -> Answer {
 fn spawn(options: &Options, port: u16, scratch: &Scratch) -> Child {
     let log = open_log(&scratch.join("ursa.log"));
     Command::new(binary())
-        .args(["server", "--secure-port", &port.to_string(), "--data-dir"])
+        .args([if options.alone { "apiserver" } else { "server" }, "--secure-port", &port.to_string(), "--data-dir"])
         .arg(options.data_dir.as_deref().expect("set at the start"))
         .args(&options.args)
         .stdin(Stdio::null())

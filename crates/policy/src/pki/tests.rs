@@ -49,8 +49,9 @@ pub(crate) fn certificate_of(subject: &[(&str, &str)]) -> Vec<u8> {
     };
     let subject: Subject = subject.iter().map(|(name, value)| (attribute(name), (*value).to_owned())).collect();
     let key = KeyPair::generate().expect("a key");
-    let unnamed = params("client", HOUR, now()).expect("a time").signed_by(&key, &pki.ca).expect("a certificate");
-    with_subject(unnamed.der(), &subject, pki.ca.key()).expect("a certificate")
+    let unnamed =
+        params("client", HOUR, now()).expect("a time").signed_by(&key, &pki.authority.issuer).expect("a certificate");
+    with_subject(unnamed.der(), &subject, pki.authority.issuer.key()).expect("a certificate")
 }
 
 fn roots(pki: &Pki) -> Arc<RootCertStore> {
@@ -202,7 +203,7 @@ fn an_authority_that_was_made_half_before_a_crash_is_completed() {
     fs::remove_file(dir.path().join("pki/ca.crt")).expect("it was there");
     fs::write(dir.path().join("pki/ca.tmp"), "half a certif").expect("a file");
     let pki = open(&dir, &["localhost"], now()).expect("an authority");
-    assert_eq!(pki.ca.key().public_key_raw(), first.ca.key().public_key_raw());
+    assert_eq!(pki.authority.issuer.key().public_key_raw(), first.authority.issuer.key().public_key_raw());
     assert!(server_is_trusted(&pki, "localhost", now()));
 }
 
@@ -228,13 +229,13 @@ fn a_request_is_signed_for_its_own_tenant_alone() {
     let (_dir, pki) = new_pki();
     let (request, key) = client_request(&tenant("acme"), "bob").expect("a request");
     KeyPair::from_pem(&key).expect("a key");
-    let signed = pki.sign_client(&tenant("acme"), &request, HOUR, now()).expect("a certificate");
+    let signed = pki.authority().sign_client(&tenant("acme"), &request, HOUR, now()).expect("a certificate");
     let der = CertificateDer::from_pem_slice(signed.as_bytes()).expect("PEM");
     assert!(client_is_trusted(&pki, &der, now()));
     let identity = identity_of_certificate(&der).expect("an identity").identity;
     assert_eq!((identity.tenant, identity.user), (tenant("acme"), "bob".to_owned()));
     for other in ["umbrella", "system"] {
-        let error = pki.sign_client(&tenant(other), &request, HOUR, now()).expect_err(other).to_string();
+        let error = pki.authority().sign_client(&tenant(other), &request, HOUR, now()).expect_err(other).to_string();
         assert!(error.contains("\"acme\""), "{error}");
     }
 }
@@ -251,7 +252,7 @@ fn of_a_request_only_user_and_groups_are_taken_over() {
     asked.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate().expect("a key");
     let request = asked.serialize_request(&key).expect("a request").pem().expect("PEM");
-    let signed = pki.sign_client(&tenant("acme"), &request, YEAR * 5, now()).expect("a certificate");
+    let signed = pki.authority().sign_client(&tenant("acme"), &request, YEAR * 5, now()).expect("a certificate");
     let der = CertificateDer::from_pem_slice(signed.as_bytes()).expect("PEM");
     let identity = identity_of_certificate(&der).expect("an identity").identity;
     assert_eq!((identity.tenant, identity.user), (tenant("acme"), "system:node:n1".to_owned()));
@@ -271,7 +272,7 @@ fn a_request_that_is_broken_or_not_signed_by_its_key_is_refused() {
     let at = forged.windows(3).position(|w| w == b"bob").expect("the user");
     forged[at..at + 3].copy_from_slice(b"eve");
     for bad in [pem("CERTIFICATE REQUEST", &forged), pem("CERTIFICATE REQUEST", b"x"), "x".to_owned(), String::new()] {
-        assert!(pki.sign_client(&tenant("acme"), &bad, HOUR, now()).is_err(), "{bad}");
+        assert!(pki.authority().sign_client(&tenant("acme"), &bad, HOUR, now()).is_err(), "{bad}");
     }
 }
 
@@ -285,6 +286,6 @@ fn nobody_becomes_a_master_by_a_request() {
     asked.distinguished_name = name;
     let key = KeyPair::generate().expect("a key");
     let request = asked.serialize_request(&key).expect("a request").pem().expect("PEM");
-    let error = pki.sign_client(&tenant("acme"), &request, HOUR, now()).expect_err("a refusal").to_string();
+    let error = pki.authority().sign_client(&tenant("acme"), &request, HOUR, now()).expect_err("a refusal").to_string();
     assert!(error.contains("system:masters"), "{error}");
 }

@@ -2,6 +2,7 @@
 
 mod clients;
 mod command_line;
+mod components;
 mod crash;
 mod demo;
 mod hollow;

@@ -6,6 +6,7 @@ import dataclasses
 import glob
 import hashlib
 import json
+import math
 import os
 import re
 import signal
@@ -36,6 +37,10 @@ ON_PURPOSE = "on purpose: "
 # Seconds: a longer wait of one case would be a longer wait of everyone who runs hack/test.sh.
 SAMPLED_WAIT_MAX = 10
 
+# Of all cases of a family, what must pass where messages are compared too, and within a tenant. There is no list of those
+# that fail: the lists are of what a server does in its own tenant.
+SHARE, SHARE_WITH_TEXTS = 0.97, 0.90
+
 # What kubectl prints differs from version to version.
 RECORDED_KUBECTL = "1.32"
 
@@ -55,6 +60,14 @@ class Family:
     # A case whose outcome depends on time is run once more, alone, before it counts as unexpected.
     retry: bool = False
 
+    @property
+    def takes_texts(self):
+        return self.tool == "replay"
+
+    @property
+    def takes_tenant(self):
+        return self.tool in ("replay", "transcript")
+
 
 FAMILIES = [
     Family("api-kinds", "api/kinds/*.json", "replay", ["--scheduler=false", RECORDED_CONTROLLERS], ["--jobs", "4"], servers=2),
@@ -69,9 +82,11 @@ FAMILIES = [
 class Server:
     """A fresh `ursa server` without a node, on a free port. To be used in a `with`."""
 
-    def __init__(self, ursa, flags, tokens, log):
+    def __init__(self, ursa, flags, tokens, log, tenant=None):
         self.flags = [ursa, "server", "--secure-port", "0", "--node-agent=false", "--token-auth-file", tokens, *flags]
         self.log = log
+        self.tenant = tenant
+        self.prefix = f"/tenants/{tenant}" if tenant else ""
 
     def __enter__(self):
         self.scratch = tempfile.TemporaryDirectory(prefix="ursa-oracle-")
@@ -82,6 +97,8 @@ class Server:
         try:
             self.url = self.ready(os.path.join(data, "admin.kubeconfig"))
             self.kubeconfig = self.write_kubeconfig()
+            if self.tenant:
+                self.create_tenant(os.path.join(data, "admin.kubeconfig"))
         except BaseException:
             self.__exit__()
             raise
@@ -104,12 +121,19 @@ class Server:
             time.sleep(0.05)
         sys.exit(f"the server is not ready after 60 s ({state}); its log is {self.log}")
 
+    def create_tenant(self, kubeconfig):
+        """Makes the tenant, and waits until it can be used."""
+        command = [self.flags[0], "tenant", "create", self.tenant, "--kubeconfig", kubeconfig]
+        made = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        if made.returncode != 0:
+            sys.exit(f"tenant {self.tenant} is not created: {made.stderr.strip()}")
+
     def write_kubeconfig(self):
         path = os.path.join(self.scratch.name, "kubeconfig")
         with open(path, "w", encoding="utf-8") as file:
             json.dump({
                 "apiVersion": "v1", "kind": "Config", "current-context": "oracle",
-                "clusters": [{"name": "oracle", "cluster": {"server": self.url, "insecure-skip-tls-verify": True}}],
+                "clusters": [{"name": "oracle", "cluster": {"server": self.url + self.prefix, "insecure-skip-tls-verify": True}}],
                 "users": [{"name": "admin", "user": {"token": ADMIN_TOKEN}}],
                 "contexts": [{"name": "oracle", "context": {"cluster": "oracle", "user": "admin"}}]}, file)
         return path
@@ -152,6 +176,8 @@ def replay(family, args, server, files, cases, out):
         target = ["--kubeconfig", server.kubeconfig, "--only", f"/({only})\\.t$"]
     else:
         target = ["--server", server.url, "--token", ADMIN_TOKEN, "--insecure", "--only", f"^({only})$"]
+        target += ["--prefix", server.prefix] if server.prefix else []
+        target += ["--texts"] if args.texts else []
     failures, ended, last = {}, False, None
     command = [sys.executable, tool, *target, *family.flags, *(["--verbose"] if args.verbose and family.tool != "transcript" else []), *files]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process:
@@ -237,7 +263,7 @@ def run_cases(family, args, files, log, out):
 
     def one(part):
         try:
-            with Server(args.ursa, family.server, os.path.join(args.oracle, "tokens.csv"), log) as server:
+            with Server(args.ursa, family.server, os.path.join(args.oracle, "tokens.csv"), log, args.tenant) as server:
                 found = replay(family, args, server, part[0], part[1], out)
                 ended = server.process.poll()
         except SystemExit as error:
@@ -278,7 +304,7 @@ def run(family, args):
     files = {file: case_names(file) for file in sorted(glob.glob(os.path.join(args.oracle, family.files)))}
     waiting = {case: seconds for cases in files.values() for case, seconds in cases.items()}
     every = set(waiting)
-    sampled = set(known) if args.full else expected if family.sample is None else sample(expected, family.sample, waiting)
+    sampled = set(known) if args.full else set() if args.texts or args.tenant else expected if family.sample is None else sample(expected, family.sample, waiting)
     wanted = {case for case in every if re.search(args.only, case) and (case not in known or case in sampled)}
 
     def chosen(cases):
@@ -286,19 +312,22 @@ def run(family, args):
 
     folder = os.path.join(ROOT, "target/oracle")
     os.makedirs(folder, exist_ok=True)
-    log = os.path.join(folder, family.name + ".log")
+    output = os.path.join(folder, family.name + (".tenant" if args.tenant else "") + (".texts" if args.texts else ""))
+    log = output + ".log"
     open(log, "wb").close()
-    with open(os.path.join(folder, family.name + ".out"), "w", encoding="utf-8") as out:
+    with open(output + ".out", "w", encoding="utf-8") as out:
         failures = run_cases(family, args, chosen(wanted), log, out)
         if family.retry:
             odd = {case for case in wanted - chance if (case in failures) != (case in known)}
             # Many at once are no accident of timing.
-            if 0 < len(odd) <= 20:
+            if 0 < len(odd) <= 20 and not (args.texts or args.tenant):
                 again = run_cases(family, args, chosen(odd), log, out)
                 failures = {case: why for case, why in failures.items() if case not in odd} | again
     with open(log, encoding="utf-8", errors="replace") as file:
         panics = [line.strip() for line in file if "panicked" in line]
 
+    if args.texts or args.tenant:
+        return summarize_share(family, args, failures, len(every), len(wanted), panics, began)
     if args.update:
         update_list(path, family, every, wanted, failures, args.add)
     new = [] if args.add else sorted(set(failures) - set(known))
@@ -318,6 +347,20 @@ def run(family, args):
     return passed, unexpected
 
 
+def summarize_share(family, args, failures, all_cases, ran, panics, began):
+    """What is listed did not run and counts as failed. Returns how many cases passed and how many too few."""
+    where = (f" in tenant {args.tenant}" if args.tenant else "") + (" with texts" if args.texts else "")
+    for case in sorted(failures) if args.full or args.only else []:
+        print(f"FAILS {case}: {failures[case]}")
+    for line in panics[:5]:
+        print(f"PANIC {line}")
+    passed = ran - len(failures)
+    asked = ran if args.only else all_cases
+    needed = 0 if args.only else math.ceil(asked * (SHARE_WITH_TEXTS if args.texts else SHARE))
+    print(f"{family.name}{where}: {passed} of {asked} passed, {needed} are needed, {time.monotonic() - began:.0f} s", flush=True)
+    return passed, max(0, needed - passed) + len(panics)
+
+
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(description=__doc__)
@@ -325,10 +368,13 @@ def main():
     parser.add_argument("--oracle", required=True)
     parser.add_argument("--ursa", required=True)
     parser.add_argument("--only", default="")
-    for flag in ("full", "update", "add", "verbose"):
+    parser.add_argument("--tenant")
+    for flag in ("texts", "full", "update", "add", "verbose"):
         parser.add_argument("--" + flag, action="store_true")
     args = parser.parse_args()
     args.update = args.update or args.add
+    if args.update and (args.texts or args.tenant):
+        sys.exit("the lists in test/oracle are of tenant system and without texts: --update goes with neither --tenant nor --texts")
     args.full = args.full or args.update
     # `api kinds` means the same as `kinds`, and `api` alone all of its three.
     names = set(args.families)
@@ -338,6 +384,7 @@ def main():
     unknown = [name for name in names if name != "api" and not any(name in (family.name, family.name.removeprefix("api-")) for family in FAMILIES)]
     if unknown:
         sys.exit(f"there is no family {unknown[0]!r}; there are api (kinds, semantics, extension), transcripts, scheduling, controllers")
+    chosen = [family for family in chosen if (not args.texts or family.takes_texts) and (not args.tenant or family.takes_tenant)]
     try:
         totals = [run(family, args) for family in chosen]
     finally:

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Runs what was recorded of Kubernetes against `ursa server`, and compares the failures with the lists in test/oracle.
 #
-#   hack/oracle.sh [FAMILY...] [--only REGEX] [--full] [--update [--add]] [--verbose]
+#   hack/oracle.sh [FAMILY...] [--only REGEX] [--texts] [--tenant NAME] [--full] [--update [--add]] [--verbose]
 #
 #   FAMILY      api (kinds, semantics, extension), transcripts, scheduling, controllers; all without one
 #   --only      cases whose name matches
+#   --texts     compares the texts of messages too (api)
+#   --tenant    replays within a tenant of that name, which is made first (api, transcripts)
 #   --full      runs every case; else, of those expected to fail, a few of each slow family, always the same
 #   --update    takes off the lists what passes and rewords what fails in another way; implies --full
 #   --add       adds to the lists what fails; implies --update
@@ -12,7 +14,8 @@
 #
 # The recordings are expected in ../shared/oracle beside the checkout, or in $URSA_ORACLE; where there are none, that is
 # said and all is well. Fails when an unlisted case fails or a listed one passes; one that is listed with a ~ in front does
-# so by chance and counts as neither.
+# so by chance and counts as neither. With --texts or --tenant no list is asked, but a share of all cases must pass: 90 %
+# with texts, else 97 %; what is listed counts as failed and runs with --full alone.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 export PATH=$PATH:$HOME/.cargo/bin

@@ -95,25 +95,27 @@ rust_tests() {
     report "tests of the crates (time of all)" "$status" "$logs/tests-failed.log" "$seconds" "$unit" "$unit_bad"
 }
 
-# oracle FAMILY: replays one family; its output, status and end go into files, for oracle_report.
+# oracle FAMILY [OPTION...]: replays one family; its output, status and end go into files, for oracle_report.
 oracle() {
-    local log=$logs/oracle-$1.log status=0
+    local title="oracle $*" log status=0
+    log=$logs/${title// /-}.log
     now >"$log.began"
-    "$root/hack/oracle.sh" "$1" >"$log" 2>&1 || status=$?
+    "$root/hack/oracle.sh" "$@" >"$log" 2>&1 || status=$?
     echo "$status $(seconds_since "$(<"$log.began")")" >"$log.end"
 }
 
-# oracle_report FAMILY: cases that behave as recorded, and cases that go against the list.
+# oracle_report FAMILY [OPTION...]: cases that behave as recorded, and cases that go against the list or are too few.
 oracle_report() {
-    local log=$logs/oracle-$1.log status=1 seconds=0 good=0 bad=0
+    local title="oracle $*" log status=1 seconds=0 good=0 bad=0
+    log=$logs/${title// /-}.log
     read -r status seconds <"$log.end" || true
     if grep -q '^skipped: ' "$log"; then
-        echo "oracle $1: $(grep '^skipped: ' "$log")"
+        echo "$title: $(grep '^skipped: ' "$log")"
         return
     fi
     read -r good bad < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1) || true
-    report "oracle $1" "$status" "$log" "$seconds" "${good:-0}" "${bad:-0}"
-    grep "^$1: " "$log" | sed 's/^/    /' || true
+    report "$title" "$status" "$log" "$seconds" "${good:-0}" "${bad:-0}"
+    grep "^$1[: ]" "$log" | sed 's/^/    /' || true
 }
 
 check "packages" hack/deps.sh --tests || exit 1
@@ -131,6 +133,12 @@ if [ -n "$built" ]; then
     for family in api-kinds api-semantics api-extension transcripts scheduling; do
         oracle "$family"
         oracle_report "$family"
+    done
+    for option in --texts "--tenant acme"; do
+        # shellcheck disable=SC2086 # an option with its value
+        oracle api-kinds $option
+        # shellcheck disable=SC2086
+        oracle_report api-kinds $option
     done
     wait "$controllers"
     oracle_report controllers

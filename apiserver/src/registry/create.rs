@@ -175,10 +175,14 @@ pub fn set_tenant(metadata: &mut Map<String, Value>, space: &api::Space) -> Resu
     Ok(())
 }
 
-/// Events and leases are acknowledged before their sync (D6); everything else after.
+/// The namespace of the leases that nodes renew.
+const NODE_LEASES: &str = "kube-node-lease";
+
+/// Events and the leases of nodes are acknowledged before their sync (D6); everything else after.
 pub fn class_of(key: &api::ObjectKey) -> Class {
     match (key.resource.group(), key.resource.resource()) {
-        ("", "events") | ("coordination.k8s.io", "leases") => Class::Relaxed,
+        ("", "events") => Class::Relaxed,
+        ("coordination.k8s.io", "leases") if *key.namespace == *NODE_LEASES => Class::Relaxed,
         _ => Class::Durable,
     }
 }
@@ -190,6 +194,7 @@ pub fn commit_error(error: CommitError) -> Error {
             Error::new(api::Reason::TooManyRequests, "too many writes are waiting, please try again later")
                 .retry_after(1)
         }
+        CommitError::NoRoom(why) => Error::new(api::Reason::ServiceUnavailable, why),
         CommitError::Stopped => Error::new(api::Reason::ServiceUnavailable, "the store has stopped accepting writes"),
         CommitError::Exists(_) | CommitError::Stale { .. } | CommitError::Absent | CommitError::Refused(_) => {
             Error::internal("a precondition of a write failed where its caller set none")

@@ -156,7 +156,9 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
         match call.server.store.commit(writes).await {
             Ok(stored) => return Ok(answer(call, name, &stored[0], &stored[0].to_value()?, removed, options)),
             Err(CommitError::Stale { .. } | CommitError::Absent | CommitError::Exists(_)) => {}
-            Err(other @ (CommitError::Full | CommitError::Stopped | CommitError::Refused(_))) => {
+            Err(
+                other @ (CommitError::Full | CommitError::NoRoom(_) | CommitError::Stopped | CommitError::Refused(_)),
+            ) => {
                 return Err(commit_error(other));
             }
         }

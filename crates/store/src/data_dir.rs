@@ -1,7 +1,7 @@
 //! The directory of a store: whose it is, and that only one process uses it.
 //!
 //! `ursa-store` names the format; while a new store is being made it is called `ursa-store.new`, so that a crash there
-//! leaves a directory that can be told from anyone else's. `engine/` belongs to the engine.
+//! leaves a directory that can be told from anyone else's. `log/` belongs to the engine.
 //! Invariant: a directory that is refused has not been changed.
 
 use crate::open_error::OpenError;
@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 const MARKER: &str = "ursa-store";
 const NEW_MARKER: &str = "ursa-store.new";
-const FORMAT: &str = "1\n";
-const ENGINE: &str = "engine";
+const FORMAT: &str = "2\n";
+const ENGINE: &str = "log";
 
 /// A directory that this process may use alone, until the value is dropped.
 pub(crate) struct DataDir {
@@ -38,10 +38,11 @@ impl DataDir {
             TryLockError::WouldBlock => OpenError::InUse { dir: path.to_owned() },
             TryLockError::Error(error) => unreadable(error),
         })?;
-        let new = match fs::read_to_string(path.join(MARKER)) {
-            Ok(format) if format == FORMAT => false,
+        let new = match fs::read(path.join(MARKER)) {
+            Ok(format) if format == FORMAT.as_bytes() => false,
             Ok(format) => {
-                return Err(OpenError::Format { dir: path.to_owned(), found: format.chars().take(20).collect() });
+                let found = String::from_utf8_lossy(&format).chars().take(20).collect();
+                return Err(OpenError::Format { dir: path.to_owned(), found });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => return Err(OpenError::unreadable(&path.join(MARKER), &error)),
@@ -55,6 +56,11 @@ impl DataDir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the store is still to be made in it.
+    pub(crate) fn is_new(&self) -> bool {
+        self.new
     }
 
     pub(crate) fn engine(&self) -> PathBuf {

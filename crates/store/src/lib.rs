@@ -11,14 +11,13 @@
 //! Knows nothing about HTTP, kinds or permissions.
 
 mod data_dir;
-mod embedded;
 mod engine;
 mod event;
 mod history;
 mod hub;
 mod inbox;
-mod journal;
 mod load;
+mod log;
 mod open_error;
 mod queue;
 mod record;

@@ -12,6 +12,7 @@ use crate::snapshot::State;
 use crate::store::FieldsOf;
 use api::{Object, ObjectKey, Revision};
 use bytes::Bytes;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -27,14 +28,13 @@ pub(crate) const UNSYNCED_REVISIONS_MAX: Revision = 1_000_000;
 
 /// A verified record.
 struct Stored {
-    key: String,
     revision: Revision,
     body: Bytes,
 }
 
 #[derive(Default)]
 struct Found {
-    objects: Vec<Stored>,
+    objects: HashMap<Box<str>, Stored>,
     revision: Option<Revision>,
     open: bool,
 }
@@ -43,12 +43,11 @@ struct Found {
 pub(crate) fn load(engine: &mut dyn Engine, dir: &Path, fields: FieldsOf) -> Result<State, OpenError> {
     let damaged = |what: String| OpenError::damaged(dir, what);
     let mut found = Found::default();
-    let synced = engine.load(&mut |key, record| found.visit(key, record).map_err(damaged))?;
-    let newest = found.objects.iter().max_by_key(|stored| stored.revision);
+    let synced = engine.load(&mut |key, record| found.visit(key, record))?;
+    let newest = found.objects.iter().max_by_key(|(_, stored)| stored.revision);
     let last = match (found.revision, newest) {
-        (None, Some(any)) => return Err(damaged(format!("the last revision is missing beside record {}", any.key))),
-        (Some(last), Some(newest)) if newest.revision > last => {
-            let Stored { key, revision, .. } = newest;
+        (None, Some((any, _))) => return Err(damaged(format!("the last revision is missing beside record {any}"))),
+        (Some(last), Some((key, Stored { revision, .. }))) if *revision > last => {
             return Err(damaged(format!("record {key} is at revision {revision}, after the last one, {last}")));
         }
         (last, _) => last.unwrap_or(FIRST_REVISION),
@@ -65,8 +64,8 @@ pub(crate) fn load(engine: &mut dyn Engine, dir: &Path, fields: FieldsOf) -> Res
         (OPEN_KEY.to_owned(), Some(record::encode(OPEN_KEY, state.revision, b""))),
         revision_record(state.revision),
     ];
-    let marked = engine.commit(opened, state.revision, Durability::Synced);
-    marked.map_err(|failed| OpenError::Unreadable { path: dir.to_owned(), why: failed.0 })?;
+    let marked = engine.commit(&opened, state.revision, Durability::Synced);
+    marked.map_err(|failed| OpenError::Unreadable { path: dir.to_owned(), why: failed.to_string() })?;
     Ok(state)
 }
 
@@ -75,26 +74,51 @@ pub(crate) fn closing() -> Vec<Change> {
     vec![(OPEN_KEY.to_owned(), None)]
 }
 
+/// Every record of a state that is open, as keys and records.
+pub(crate) fn contents(state: &State) -> impl Iterator<Item = Change> {
+    let open = (OPEN_KEY.to_owned(), Some(record::encode(OPEN_KEY, state.revision, b"")));
+    let objects = state.objects().map(|object| {
+        let key = object.key.durable();
+        let record = record::encode(&key, object.revision, &object.bytes);
+        (key, Some(record))
+    });
+    objects.chain([open, revision_record(state.revision)])
+}
+
 /// Says which revision was committed last; part of every batch.
 pub(crate) fn revision_record(revision: Revision) -> Change {
     (REVISION_KEY.to_owned(), Some(record::encode(REVISION_KEY, revision, b"")))
 }
 
 impl Found {
-    fn visit(&mut self, key: &[u8], record: &[u8]) -> Result<(), String> {
+    fn visit(&mut self, key: &[u8], record: Option<&[u8]>) -> Result<(), String> {
         let key = str::from_utf8(key).map_err(|_| format!("key {:?} is not text", String::from_utf8_lossy(key)))?;
-        let (revision, body) = record::decode(key, record).map_err(|what| format!("record {key} {what}"))?;
-        match key {
-            REVISION_KEY => self.revision = Some(revision),
-            OPEN_KEY => self.open = true,
-            _ => self.objects.push(Stored { key: key.to_owned(), revision, body: Bytes::copy_from_slice(body) }),
+        let decoded = record.map(|record| record::decode(key, record)).transpose();
+        let decoded = decoded.map_err(|what| format!("record {key} {what}"))?;
+        match (key, decoded) {
+            (REVISION_KEY, decoded) => self.revision = decoded.map(|(revision, _)| revision),
+            (OPEN_KEY, decoded) => self.open = decoded.is_some(),
+            (_, Some((revision, body))) => {
+                let stored = Stored { revision, body: Bytes::copy_from_slice(body) };
+                match self.objects.get_mut(key) {
+                    Some(replaced) => *replaced = stored,
+                    None => _ = self.objects.insert(key.into(), stored),
+                }
+            }
+            (_, None) => {
+                let removed = self.objects.remove(key);
+                removed.ok_or_else(|| format!("record {key} is removed and was never there"))?;
+            }
         }
         Ok(())
     }
 }
 
 /// Parses headers on all cores.
-fn decode_all(mut stored: Vec<Stored>, fields: FieldsOf) -> Result<Vec<Object>, String> {
+fn decode_all(stored: HashMap<Box<str>, Stored>, fields: FieldsOf) -> Result<Vec<Object>, String> {
+    let mut stored: Vec<(Box<str>, Stored)> = stored.into_iter().collect();
+    // Neighbours share memory.
+    stored.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     let count = stored.len();
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let share = count.div_ceil(threads).max(1);
@@ -112,9 +136,9 @@ fn decode_all(mut stored: Vec<Stored>, fields: FieldsOf) -> Result<Vec<Object>, 
     })
 }
 
-fn decode_part(stored: Vec<Stored>, fields: FieldsOf) -> Result<Vec<Object>, String> {
+fn decode_part(stored: Vec<(Box<str>, Stored)>, fields: FieldsOf) -> Result<Vec<Object>, String> {
     let mut objects: Vec<Object> = Vec::with_capacity(stored.len());
-    for Stored { key: durable, revision, body } in stored {
+    for (durable, Stored { revision, body }) in stored {
         let mut key = ObjectKey::parse_durable(&durable).ok_or_else(|| format!("key {durable:?} names no object"))?;
         if let Some(neighbour) = objects.last() {
             share(&mut key, &neighbour.key);

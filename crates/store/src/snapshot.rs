@@ -91,6 +91,16 @@ impl State {
         State { revision: self.revision, resources: OrdMap::unit(resource.clone(), objects) }
     }
 
+    /// Every object, resource after resource.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.resources.values().flat_map(|objects| objects.by_key.values())
+    }
+
+    /// How many objects there are, and how many bytes they have.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        self.resources.values().fold((0, 0), |(count, bytes), of| (count + of.by_key.len(), bytes + of.bytes))
+    }
+
     /// The revision of the last change in a resource, 0 if the store was opened after it.
     pub(crate) fn resource_revision(&self, resource: &ResourceId) -> Revision {
         self.resources.get(resource).map_or(0, |objects| objects.revision)
@@ -108,6 +118,10 @@ pub struct Snapshot(Arc<State>);
 impl Snapshot {
     pub(crate) fn new(state: Arc<State>) -> Snapshot {
         Snapshot(state)
+    }
+
+    pub(crate) fn state(&self) -> State {
+        (*self.0).clone()
     }
 
     pub fn revision(&self) -> Revision {
@@ -140,7 +154,7 @@ impl Snapshot {
 
     /// How many objects there are, and how many bytes they have.
     pub(crate) fn size(&self) -> (usize, u64) {
-        self.0.resources.values().fold((0, 0), |(count, bytes), of| (count + of.by_key.len(), bytes + of.bytes))
+        self.0.size()
     }
 
     /// Every object of a tenant, resource after resource.

@@ -1,10 +1,10 @@
 //! The handle to one partition.
 
 use crate::data_dir::DataDir;
-use crate::embedded::Embedded;
 use crate::engine::Engine;
 use crate::hub::Hub;
 use crate::load::load;
+use crate::log::Log;
 use crate::open_error::OpenError;
 use crate::queue::{Commit, Queue};
 use crate::scope::Scope;
@@ -41,6 +41,8 @@ pub struct Limits {
     pub history_age_max: Duration,
     /// Events that wait in a watcher's own queue; with more it reads on from the history, until it falls behind that.
     pub watch_queue_events_max: usize,
+    /// The log is replaced by a checkpoint when it has grown by this, and by as much as is stored.
+    pub checkpoint_after_bytes: u64,
     /// How long a relaxed write waits for its sync.
     pub relaxed_sync_after: Duration,
 }
@@ -56,6 +58,7 @@ impl Default for Limits {
             history_bytes_max: 64 << 20,
             history_age_max: Duration::from_secs(15 * 60),
             watch_queue_events_max: 128,
+            checkpoint_after_bytes: 64 << 20,
             relaxed_sync_after: Duration::from_millis(500),
         }
     }
@@ -97,7 +100,7 @@ impl Drop for Handle {
 impl Store {
     /// Opens the directory, makes it if it is missing or empty, loads and verifies everything. Blocks.
     pub fn open(dir: &Path, fields: FieldsOf, limits: Limits) -> Result<Store, OpenError> {
-        let engine = Embedded::open(DataDir::claim(dir)?)?;
+        let engine = Log::new(DataDir::claim(dir)?, limits.checkpoint_after_bytes);
         Store::start(Box::new(engine), dir, fields, limits)
     }
 

@@ -112,6 +112,9 @@ pub enum CommitError {
     /// Too much is waiting to be written; the same commit can succeed later.
     #[error("too many writes are waiting for the disk")]
     Full,
+    /// The disk is full; the same commit can succeed when there is room again.
+    #[error("{0}")]
+    NoRoom(String),
     /// The store is closed, or its disk has failed. Whether a commit that was under way is on disk is unknown.
     #[error("the store has stopped")]
     Stopped,

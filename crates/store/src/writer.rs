@@ -8,17 +8,16 @@ use crate::engine::{Change, Durability, Engine, Failed};
 use crate::event::{Event, EventKind};
 use crate::hub::Hub;
 use crate::load::{UNSYNCED_REVISIONS_MAX, closing, revision_record};
-use crate::queue::{Commit, Queue, Work};
+use crate::queue::{Commit, Committed, Queue, Work};
 use crate::record;
 use crate::snapshot::State;
 use crate::transaction::{Class, CommitError, transact};
 use api::Revision;
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// What the writer shares with the handles of the store.
 pub(crate) struct Shared {
@@ -61,7 +60,7 @@ impl Writer {
         shared.queue.reject();
         if let Some(why) = match outcome {
             Ok(Ok(())) => None,
-            Ok(Err(failed)) => Some(failed.0),
+            Ok(Err(failed)) => Some(failed.to_string()),
             Err(_) => Some("the writer panicked".to_owned()),
         } {
             tracing::error!(why, "the store has failed and acknowledges nothing any more");
@@ -77,8 +76,14 @@ impl Writer {
             let deadline = self.unsynced_since.map(|since| since + self.relaxed_sync_after);
             match self.shared.queue.take(deadline) {
                 Work::Batch(batch) => self.commit(batch)?,
-                Work::Deadline => self.write(Vec::new(), Durability::Synced)?,
-                Work::Closed => return self.write(closing(), Durability::Synced),
+                Work::Deadline => self.write(&[], Durability::Synced)?,
+                Work::Closed => {
+                    return match self.write(&closing(), Durability::Synced) {
+                        // Whether it was closed in order is all that is lost.
+                        Err(Failed::NoRoom(_)) => self.write(&[], Durability::Synced),
+                        done => done,
+                    };
+                }
             }
         }
     }
@@ -97,18 +102,33 @@ impl Writer {
             answers.push((reply, answer));
         }
         if !events.is_empty() {
-            let written = self.write(changes(&events, self.state.revision), durability);
-            if let Err(failed) = written {
-                answers.into_iter().for_each(|(reply, _)| _ = reply.send(Err(CommitError::Stopped)));
-                return Err(failed);
+            match self.write(&changes(&events, self.state.revision), durability) {
+                Ok(()) => self.shared.hub.publish(self.state.clone(), &events, now),
+                Err(failed) => return self.not_written(answers, failed),
             }
-            self.shared.hub.publish(self.state.clone(), &events, now);
         }
         let committed = answers.iter().filter(|(_, answer)| answer.is_ok()).count();
         self.shared.commits.fetch_add(committed as u64, Ordering::Relaxed);
         // A caller may have given up waiting.
         answers.into_iter().for_each(|(reply, answer)| _ = reply.send(answer));
-        Ok(())
+        self.engine.tidy(&self.state)
+    }
+
+    /// Refuses a batch of which nothing has been written. Refusals rest on its other commits and go with them.
+    fn not_written(
+        &mut self,
+        answers: Vec<(oneshot::Sender<Committed>, Committed)>,
+        failed: Failed,
+    ) -> Result<(), Failed> {
+        let (error, outcome) = match failed {
+            Failed::NoRoom(why) => {
+                self.state = self.shared.hub.snapshot().state();
+                (CommitError::NoRoom(why), Ok(()))
+            }
+            Failed::Broken(why) => (CommitError::Stopped, Err(Failed::Broken(why))),
+        };
+        answers.into_iter().for_each(|(reply, _)| _ = reply.send(Err(error.clone())));
+        outcome
     }
 
     /// What the age and the number of unsynced writes ask of the next batch.
@@ -120,7 +140,7 @@ impl Writer {
         if old || many { Durability::Synced } else { Durability::Buffered }
     }
 
-    fn write(&mut self, changes: Vec<Change>, durability: Durability) -> Result<(), Failed> {
+    fn write(&mut self, changes: &[Change], durability: Durability) -> Result<(), Failed> {
         self.engine.commit(changes, self.state.revision, durability)?;
         match durability {
             Durability::Buffered => {
@@ -136,16 +156,15 @@ impl Writer {
     }
 }
 
-/// The records of a batch: for each object its last state in it.
+/// The records of a batch, in the order of its changes.
 fn changes(events: &[Arc<Event>], revision: Revision) -> Vec<Change> {
-    let mut changes = HashMap::with_capacity(events.len() + 1);
-    for event in events {
+    let changes = events.iter().map(|event| {
         let key = event.object.key.durable();
         let record = match event.kind {
             EventKind::Added | EventKind::Modified => Some(record::encode(&key, event.revision, &event.object.bytes)),
             EventKind::Deleted => None,
         };
-        changes.insert(key, record);
-    }
-    changes.into_iter().chain([revision_record(revision)]).collect()
+        (key, record)
+    });
+    changes.chain([revision_record(revision)]).collect()
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use tempfile::{TempDir, tempdir};
 
-fn open_dir(dir: &Path) -> Result<Store, OpenError> {
+pub(super) fn open_dir(dir: &Path) -> Result<Store, OpenError> {
     Store::open(dir, fields, Limits::default())
 }
 
@@ -14,7 +14,7 @@ fn refusal(dir: &Path) -> String {
     open_dir(dir).err().expect("a refusal").to_string()
 }
 
-fn entries(dir: &Path) -> Vec<String> {
+pub(super) fn entries(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("a directory").map(|e| e.expect("an entry").file_name());
     let mut entries: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
     entries.sort();
@@ -33,13 +33,16 @@ async fn filled(count: usize) -> TempDir {
     dir
 }
 
-fn journal(dir: &Path) -> PathBuf {
-    let mut journals = entries(&dir.join("engine"));
-    journals.retain(|name| name.ends_with(".jnl"));
-    dir.join("engine").join(journals.last().expect("a journal"))
+/// The files of the log, oldest first.
+pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
+    entries(&dir.join("log")).into_iter().map(|name| dir.join("log").join(name)).collect()
 }
 
-fn copy(from: &Path, to: &Path) {
+fn last_segment(dir: &Path) -> PathBuf {
+    files(dir).pop().expect("a segment")
+}
+
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a directory");
     for entry in fs::read_dir(from).expect("a directory").map(|entry| entry.expect("an entry")) {
         let target = to.join(entry.file_name());
@@ -80,27 +83,27 @@ fn a_directory_that_cannot_be_made_is_named() {
 #[tokio::test]
 async fn a_format_of_another_version_is_refused() {
     let dir = filled(1).await;
-    fs::write(dir.path().join("ursa-store"), "2\n").expect("a file");
+    fs::write(dir.path().join("ursa-store"), "9\n").expect("a file");
     let refused = refusal(dir.path());
-    assert!(refused.contains("has format \"2\\n\", unknown to this version of Ursa"), "{refused}");
+    assert!(refused.contains("has format \"9\\n\", unknown to this version of Ursa"), "{refused}");
 }
 
 #[test]
 fn a_creation_that_was_interrupted_starts_again() {
     let dir = tempdir().expect("a directory");
     fs::write(dir.path().join("ursa-store.new"), "").expect("a file");
-    fs::create_dir_all(dir.path().join("engine")).expect("a directory");
-    fs::write(dir.path().join("engine/0.jnl"), "half").expect("a file");
+    fs::create_dir_all(dir.path().join("log")).expect("a directory");
+    fs::write(dir.path().join("log/00000000000000000001.log"), "half").expect("a file");
     assert_eq!(open_dir(dir.path()).expect("a store").stats().objects, 0);
 }
 
 #[tokio::test]
-async fn a_torn_end_of_the_journal_was_never_acknowledged_and_is_dropped() {
+async fn a_torn_end_of_the_log_was_never_acknowledged_and_is_dropped() {
     let dir = filled(10).await;
-    let journal = journal(dir.path());
-    let mut bytes = fs::read(&journal).expect("a journal");
-    bytes.extend_from_within(..100);
-    fs::write(&journal, bytes).expect("a torn journal");
+    let segment = last_segment(dir.path());
+    let mut bytes = fs::read(&segment).expect("a segment");
+    bytes.extend_from_within(512..700);
+    fs::write(&segment, bytes).expect("a torn segment");
     let store = open_dir(dir.path()).expect("the store again");
     assert_eq!(store.stats().objects, 10);
     create(&store, "a/n/after").await;
@@ -108,55 +111,84 @@ async fn a_torn_end_of_the_journal_was_never_acknowledged_and_is_dropped() {
     assert_eq!(open_dir(dir.path()).expect("the store again").stats().objects, 11);
 }
 
-#[tokio::test]
-async fn a_last_batch_with_a_hole_was_never_acknowledged_and_is_dropped() {
-    let dir = filled(10).await;
-    let journal = journal(dir.path());
-    let mut bytes = fs::read(&journal).expect("a journal");
-    // A second copy of the first batch with objects, whose middle has not reached the disk.
-    let start = bytes.windows(4).position(|window| window == b"FJL\x03").expect("a batch") + 4;
-    let end = start + bytes[start..].windows(4).position(|window| window == b"FJL\x03").expect("a batch") + 4;
-    bytes.extend_from_within(start..end);
-    let hole = bytes.windows(50).rposition(|window| window == [b'x'; 50]).expect("the data of an object");
-    bytes[hole..hole + 50].fill(0);
-    fs::write(&journal, &bytes).expect("a torn journal");
+/// A store of which a copy was made before each of two more commits.
+async fn growing() -> (TempDir, TempDir, u64) {
+    let (dir, before) = (filled(10).await, tempdir().expect("a directory"));
     let store = open_dir(dir.path()).expect("the store again");
-    assert_eq!(store.stats().objects, 10);
+    copy(dir.path(), before.path());
+    let note = fs::read(before.path().join("synced")).expect("a note");
+    let length = u64::from_le_bytes(note[16..24].try_into().expect("eight bytes"));
+    create(&store, "a/n/unsynced-1").await;
+    create(&store, "a/n/unsynced-2").await;
+    copy(dir.path(), dir.path().with_extension("copied").as_path());
     store.close().await;
+    (dir, before, length)
 }
 
 #[tokio::test]
-async fn a_flipped_bit_anywhere_in_the_journal_loses_nothing_silently() {
-    let dir = filled(10).await;
-    let original = fs::read(journal(dir.path())).expect("a journal");
-    let mut refused = 0;
-    for at in (0..original.len()).step_by(original.len() / 40) {
-        let copied = tempdir().expect("a directory");
-        copy(dir.path(), copied.path());
-        let mut bytes = original.clone();
-        bytes[at] ^= 0x10;
-        fs::write(journal(copied.path()), bytes).expect("a damaged journal");
-        for attempt in ["first", "second"] {
-            match open_dir(copied.path()) {
-                Ok(store) => {
-                    assert_eq!(store.stats().objects, 10, "byte {at}, {attempt} attempt");
-                    store.close().await;
-                }
-                Err(OpenError::Damaged { .. }) => refused += 1,
-                Err(other) => panic!("byte {at}, {attempt} attempt: {other}"),
-            }
+async fn a_hole_in_front_of_what_was_written_after_a_sync_is_damage() {
+    let (dir, before, length) = growing().await;
+    let copied = dir.path().with_extension("copied");
+    let mut bytes = fs::read(last_segment(&copied)).expect("a segment");
+    let at = usize::try_from(length).expect("a small file");
+    bytes[at + 60..at + 70].fill(0);
+    fs::write(last_segment(&copied), &bytes).expect("a hole");
+    let refused = refusal(&copied);
+    assert!(refused.contains(&format!("00000000000000000001.log cannot be read at byte {length}")), "{refused}");
+    // Without what came later, and with a note from before, it is the end of the log.
+    bytes.truncate(at + 200);
+    fs::write(last_segment(&copied), &bytes).expect("a torn end");
+    assert!(refusal(&copied).contains("where something was synced up to byte"), "the note knows");
+    fs::copy(before.path().join("synced"), copied.join("synced")).expect("a note");
+    assert_eq!(open_dir(&copied).expect("the store again").stats().objects, 10);
+    fs::remove_dir_all(copied).expect("removed");
+}
+
+#[tokio::test]
+async fn a_log_that_has_grown_is_replaced_by_a_checkpoint() {
+    let dir = tempdir().expect("a directory");
+    let limits = Limits { checkpoint_after_bytes: 64 << 10, ..Limits::default() };
+    let store = Store::open(dir.path(), fields, limits.clone()).expect("a store");
+    for round in 0..100 {
+        for i in 0..10 {
+            let padding = format!("{round}{}", "x".repeat(500));
+            commit(&store, put(&format!("a/n/{i}"), Expect::Any, json!({"data": padding}))).await.expect("a pod");
         }
     }
-    assert!(refused >= 40, "{refused} refusals");
+    let revision = store.revision();
+    store.close().await;
+    let bytes: u64 = files(dir.path()).iter().map(|file| fs::metadata(file).expect("a file").len()).sum();
+    assert!(bytes < 300 << 10, "{bytes} bytes for 1000 writes of 500 bytes and 10 objects: {:?}", files(dir.path()));
+    assert!(files(dir.path()).iter().any(|file| file.extension().is_some_and(|of| of == "checkpoint")));
+    let store = Store::open(dir.path(), fields, limits).expect("the store again");
+    assert_eq!((store.revision(), store.stats().objects), (revision, 10));
+    for object in store.snapshot().range(&Scope::AllTenants(pods()), None) {
+        assert!(object.to_value().expect("JSON")["data"].as_str().is_some_and(|data| data.starts_with("99x")));
+    }
 }
 
 #[tokio::test]
-async fn missing_files_of_the_engine_are_damage() {
-    for missing in ["0.jnl", "version", "keyspaces/0/tables/0", "keyspaces/1/current", "keyspaces/1"] {
-        let dir = filled(1).await;
-        let path = dir.path().join("engine").join(missing);
-        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.expect("removed");
+async fn missing_files_of_the_log_are_damage() {
+    for (nth, what) in [(0, "checkpoint"), (1, "log")] {
+        let dir = corruption::checkpointed().await;
+        let missing = files(dir.path()).into_iter().rfind(|file| file.extension().is_some_and(|of| of == what));
+        let missing = missing.unwrap_or_else(|| panic!("no {what} as number {nth}"));
+        fs::remove_file(&missing).expect("removed");
         let refused = refusal(dir.path());
-        assert!(refused.contains("is damaged: "), "{missing}: {refused}");
+        assert!(refused.contains("is damaged: file ") && refused.contains("is missing"), "{what}: {refused}");
     }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_until_there_is_room_and_loses_nothing() {
+    let disk = Disk::new();
+    let store = open(&disk, Limits::default()).expect("a store");
+    let before = create(&store, "a/n/x").await;
+    disk.set_full(true);
+    assert!(matches!(commit(&store, delete("a/n/x", Expect::Any)).await, Err(CommitError::NoRoom(_))));
+    assert_eq!((store.revision(), store.stats().objects), (before, 1));
+    disk.set_full(false);
+    assert_eq!(create(&store, "a/n/y").await, before + 1);
+    store.close().await;
+    assert_eq!(open(&disk, Limits::default()).expect("the store again").stats().objects, 2);
 }

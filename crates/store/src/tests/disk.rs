@@ -3,9 +3,11 @@
 use super::DEADLINE;
 use crate::engine::{Change, Durability, Engine, Failed, Visit};
 use crate::open_error::OpenError;
+use crate::snapshot::State;
 use api::Revision;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -20,6 +22,7 @@ struct Content {
     synced_revision: Revision,
     syncs: u64,
     failing: bool,
+    full: bool,
     held: bool,
     waiting: bool,
 }
@@ -53,6 +56,11 @@ impl Disk {
     /// From now on nothing can be written.
     pub(super) fn fail(&self) {
         self.0.0.lock().failing = true;
+    }
+
+    /// Whether there is no room from now on.
+    pub(super) fn set_full(&self, full: bool) {
+        self.0.0.lock().full = full;
     }
 
     /// Holds writes back until [`Disk::release`].
@@ -95,11 +103,12 @@ impl Disk {
 impl Engine for Disk {
     fn load(&mut self, visit: Visit<'_>) -> Result<Revision, OpenError> {
         let content = self.0.0.lock();
-        content.written.iter().try_for_each(|(key, record)| visit(key.as_bytes(), record))?;
+        let visited = content.written.iter().try_for_each(|(key, record)| visit(key.as_bytes(), Some(record)));
+        visited.map_err(|what| OpenError::damaged(Path::new("/data"), what))?;
         Ok(content.synced_revision)
     }
 
-    fn commit(&mut self, changes: Vec<Change>, revision: Revision, durability: Durability) -> Result<(), Failed> {
+    fn commit(&mut self, changes: &[Change], revision: Revision, durability: Durability) -> Result<(), Failed> {
         let (content, changed) = &*self.0;
         let mut content = content.lock();
         content.waiting = content.held;
@@ -107,12 +116,15 @@ impl Engine for Disk {
         changed.wait_while(&mut content, |content| content.held);
         content.waiting = false;
         if content.failing {
-            return Err(Failed("the disk is on fire".to_owned()));
+            return Err(Failed::Broken("the disk is on fire".to_owned()));
+        }
+        if content.full {
+            return Err(Failed::NoRoom("the disk is full".to_owned()));
         }
         for (key, record) in changes {
             match record {
-                Some(record) => content.written.insert(key, record),
-                None => content.written.remove(&key),
+                Some(record) => content.written.insert(key.clone(), record.clone()),
+                None => content.written.remove(key),
             };
         }
         if durability == Durability::Synced {
@@ -121,6 +133,10 @@ impl Engine for Disk {
             content.syncs += 1;
         }
         changed.notify_all();
+        Ok(())
+    }
+
+    fn tidy(&mut self, _: &State) -> Result<(), Failed> {
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What the tests of the store share: a disk in memory that obeys commands, and short names for objects and writes.
 
 mod commit;
+mod corruption;
 mod directory;
 mod disk;
 mod durability;

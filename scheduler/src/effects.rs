@@ -2,8 +2,9 @@
 //!
 //! Invariant: what is asked for one pod is done in the order in which it was decided.
 
-use crate::placement::{PREEMPTED_REASON, Pod, PodKey};
-use crate::state::{Action, Failure, Report, UNSCHEDULABLE};
+use crate::follow::{CLAIMS, VOLUMES};
+use crate::placement::{BOUND_BY_CONTROLLER, PREEMPTED_REASON, Pod, PodKey, SELECTED_NODE};
+use crate::state::{Action, Failure, Report, UNSCHEDULABLE, VolumeWrite};
 use api::{Result, Timestamp};
 use client::{Client, DeleteParams, EVENTS, PODS, PatchType};
 use runtime::{Stop, Tasks};
@@ -104,6 +105,7 @@ impl Worker {
     async fn perform(&self, action: Action) {
         let outcome = match &action {
             Action::Bind { key, pod, node } => self.bind(key, pod, node).await,
+            Action::Prepare { key, writes, .. } => self.prepare(key, writes).await,
             Action::Report { key, pod, report } => self.report(key, pod, report).await,
             Action::Evict { pod, node, victims, .. } => self.evict(pod, node, victims).await,
         };
@@ -112,6 +114,7 @@ impl Worker {
         tracing::warn!(pod = %key, what = action.name(), %error, "a decision could not be carried out");
         let failure = match action {
             Action::Bind { .. } => Failure::Bind { key, uid, why: error.message().to_owned() },
+            Action::Prepare { .. } => Failure::Prepare { key, uid, why: error.message().to_owned() },
             Action::Report { .. } => Failure::Report { key, uid },
             Action::Evict { .. } => Failure::Evict { preemptor: key, uid },
         };
@@ -128,6 +131,19 @@ impl Worker {
         self.tenant(key).create_sub(PODS, &key.namespace, &key.name, "binding", &binding).await?;
         let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
         self.tell(key, pod, ("Normal", "Scheduled", "Binding"), &message).await;
+        Ok(())
+    }
+
+    /// Keeps volumes for claims, or selects the node of claims whose volume is to be made.
+    async fn prepare(&self, key: &PodKey, writes: &[VolumeWrite]) -> Result<()> {
+        let client = self.tenant(key);
+        for write in writes {
+            let (claim, patch) = (&write.claim, volume_patch(write));
+            match &write.volume {
+                Some(volume) => client.patch(VOLUMES, "", volume, PatchType::Merge, &patch, None).await?,
+                None => client.patch(CLAIMS, &claim.namespace, &claim.name, PatchType::Merge, &patch, None).await?,
+            };
+        }
         Ok(())
     }
 
@@ -200,19 +216,26 @@ impl Action {
     /// The pod for which it is done.
     fn pod(&self) -> &PodKey {
         match self {
-            Action::Bind { key, .. } | Action::Report { key, .. } | Action::Evict { preemptor: key, .. } => key,
+            Action::Bind { key, .. }
+            | Action::Prepare { key, .. }
+            | Action::Report { key, .. }
+            | Action::Evict { preemptor: key, .. } => key,
         }
     }
 
     fn uid(&self) -> &str {
         match self {
-            Action::Bind { pod, .. } | Action::Report { pod, .. } | Action::Evict { pod, .. } => &pod.uid,
+            Action::Bind { pod, .. }
+            | Action::Prepare { pod, .. }
+            | Action::Report { pod, .. }
+            | Action::Evict { pod, .. } => &pod.uid,
         }
     }
 
     fn name(&self) -> &'static str {
         match self {
             Action::Bind { .. } => "bind",
+            Action::Prepare { .. } => "prepare",
             Action::Report { .. } => "report",
             Action::Evict { .. } => "evict",
         }
@@ -225,6 +248,24 @@ pub fn disruption(scheduler: &str) -> Value {
         "type": "DisruptionTarget", "status": "True", "reason": PREEMPTED_REASON,
         "message": format!("{scheduler}: preempting to accommodate a higher priority pod"),
     })
+}
+
+/// A patch that keeps a volume for a claim, or selects a claim's node, unless somebody changed it meanwhile.
+fn volume_patch(write: &VolumeWrite) -> Value {
+    let VolumeWrite { volume, claim, claim_uid, claim_version, version, is_new, node } = write;
+    let mut patch = json!({"metadata": {"resourceVersion": &**version}});
+    if volume.is_none() {
+        patch["metadata"]["annotations"] = json!({SELECTED_NODE: &**node});
+        return patch;
+    }
+    patch["spec"]["claimRef"] = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": &*claim.namespace, "name": &*claim.name,
+        "uid": &**claim_uid, "resourceVersion": &**claim_version,
+    });
+    if *is_new {
+        patch["metadata"]["annotations"] = json!({BOUND_BY_CONTROLLER: "yes"});
+    }
+    patch
 }
 
 /// A patch that says why a pod has no node, and for which it is nominated, and nothing else.

@@ -1,6 +1,9 @@
 //! What the scheduler follows: pods, nodes, namespaces, disruption budgets, and what groups pods, over all tenants.
 
-use crate::placement::{Budget, Node, Pod, PodKey, PodSelector};
+use crate::placement::{
+    AttachLimits, Budget, Capacity, Claim, ClaimKey, Class, Driver, Node, Pod, PodKey, PodSelector, StorageChange,
+    Volume,
+};
 use crate::state::Event;
 use api::TenantName;
 use client::{
@@ -18,6 +21,13 @@ use std::collections::{BTreeMap, HashMap};
 
 const POD_DISRUPTION_BUDGETS: Resource =
     Resource { group: "policy", version: "v1", plural: "poddisruptionbudgets", namespaced: true };
+
+pub const CLAIMS: Resource = Resource { group: "", version: "v1", plural: "persistentvolumeclaims", namespaced: true };
+pub const VOLUMES: Resource = Resource { group: "", version: "v1", plural: "persistentvolumes", namespaced: false };
+
+const fn storage(plural: &'static str, namespaced: bool) -> Resource {
+    Resource { group: "storage.k8s.io", version: "v1", plural, namespaced }
+}
 
 /// Everything that happens, and when all of it is known that was there at the start.
 pub struct Followed {
@@ -71,13 +81,43 @@ pub fn follow(client: &Client, supervisor: &mut Supervisor) -> Followed {
         });
         Some(Event::Budget { tenant, namespace, name, budget })
     });
-    // Nodes belong to no tenant.
+    follow_storage(&mut followed);
+    // Nodes, and what drivers do on them, belong to no tenant.
     followed.client = client.clone();
+    followed.add("scheduler-csidrivers", storage("csidrivers", false), |change: Change<Driver>| {
+        Some(Event::Storage(StorageChange::Driver { name: change.key.name, driver: change.new.map(|new| *new) }))
+    });
+    followed.add("scheduler-csinodes", storage("csinodes", false), |change: Change<AttachLimits>| {
+        let limits = change.new.map(|new| (*new).clone());
+        Some(Event::Storage(StorageChange::Limits { node: change.key.name, limits }))
+    });
     followed.add("scheduler-nodes", NODES, |change: Change<Node>| {
         Some(Event::Node { name: change.key.name, node: change.new })
     });
     let Following { events, synced, .. } = followed;
     Followed { events, synced: Box::pin(async { drop(join_all(synced).await) }) }
+}
+
+/// Claims, and what decides where they can be used.
+fn follow_storage(followed: &mut Following) {
+    followed.add("scheduler-claims", CLAIMS, |change: Change<Claim>| {
+        let (tenant, namespace, name) = names(change.key)?;
+        let key = ClaimKey { tenant, namespace: namespace.into(), name: name.into() };
+        Some(Event::Storage(StorageChange::Claim { key, claim: change.new }))
+    });
+    followed.add("scheduler-volumes", VOLUMES, |change: Change<Volume>| {
+        let (tenant, _, name) = names(change.key)?;
+        Some(Event::Storage(StorageChange::Volume { tenant, name, volume: change.new }))
+    });
+    followed.add("scheduler-storageclasses", storage("storageclasses", false), |change: Change<Class>| {
+        let (tenant, _, name) = names(change.key)?;
+        Some(Event::Storage(StorageChange::Class { tenant, name, class: change.new }))
+    });
+    followed.add("scheduler-csicapacities", storage("csistoragecapacities", true), |change: Change<Capacity>| {
+        let (tenant, namespace, name) = names(change.key)?;
+        let capacity = change.new.map(|new| (*new).clone());
+        Some(Event::Storage(StorageChange::Capacity { tenant, namespace, name, capacity }))
+    });
 }
 
 struct Following<'a> {

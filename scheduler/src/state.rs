@@ -5,13 +5,16 @@
 //!
 //! Pure: time and randomness are arguments. One owner; nobody else holds a part of it.
 
+mod prepare;
+
 use crate::placement::{
-    Budget, Decision, Node, Placement, Pod, PodKey, PodSelector, Preemption, Rng, Unschedulable, Word,
+    Budget, ClaimKey, Decision, Node, Placement, Pod, PodKey, PodSelector, Preemption, Preparation, Rng, StorageChange,
+    Unschedulable, Word,
 };
 use crate::queue::Queue;
 use crate::wake::{self, Happening};
 use api::{TenantName, Timestamp};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// All that can happen. `None` is for what is gone.
@@ -50,6 +53,7 @@ pub enum Event {
         name: String,
         budget: Option<Budget>,
     },
+    Storage(StorageChange),
     /// An action failed: see which.
     Failed(Failure),
 }
@@ -58,6 +62,7 @@ pub enum Event {
 #[derive(Debug)]
 pub enum Failure {
     Bind { key: PodKey, uid: Box<str>, why: String },
+    Prepare { key: PodKey, uid: Box<str>, why: String },
     Report { key: PodKey, uid: Box<str> },
     Evict { preemptor: PodKey, uid: Box<str> },
 }
@@ -67,6 +72,8 @@ pub enum Failure {
 pub enum Action {
     /// Give the pod its node.
     Bind { key: PodKey, pod: Arc<Pod>, node: Arc<str> },
+    /// Write what the pod's volumes need for that node.
+    Prepare { key: PodKey, pod: Arc<Pod>, writes: Vec<VolumeWrite> },
     /// Tell in the pod's status, and in an event, why it has no node.
     Report { key: PodKey, pod: Arc<Pod>, report: Report },
     /// Make the victims leave their node, for the preemptor.
@@ -89,6 +96,21 @@ pub const SCHEDULER_ERROR: &str = "SchedulerError";
 /// Upstream's words for a pod with gates.
 const GATED_MESSAGE: &str = "Scheduling is blocked due to non-empty scheduling gates";
 
+/// A write that keeps a volume for a claim, or selects the node for which a claim's volume is made.
+#[derive(Clone, Debug)]
+pub struct VolumeWrite {
+    /// The volume's name.
+    pub volume: Option<Arc<str>>,
+    pub claim: ClaimKey,
+    pub claim_uid: Box<str>,
+    pub claim_version: Box<str>,
+    /// Of what is written: the volume, or else the claim.
+    pub version: Box<str>,
+    /// The volume has no claim yet.
+    pub is_new: bool,
+    pub node: Arc<str>,
+}
+
 /// Everything that the scheduler knows.
 pub struct State {
     scheduler_name: String,
@@ -96,6 +118,10 @@ pub struct State {
     queue: Queue,
     /// Pods whose binding is under way.
     assumed: HashMap<PodKey, Assumed>,
+    /// Pods whose claims have to be bound before they are.
+    preparing: HashMap<PodKey, Preparing>,
+    /// Who waits for a claim.
+    awaited: HashMap<ClaimKey, BTreeSet<PodKey>>,
 }
 
 /// A pod whose binding is under way.
@@ -105,6 +131,14 @@ struct Assumed {
     promise: Option<(Box<str>, Word)>,
 }
 
+/// A pod whose claims are being bound.
+struct Preparing {
+    pod: Arc<Pod>,
+    node: Arc<str>,
+    preparation: Preparation,
+    until: Timestamp,
+}
+
 impl State {
     pub fn new(scheduler_name: &str) -> State {
         State {
@@ -112,6 +146,8 @@ impl State {
             placement: Placement::default(),
             queue: Queue::default(),
             assumed: HashMap::new(),
+            preparing: HashMap::new(),
+            awaited: HashMap::new(),
         }
     }
 
@@ -150,6 +186,7 @@ impl State {
                 Some(budget) => self.placement.budgets.set(&tenant, &namespace, &name, budget),
                 None => self.placement.budgets.remove(&tenant, &namespace, &name),
             },
+            Event::Storage(change) => return self.storage_changed(change, now),
             Event::Failed(failure) => return self.failed(failure, now),
         }
         Vec::new()
@@ -157,14 +194,21 @@ impl State {
 
     /// Decides on the next pod, if one waits.
     pub fn schedule_next(&mut self, now: Timestamp, rng: &mut Rng) -> Option<Vec<Action>> {
+        if let Some(key) = self.overdue(now) {
+            return Some(self.preparation_failed(&key, "context deadline exceeded", now));
+        }
         let (key, pod) = self.queue.pop(now)?;
         Some(match self.placement.decide(&key, &pod, rng) {
-            Decision::Node(node) => {
+            Decision::Node(node, preparation) => {
                 let promise = self.placement.snapshot.forget_nomination(&key);
                 self.placement.snapshot.place(&key, pod.clone(), &node);
                 self.assumed.insert(key.clone(), Assumed { uid: pod.uid.clone(), promise });
                 self.wake(&Happening::Placed { key: &key, pod: &pod });
-                vec![Action::Bind { key, pod, node }]
+                if preparation.claims.is_empty() {
+                    vec![Action::Bind { key, pod, node }]
+                } else {
+                    self.prepare(key, pod, node, preparation, now)
+                }
             }
             Decision::Unschedulable(outcome) => self.refuse(key, pod, outcome),
         })
@@ -172,7 +216,8 @@ impl State {
 
     /// When to ask for the next pod again if nothing happens.
     pub fn next_time(&self) -> Option<Timestamp> {
-        self.queue.next_time()
+        let overdue = self.preparing.values().map(|preparing| preparing.until).min();
+        self.queue.next_time().into_iter().chain(overdue).min()
     }
 
     fn pod_seen(&mut self, key: &PodKey, mut pod: Arc<Pod>) -> Vec<Action> {
@@ -253,6 +298,7 @@ impl State {
     fn forget_waiting(&mut self, key: &PodKey) {
         self.queue.remove(key);
         self.assumed.remove(key);
+        self.stop_preparing(key);
         self.placement.snapshot.forget_nomination(key);
     }
 
@@ -312,17 +358,13 @@ impl State {
                 if self.assumed.get(&key).is_none_or(|assumed| assumed.uid != uid) {
                     return Vec::new();
                 }
-                let promise = self.assumed.remove(&key).and_then(|assumed| assumed.promise);
-                if let Some((pod, _)) = self.placement.snapshot.unplace(&key) {
-                    self.wake(&Happening::Left { key: &key, pod: &pod });
+                self.unassume(key, why, now)
+            }
+            Failure::Prepare { key, uid, why } => {
+                if self.preparing.get(&key).is_none_or(|preparing| preparing.pod.uid != uid) {
+                    return Vec::new();
                 }
-                self.queue.failed(&key, now);
-                let Some(pod) = self.queue.get(&key).cloned() else { return Vec::new() };
-                if let Some((node, word)) = promise {
-                    self.placement.snapshot.nominate(&key, pod.clone(), &node, word);
-                }
-                let report = Report { condition: Some((SCHEDULER_ERROR, why)), nominated: None };
-                vec![Action::Report { key, pod, report }]
+                self.preparation_failed(&key, &why, now)
             }
             Failure::Report { key, uid } => {
                 // Telling is tried again with the next decision.
@@ -340,6 +382,21 @@ impl State {
                 vec![Action::Report { key, pod, report: Report { condition: None, nominated: Some("".into()) } }]
             }
         }
+    }
+
+    /// The pod does not get the node that it was to get, for a reason that is not in the cluster.
+    fn unassume(&mut self, key: PodKey, why: String, now: Timestamp) -> Vec<Action> {
+        let promise = self.assumed.remove(&key).and_then(|assumed| assumed.promise);
+        if let Some((pod, _)) = self.placement.snapshot.unplace(&key) {
+            self.wake(&Happening::Left { key: &key, pod: &pod });
+        }
+        self.queue.failed(&key, now);
+        let Some(pod) = self.queue.get(&key).cloned() else { return Vec::new() };
+        if let Some((node, word)) = promise {
+            self.placement.snapshot.nominate(&key, pod.clone(), &node, word);
+        }
+        let report = Report { condition: Some((SCHEDULER_ERROR, why)), nominated: None };
+        vec![Action::Report { key, pod, report }]
     }
 
     fn wake(&mut self, happening: &Happening) {

@@ -1,6 +1,7 @@
 //! Which waiting pods a change is worth another try for: those whom a filter refused that the change could satisfy.
 
 use crate::placement::{self, Node, Pod, PodKey, Snapshot, Verdict};
+use api::TenantName;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub enum Happening<'a> {
         pod: &'a Pod,
     },
     NamespaceChanged,
+    /// Claims, volumes or what they depend on changed, for pods of a tenant or of all.
+    Storage(Option<&'a TenantName>),
 }
 
 /// Whether a pod that was refused by these filters could now be taken.
@@ -46,6 +49,10 @@ pub fn worth_a_try(
         Happening::NodeAdded => true,
         Happening::NodeRemoved => any(&[Verdict::Spread]),
         Happening::NamespaceChanged => any(&[Verdict::Affinity, Verdict::AntiAffinity, Verdict::ExistingAntiAffinity]),
+        Happening::Storage(tenant) => {
+            tenant.is_none_or(|tenant| *tenant == key.tenant)
+                && any(&[Verdict::Claims, Verdict::VolumeBinding, Verdict::VolumeZone, Verdict::VolumeLimit])
+        }
         Happening::NodeChanged { name, old, new } => node_changed(name, old, new, pod, refused_by),
         Happening::Placed { key: other, pod: placed } => {
             any(&[Verdict::Affinity]) && placement::is_near_to(snapshot, key, pod, other, placed)
@@ -58,6 +65,11 @@ pub fn worth_a_try(
         }
         Happening::Left { key: other, pod: left } => {
             any(&[Verdict::Resources])
+                || any(&[Verdict::VolumeLimit]) && !left.claims.is_empty()
+                || any(&[Verdict::Disk]) && left.disks.iter().any(|a| pod.disks.iter().any(|b| a.conflicts(b)))
+                || any(&[Verdict::ClaimInUse])
+                    && key.tenant == other.tenant
+                    && left.claims.iter().any(|c| pod.claims.contains(c))
                 || any(&[Verdict::Ports]) && left.ports.iter().any(|a| pod.ports.iter().any(|b| a.conflicts(b)))
                 || neighbour(snapshot, key, pod, other, left, refused_by)
         }
@@ -94,9 +106,17 @@ fn node_changed(name: &str, old: &Arc<Node>, new: &Arc<Node>, pod: &Pod, refused
         }
         Verdict::Spread
         | Verdict::SpreadLabel
+        | Verdict::VolumeBinding
+        | Verdict::VolumeZone
         | Verdict::Affinity
         | Verdict::AntiAffinity
         | Verdict::ExistingAntiAffinity => old.labels != new.labels,
-        Verdict::Feasible | Verdict::Absent | Verdict::Ports => false,
+        Verdict::Feasible
+        | Verdict::Absent
+        | Verdict::Ports
+        | Verdict::Disk
+        | Verdict::ClaimInUse
+        | Verdict::VolumeLimit
+        | Verdict::Claims => false,
     })
 }

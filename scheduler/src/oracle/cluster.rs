@@ -1,7 +1,8 @@
 //! A cluster as far as a scheduler sees one: objects as JSON, admission of pods, bindings, evictions, and pods that end
 //! when they are deleted. Time passes when nothing else is to be done.
 
-use crate::placement::{Budget, Node, Pod, PodKey, PodSelector, Rng};
+use super::storage::Storage;
+use crate::placement::{Budget, Node, Pod, PodKey, PodSelector, Rng, StorageChange};
 use crate::state::{Action, Event, State};
 use api::{TenantName, Timestamp};
 use serde_json::{Map, Value, json};
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-const NAMESPACE: &str = "ns";
+pub const NAMESPACE: &str = "ns";
 
 /// Enough rounds for every scenario; one that needs more does not come to rest.
 const ROUNDS_MAX: usize = 200;
@@ -25,6 +26,7 @@ pub struct Cluster {
     nodes: BTreeMap<String, Value>,
     priority_classes: Vec<Value>,
     runtime_classes: Vec<Value>,
+    storage: Storage,
     uids: u64,
     /// Names of pods that the scheduler deleted, in order, with what their status then said.
     evicted: Vec<(String, Value)>,
@@ -43,6 +45,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             priority_classes: Vec::new(),
             runtime_classes: Vec::new(),
+            storage: Storage::default(),
             uids: 0,
             evicted: Vec::new(),
             evicted_before_step: 0,
@@ -95,7 +98,10 @@ impl Cluster {
             }
             "PriorityClass" => self.priority_classes.push(object.clone()),
             "RuntimeClass" => self.runtime_classes.push(object.clone()),
-            _ => {}
+            kind => {
+                let events = self.storage.create(kind, object);
+                self.apply_all(events);
+            }
         }
     }
 
@@ -117,7 +123,11 @@ impl Cluster {
                 }
                 Some("Pod") if change["graceful"] == true => self.delete(&key_of(of), false),
                 Some("Pod") => self.remove_pod(&key_of(of)),
-                _ => {}
+                Some(kind) => {
+                    let events = self.storage.delete(kind, &text(&of["name"]));
+                    self.apply_all(events);
+                }
+                None => {}
             }
         } else if let Some(of) = change.get("patch") {
             let mut object = self.object(of);
@@ -131,6 +141,9 @@ impl Cluster {
             let mut pod = self.object(&json!({"kind": "Pod", "name": bind["pod"]}));
             pod["spec"]["nodeName"] = bind["node"].clone();
             self.put_pod(&key_of(&json!({"name": bind["pod"]})), pod);
+        } else if let Some(claim) = change.get("claim") {
+            let events = self.storage.bind(&text(claim), &text(&change["volume"]));
+            self.apply_all(events);
         } else if change.get("sleep").is_some() {
             self.schedule();
         }
@@ -207,6 +220,7 @@ impl Cluster {
     pub fn object(&self, of: &Value) -> Value {
         let found = match of["kind"].as_str() {
             Some("Node") => self.nodes.get(&text(&of["name"])),
+            Some(kind @ ("PersistentVolume" | "PersistentVolumeClaim")) => self.storage.get(kind, &text(&of["name"])),
             _ => self.pods.get(&key_of(of)),
         };
         found.cloned().unwrap_or_default()
@@ -293,6 +307,12 @@ impl Cluster {
         self.act(actions);
     }
 
+    fn apply_all(&mut self, changes: Vec<StorageChange>) {
+        for change in changes {
+            self.apply(Event::Storage(change));
+        }
+    }
+
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
@@ -302,6 +322,10 @@ impl Cluster {
                     pod["spec"]["nodeName"] = json!(&*node);
                     set_condition(&mut pod, json!({"type": "PodScheduled", "status": "True"}));
                     self.put_pod(&key, pod);
+                }
+                Action::Prepare { writes, .. } => {
+                    let changes = writes.iter().flat_map(|write| self.storage.write(write)).collect();
+                    self.apply_all(changes);
                 }
                 Action::Report { key, report, .. } => {
                     let key = name_of(&key);
@@ -335,7 +359,7 @@ impl Cluster {
     }
 }
 
-fn tenant() -> TenantName {
+pub fn tenant() -> TenantName {
     TenantName::new("acme").expect("a tenant's name")
 }
 

@@ -2,6 +2,7 @@
 //! simulated clock. The recordings lie beside the checkout; where they are absent, the test says so and passes.
 
 mod cluster;
+mod storage;
 
 use cluster::Cluster;
 use serde_json::Value;
@@ -10,9 +11,6 @@ use std::path::PathBuf;
 
 /// Scenarios that differ, each with the reason. A listed one that passes fails the test.
 const EXPECTED_FAILURES: &str = include_str!("expected-failures.txt");
-
-/// Families that need parts that this scheduler does not have.
-const ABSENT_FAMILIES: [&str; 1] = ["volumes"];
 
 #[test]
 fn verdicts_are_those_of_kube_scheduler() {
@@ -28,9 +26,6 @@ fn verdicts_are_those_of_kube_scheduler() {
     let (mut wrong, mut total) = (Vec::new(), 0);
     for file in files {
         let family = file.file_stem().expect("a file has a name").to_string_lossy().into_owned();
-        if ABSENT_FAMILIES.contains(&&*family) {
-            continue;
-        }
         let text = std::fs::read_to_string(&file).expect("a readable file");
         let scenarios: Vec<Value> = serde_json::from_str(&text).expect("a list of scenarios");
         let (mut passed, count) = (0, scenarios.len());

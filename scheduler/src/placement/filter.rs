@@ -7,6 +7,7 @@ use super::snapshot::Snapshot;
 use super::spread::{self, Spread};
 use super::standing::{Obstacles, Standings};
 use super::topology::Topologies;
+use super::volumes::{PodVolumes, Preparation, VolumeRefusal, Volumes};
 use super::{NodeId, Pod, PodKey};
 use std::sync::Arc;
 
@@ -25,6 +26,13 @@ pub enum Verdict {
     Resources,
     /// Not even when the node is empty.
     ResourcesEver,
+    Disk,
+    ClaimInUse,
+    VolumeLimit,
+    VolumeBinding,
+    VolumeZone,
+    /// The pod's claims do not let it go anywhere.
+    Claims,
     SpreadLabel,
     Spread,
     Affinity,
@@ -38,6 +46,9 @@ impl Verdict {
         match self {
             Verdict::Ports
             | Verdict::Resources
+            | Verdict::Disk
+            | Verdict::ClaimInUse
+            | Verdict::VolumeLimit
             | Verdict::Spread
             | Verdict::AntiAffinity
             | Verdict::ExistingAntiAffinity => true,
@@ -48,15 +59,29 @@ impl Verdict {
             | Verdict::Taint
             | Verdict::NodeAffinity
             | Verdict::ResourcesEver
+            | Verdict::VolumeBinding
+            | Verdict::VolumeZone
+            | Verdict::Claims
             | Verdict::SpreadLabel
             | Verdict::Affinity => false,
         }
     }
 
-    /// What upstream calls it. Of resources, see [`Evaluation::reasons`].
+    /// What upstream calls it. Of resources and bindings of volumes, see [`Evaluation::reasons`].
     fn text(self) -> &'static str {
         match self {
-            Verdict::Feasible | Verdict::Absent | Verdict::Resources | Verdict::ResourcesEver => "",
+            Verdict::Feasible
+            | Verdict::Absent
+            | Verdict::Resources
+            | Verdict::ResourcesEver
+            | Verdict::VolumeBinding
+            | Verdict::Claims => "",
+            Verdict::Disk => "node(s) had no available disk",
+            Verdict::ClaimInUse => {
+                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+            }
+            Verdict::VolumeLimit => "node(s) exceed max volume count",
+            Verdict::VolumeZone => "node(s) had no available volume zone",
             Verdict::NotNamed => "node(s) didn't satisfy plugin(s) [NodeAffinity]",
             Verdict::Unschedulable => "node(s) were unschedulable",
             Verdict::Taint => "node(s) had untolerated taint(s)",
@@ -95,6 +120,8 @@ pub struct Evaluation<'a> {
     topologies: &'a mut Topologies,
     neighbours: Neighbours,
     spread: Spread<'a>,
+    storage: &'a Volumes,
+    volumes: PodVolumes<'a>,
 }
 
 impl<'a> Evaluation<'a> {
@@ -104,10 +131,11 @@ impl<'a> Evaluation<'a> {
         (key, pod): (&'a PodKey, &'a Pod),
         standings: Standings,
         fits: Arc<Vec<Fit>>,
+        (storage, volumes): (&'a Volumes, PodVolumes<'a>),
     ) -> Evaluation<'a> {
         let neighbours = Neighbours::new(snapshot, topologies, key, pod);
         let spread = Spread::new(snapshot, topologies, key, pod, &standings);
-        Evaluation { key, pod, standings, fits, topologies, neighbours, spread }
+        Evaluation { key, pod, standings, fits, topologies, neighbours, spread, storage, volumes }
     }
 
     /// What scores need of it.
@@ -124,7 +152,7 @@ impl<'a> Evaluation<'a> {
             return Verdict::Ports;
         }
         match snapshot.columns.room(node, &self.pod.requests) {
-            Room::Enough => self.check_neighbours(node),
+            Room::Enough => self.check_volumes(snapshot, node).unwrap_or_else(|| self.check_neighbours(node)),
             Room::NotNow => Verdict::Resources,
             Room::Never => Verdict::ResourcesEver,
         }
@@ -133,6 +161,7 @@ impl<'a> Evaluation<'a> {
     /// The verdicts on all nodes, while nothing is supposed. Says the same as [`Evaluation::check`] of each.
     pub fn check_all(&self, snapshot: &Snapshot) -> Vec<Verdict> {
         let asks_ports = !self.pod.ports.is_empty();
+        let asks_volumes = !self.volumes.is_indifferent();
         let asks_neighbours = !self.spread.is_empty() || !self.neighbours.is_indifferent();
         let verdict = |node: NodeId| {
             if let Some(verdict) = Verdict::of_standing(self.standings.of(node).obstacles) {
@@ -142,6 +171,9 @@ impl<'a> Evaluation<'a> {
                 return Verdict::Ports;
             }
             match self.fits[node.index()].room {
+                Room::Enough if asks_volumes => {
+                    self.check_volumes(snapshot, node).unwrap_or_else(|| self.check_neighbours(node))
+                }
                 Room::Enough if asks_neighbours => self.check_neighbours(node),
                 Room::Enough => Verdict::Feasible,
                 Room::NotNow => Verdict::Resources,
@@ -151,7 +183,7 @@ impl<'a> Evaluation<'a> {
         snapshot.nodes().map(verdict).collect()
     }
 
-    /// Why a node is refused, in upstream's words: several for resources, else one.
+    /// Why a node is refused, in upstream's words: several for resources and volumes, else one.
     pub fn reasons(&self, snapshot: &Snapshot, node: NodeId, verdict: Verdict) -> Vec<String> {
         match verdict {
             Verdict::Feasible | Verdict::Absent => Vec::new(),
@@ -159,6 +191,9 @@ impl<'a> Evaluation<'a> {
                 let slots = snapshot.columns.full(node).then(|| "Too many pods".to_owned());
                 let short = snapshot.columns.shortages(node, &self.pod.requests);
                 slots.into_iter().chain(short.map(|(resource, _)| format!("Insufficient {resource}"))).collect()
+            }
+            Verdict::VolumeBinding => {
+                self.volumes.conflicts(self.storage, snapshot, node).into_iter().map(str::to_owned).collect()
             }
             _ => vec![verdict.text().to_owned()],
         }
@@ -187,6 +222,21 @@ impl<'a> Evaluation<'a> {
         if group.namespace() == &*self.key.namespace && !group.deleting() {
             self.spread.change(&self.standings, group, (node, count));
         }
+    }
+
+    /// What has to be done before the pod can be bound to a node that is feasible.
+    pub fn prepare(&self, snapshot: &Snapshot, node: NodeId) -> Preparation {
+        self.volumes.prepare(self.storage, snapshot, node).unwrap_or_default()
+    }
+
+    fn check_volumes(&self, snapshot: &Snapshot, node: NodeId) -> Option<Verdict> {
+        self.volumes.refuse(self.storage, snapshot, node).map(|refusal| match refusal {
+            VolumeRefusal::Disk => Verdict::Disk,
+            VolumeRefusal::OncePerPod => Verdict::ClaimInUse,
+            VolumeRefusal::Limit => Verdict::VolumeLimit,
+            VolumeRefusal::Binding => Verdict::VolumeBinding,
+            VolumeRefusal::Zone => Verdict::VolumeZone,
+        })
     }
 
     fn check_neighbours(&self, node: NodeId) -> Verdict {

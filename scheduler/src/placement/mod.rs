@@ -32,6 +32,7 @@ mod taint;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod volumes;
 pub mod wire;
 mod workloads;
 
@@ -43,6 +44,10 @@ pub use preempt::Preemption;
 pub use requests::Requests;
 pub use selector::PodSelector;
 pub use snapshot::{NodeId, Snapshot, Word};
+pub use volumes::{
+    AttachLimits, BOUND_BY_CONTROLLER, Capacity, Claim, ClaimKey, Class, Driver, Preparation, Progress, SELECTED_NODE,
+    StorageChange, Volume, VolumeStep, Volumes,
+};
 pub use workloads::Workloads;
 
 use columns::Room;
@@ -56,6 +61,7 @@ use standing::{Classes, Obstacles, Standings};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use topology::Topologies;
+use volumes::PodVolumes;
 
 /// The reason in the condition `DisruptionTarget` of a victim.
 pub const PREEMPTED_REASON: &str = "PreemptionByScheduler";
@@ -90,7 +96,8 @@ impl Rng {
 /// What becomes of a pod.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    Node(Arc<str>),
+    /// The node, and what its volumes need first: often nothing.
+    Node(Arc<str>, Preparation),
     Unschedulable(Unschedulable),
 }
 
@@ -112,6 +119,7 @@ pub struct Placement {
     pub snapshot: Snapshot,
     pub budgets: Budgets,
     pub workloads: Workloads,
+    pub volumes: Volumes,
     classes: Classes,
     fits: Kept<Arc<Requests>, Fit>,
     topologies: Topologies,
@@ -120,23 +128,27 @@ pub struct Placement {
 impl Placement {
     /// Finds a node for a pod. Among equally good ones, `rng` decides.
     pub fn decide(&mut self, key: &PodKey, pod: &Pod, rng: &mut Rng) -> Decision {
-        if self.snapshot.node_count() == 0 {
+        let Placement { snapshot, budgets, workloads, volumes, classes, fits, topologies } = self;
+        if snapshot.node_count() == 0 {
             let message = "no nodes available to schedule pods".to_owned();
             return Decision::Unschedulable(Unschedulable { message, ..Unschedulable::default() });
         }
         let named = pod.node_needs.selector.named_nodes();
         if named.as_ref().is_some_and(Vec::is_empty) {
-            return Decision::Unschedulable(self.contradiction());
+            return Decision::Unschedulable(nowhere(snapshot, "pod affinity terms conflict", Verdict::NodeAffinity));
         }
-        let standings = self.standings(pod, named.as_deref());
-        let Placement { snapshot, budgets, workloads, fits, topologies, .. } = self;
+        let asks = match PodVolumes::new(volumes, snapshot, key, pod) {
+            Ok(asks) => asks,
+            Err(why) => return Decision::Unschedulable(nowhere(snapshot, &why, Verdict::Claims)),
+        };
+        let standings = standings(classes, snapshot, pod, named.as_deref());
         let fit = |node| Fit::of(&snapshot.columns, &pod.requests, node);
         let fits = fits.current(&pod.requests, snapshot.len(), &snapshot.usage, fit);
-        let mut evaluation = Evaluation::new(snapshot, topologies, (key, pod), standings, fits);
+        let mut evaluation = Evaluation::new(snapshot, topologies, (key, pod), standings, fits, (volumes, asks));
         if let Some(node) = snapshot.find(&pod.nominated).filter(|node| snapshot.present[node.index()])
             && preempt::check_with_nominated(snapshot, &mut evaluation, node).0 == Verdict::Feasible
         {
-            return Decision::Node(snapshot.names[node.index()].clone());
+            return Decision::Node(snapshot.names[node.index()].clone(), evaluation.prepare(snapshot, node));
         }
         let mut verdicts = evaluation.check_all(snapshot);
         let promised = check_promised(snapshot, &mut evaluation, &mut verdicts);
@@ -151,7 +163,7 @@ impl Placement {
             }
         };
         match chosen {
-            Some(node) => Decision::Node(snapshot.names[node.index()].clone()),
+            Some(node) => Decision::Node(snapshot.names[node.index()].clone(), evaluation.prepare(snapshot, node)),
             None => {
                 let outcome = preempt::preempt(snapshot, &mut evaluation, &verdicts, budgets, rng);
                 Decision::Unschedulable(unschedulable(snapshot, &evaluation, &verdicts, &promised, outcome))
@@ -159,22 +171,49 @@ impl Placement {
         }
     }
 
-    fn standings(&mut self, pod: &Pod, named: Option<&[&str]>) -> Standings {
-        let counts_others = pod.spread.iter().any(|c| c.hard);
-        match named {
-            Some(named) if !counts_others => {
-                let named: Vec<NodeId> = named.iter().filter_map(|name| self.snapshot.find(name)).collect();
-                Standings::of_named(&self.snapshot, &pod.node_needs, &named)
+    /// Takes note of a change of what volumes depend on.
+    pub fn storage_changed(&mut self, change: StorageChange) {
+        let Placement { snapshot, volumes, .. } = self;
+        match change {
+            StorageChange::Claim { key, claim } => {
+                volumes.set_claim(&key, claim);
+                snapshot.claim_changed(&key);
             }
-            _ => self.classes.standings(&self.snapshot, &pod.node_needs),
+            StorageChange::Volume { tenant, name, volume } => {
+                let before = volumes.claim_of(&tenant, &name);
+                volumes.set_volume(&tenant, &name, volume);
+                for claim in before.into_iter().chain(volumes.claim_of(&tenant, &name)) {
+                    snapshot.claim_changed(&claim);
+                }
+            }
+            StorageChange::Class { tenant, name, class } => {
+                volumes.set_class(&tenant, &name, class);
+                snapshot.classes_changed();
+            }
+            StorageChange::Capacity { tenant, namespace, name, capacity } => {
+                volumes.set_capacity(&tenant, &namespace, &name, capacity);
+            }
+            StorageChange::Driver { name, driver } => volumes.set_driver(&name, driver),
+            StorageChange::Limits { node, limits } => volumes.set_limits(&node, limits),
         }
     }
+}
 
-    fn contradiction(&self) -> Unschedulable {
-        // Upstream's preemption step finds no state of the filters that did not run, and says so.
-        let message =
-            format!("0/{} nodes are available: pod affinity terms conflict. not found", self.snapshot.node_count());
-        Unschedulable { message, refused_by: [Verdict::NodeAffinity].into(), ..Unschedulable::default() }
+/// Something about the pod itself keeps it off all nodes.
+fn nowhere(snapshot: &Snapshot, why: &str, verdict: Verdict) -> Unschedulable {
+    // Upstream's preemption step finds no state of the filters that did not run, and says so.
+    let message = format!("0/{} nodes are available: {why}. not found", snapshot.node_count());
+    Unschedulable { message, refused_by: [verdict].into(), ..Unschedulable::default() }
+}
+
+fn standings(classes: &mut Classes, snapshot: &Snapshot, pod: &Pod, named: Option<&[&str]>) -> Standings {
+    let counts_others = pod.spread.iter().any(|c| c.hard);
+    match named {
+        Some(named) if !counts_others => {
+            let named: Vec<NodeId> = named.iter().filter_map(|name| snapshot.find(name)).collect();
+            Standings::of_named(snapshot, &pod.node_needs, &named)
+        }
+        _ => classes.standings(snapshot, &pod.node_needs),
     }
 }
 

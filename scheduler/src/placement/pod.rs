@@ -2,6 +2,7 @@
 
 use super::requests::{self, Requests};
 use super::selector::{NodeSelector, PodTerms, SpreadConstraint};
+use super::volumes::{self, Disk, PodClaim};
 use super::wire;
 use api::{TenantName, Timestamp};
 use serde::Deserialize;
@@ -67,6 +68,8 @@ pub struct Pod {
     /// What it asks of the node itself: equal for pods of the same template, which share one evaluation.
     pub node_needs: Arc<NodeNeeds>,
     pub ports: Box<[HostPort]>,
+    pub claims: Box<[PodClaim]>,
+    pub disks: Box<[Disk]>,
     pub images: Box<[Box<str>]>,
     /// How many containers there are, with or without an image that is known.
     pub containers: usize,
@@ -119,6 +122,7 @@ impl From<wire::Pod> for Pod {
         let wire::Pod { metadata, spec, status } = wire;
         let requests = Arc::new(requests::of_pod(&spec, &status));
         let ports = host_ports(&spec);
+        let (claims, disks) = volumes::of_volumes(spec.volumes);
         let labels = metadata.labels.unwrap_or_default();
         let affinity = spec.affinity.unwrap_or_default();
         let spread = spec.topology_spread_constraints.into_iter().flatten();
@@ -155,6 +159,8 @@ impl From<wire::Pod> for Pod {
                 tolerations: spec.tolerations.into_iter().flatten().collect(),
             }),
             ports,
+            claims,
+            disks,
             containers: images.len(),
             images: images.into_iter().flatten().collect(),
             terms: Arc::new(PodTerms::of(affinity.pod_affinity, affinity.pod_anti_affinity, &labels)),

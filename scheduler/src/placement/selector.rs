@@ -78,7 +78,7 @@ impl NodeSelector {
 }
 
 impl NodeTerm {
-    fn of(term: wire::NodeSelectorTerm) -> NodeTerm {
+    pub(super) fn of(term: wire::NodeSelectorTerm) -> NodeTerm {
         let parse = |list: Option<Vec<wire::Requirement>>| list.into_iter().flatten().map(NodeExpression::of).collect();
         NodeTerm { labels: parse(term.match_expressions), fields: parse(term.match_fields) }
     }

@@ -7,9 +7,11 @@ use super::columns::Columns;
 use super::groups::{GroupId, Groups};
 use super::kept::Changes;
 use super::symbol::{Labels, Symbol, Symbols, value_of};
+use super::volumes::{Attached, ClaimKey, Volumes, key_of};
 use super::wire::Taint;
 use super::{HostPort, Node, Pod, PodKey};
 use api::TenantName;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -68,6 +70,10 @@ pub struct Snapshot {
     /// Which nodes have an image, and how large it is there.
     pub(super) images: HashMap<Box<str>, BTreeMap<NodeId, i64>>,
     offers: Vec<Arc<Node>>,
+    /// On how many pods of which nodes a claim is in use.
+    claims: HashMap<ClaimKey, BTreeMap<NodeId, usize>>,
+    /// What is attached to nodes, as far as it was asked for and has not changed since.
+    attached: RefCell<HashMap<NodeId, Arc<Attached>>>,
     nominated: BTreeMap<Box<str>, BTreeMap<PodKey, Promised>>,
     pub(super) namespaces: HashMap<TenantName, HashMap<Arc<str>, BTreeMap<String, String>>>,
     present_count: usize,
@@ -185,6 +191,10 @@ impl Snapshot {
         self.usage.add(id);
         self.ports[id.index()].extend(pod.ports.iter().cloned());
         self.on[id.index()].push(key.clone());
+        for claim in &pod.claims {
+            *self.claims.entry(key_of(key, claim)).or_default().entry(id).or_default() += 1;
+            self.attached.get_mut().remove(&id);
+        }
         let group = self.groups.add(key, &pod, id);
         self.pods.insert(key.clone(), Placed { pod, node: id, group });
     }
@@ -201,6 +211,9 @@ impl Snapshot {
             }
         }
         self.on[node.index()].retain(|k| k != key);
+        for claim in &pod.claims {
+            self.release_claim(&key_of(key, claim), node);
+        }
         self.groups.remove(group, node);
         let name = self.names[node.index()].clone();
         self.release(node);
@@ -214,6 +227,29 @@ impl Snapshot {
 
     pub fn pods_on(&self, node: NodeId) -> impl Iterator<Item = (&PodKey, &Arc<Pod>)> {
         self.on[node.index()].iter().map(|key| (key, &self.pods[key].pod))
+    }
+
+    /// Whether a placed pod uses a claim.
+    pub(super) fn claim_in_use(&self, claim: &ClaimKey) -> bool {
+        self.claims.contains_key(claim)
+    }
+
+    /// What is attached to a node because of its pods.
+    pub(super) fn attached(&self, volumes: &Volumes, node: NodeId) -> Arc<Attached> {
+        let pods = || self.pods_on(node).map(|(key, pod)| (key, &**pod));
+        self.attached.borrow_mut().entry(node).or_insert_with(|| Arc::new(Attached::of(volumes, pods()))).clone()
+    }
+
+    /// A claim changed, or what is known of its volume.
+    pub fn claim_changed(&mut self, claim: &ClaimKey) {
+        for node in self.claims.get(claim).into_iter().flat_map(BTreeMap::keys) {
+            self.attached.get_mut().remove(node);
+        }
+    }
+
+    /// What is attached where has to be found out anew.
+    pub fn classes_changed(&mut self) {
+        self.attached.get_mut().clear();
     }
 
     pub(super) fn group_of(&self, key: &PodKey) -> Option<GroupId> {
@@ -316,6 +352,20 @@ impl Snapshot {
         if !self.present[at] && self.on[at].is_empty() {
             self.ids.remove(&self.names[at]);
             self.free.push(id);
+        }
+    }
+
+    fn release_claim(&mut self, claim: &ClaimKey, node: NodeId) {
+        self.attached.get_mut().remove(&node);
+        let Some(users) = self.claims.get_mut(claim) else { return };
+        if let Some(count) = users.get_mut(&node) {
+            *count -= 1;
+            if *count == 0 {
+                users.remove(&node);
+            }
+        }
+        if users.is_empty() {
+            self.claims.remove(claim);
         }
     }
 

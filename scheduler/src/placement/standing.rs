@@ -92,7 +92,8 @@ struct Resolved<'a> {
     ignores_unschedulable: bool,
 }
 
-struct ResolvedTerm<'a> {
+/// A term with its texts looked up.
+pub struct ResolvedTerm<'a> {
     term: &'a NodeTerm,
     labels: Vec<ResolvedExpression>,
 }
@@ -109,10 +110,7 @@ struct ResolvedExpression {
 impl<'a> Resolved<'a> {
     fn new(needs: &'a NodeNeeds, symbols: &Symbols) -> Resolved<'a> {
         let selector = &needs.selector;
-        let resolve = |term: &'a NodeTerm| ResolvedTerm {
-            term,
-            labels: term.labels.iter().map(|e| ResolvedExpression::new(e, symbols)).collect(),
-        };
+        let resolve = |term: &'a NodeTerm| ResolvedTerm::new(term, symbols);
         Resolved {
             needs,
             equal: selector.equal.iter().map(|(k, v)| symbols.find(k).zip(symbols.find(v))).collect(),
@@ -144,8 +142,19 @@ impl<'a> Resolved<'a> {
     }
 }
 
-impl ResolvedTerm<'_> {
-    fn matches(&self, symbols: &Symbols, labels: &[(Symbol, Symbol)], name: &str) -> bool {
+impl<'a> ResolvedTerm<'a> {
+    pub fn new(term: &'a NodeTerm, symbols: &Symbols) -> ResolvedTerm<'a> {
+        let labels = term.labels.iter().map(|e| ResolvedExpression::new(e, symbols)).collect();
+        ResolvedTerm { term, labels }
+    }
+
+    /// The values of a label that it lists, if it lists some: no node with another one matches.
+    pub fn values_of(&self, key: Symbol) -> Option<&[Symbol]> {
+        let lists = |e: &&ResolvedExpression| e.key == Some(key) && e.operator == NodeOperator::In;
+        self.labels.iter().find(lists).map(|e| &*e.values)
+    }
+
+    pub fn matches(&self, symbols: &Symbols, labels: &[(Symbol, Symbol)], name: &str) -> bool {
         !self.term.is_empty() && self.labels.iter().all(|e| e.matches(symbols, labels)) && self.term.fields_match(name)
     }
 }

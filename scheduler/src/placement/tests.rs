@@ -39,7 +39,7 @@ fn apart() -> Value {
 #[track_caller]
 fn node_of(decision: Decision) -> String {
     match decision {
-        Decision::Node(node) => node.to_string(),
+        Decision::Node(node, _) => node.to_string(),
         Decision::Unschedulable(why) => panic!("{}", why.message),
     }
 }
@@ -48,7 +48,7 @@ fn node_of(decision: Decision) -> String {
 fn refusal_of(decision: Decision) -> Unschedulable {
     match decision {
         Decision::Unschedulable(why) => why,
-        Decision::Node(node) => panic!("it went to {node}"),
+        Decision::Node(node, _) => panic!("it went to {node}"),
     }
 }
 
@@ -219,11 +219,12 @@ impl Random {
 
 /// The verdicts on all nodes by what is kept, the fast way, and by asking each node, the plain way.
 fn verdicts(placement: &mut Placement, key: &PodKey, pod: &Pod) -> (Vec<Verdict>, Vec<Verdict>) {
-    let standings = placement.standings(pod, None);
-    let Placement { snapshot, fits, topologies, .. } = placement;
+    let Placement { snapshot, classes, fits, topologies, volumes, .. } = placement;
+    let standings = standings(classes, snapshot, pod, None);
+    let asks = PodVolumes::new(volumes, snapshot, key, pod).expect("it has no claims");
     let fit = |node| Fit::of(&snapshot.columns, &pod.requests, node);
     let fits = fits.current(&pod.requests, snapshot.len(), &snapshot.usage, fit);
-    let evaluation = Evaluation::new(snapshot, topologies, (key, pod), standings, fits);
+    let evaluation = Evaluation::new(snapshot, topologies, (key, pod), standings, fits, (volumes, asks));
     let plain = snapshot.nodes().map(|node| evaluation.check(snapshot, node)).collect();
     (evaluation.check_all(snapshot), plain)
 }

@@ -1,5 +1,6 @@
 //! The fields of pods and nodes that the scheduler reads, as they are on the wire. Everything may be absent or null.
 
+use super::volumes::WireVolume;
 use api::Quantity;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -66,6 +67,7 @@ pub struct PodSpec {
     pub init_containers: Option<Vec<Container>>,
     pub overhead: Quantities,
     pub resources: Option<Resources>,
+    pub volumes: Option<Vec<WireVolume>>,
 }
 
 #[derive(Deserialize, Default)]

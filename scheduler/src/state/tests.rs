@@ -39,6 +39,7 @@ impl World {
         while let Some(actions) = self.state.schedule_next(self.now, &mut Rng::new(1)) {
             told.extend(actions.iter().map(|action| match action {
                 Action::Bind { key, node, .. } => format!("{} to {node}", key.name),
+                Action::Prepare { key, .. } => format!("{} prepares", key.name),
                 Action::Report { key, .. } => format!("{} waits", key.name),
                 Action::Evict { preemptor, victims, .. } => {
                     let victims: Vec<&str> = victims.iter().map(|(key, _)| &*key.name).collect();

@@ -270,6 +270,7 @@ mod tests {
             limits: crate::Limits::default(),
             audit: None,
             issuers: policy::authn::Issuers::default(),
+            tenant_networks: crate::egress::Networks::default(),
         };
         let server = Server::new(config).await.expect("a server");
         let root = Arc::new(Identity::new(TenantName::system(), "root", &[policy::rbac::MASTERS]));

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use http::{HeaderName, Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use policy::rbac::Attributes;
+use runtime::{Stop, Tasks};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -110,7 +111,8 @@ fn may_stream(call: Call<'_>, name: &str, subresource: &str, method: &Method) ->
 
 /// Sends a request over a fresh connection, and reads the head of its answer.
 pub async fn send(
-    call: Call<'_>,
+    stop: &Stop,
+    tasks: &Tasks,
     stream: Box<dyn Stream>,
     outgoing: Request<Body>,
 ) -> Result<Response<hyper::body::Incoming>> {
@@ -118,8 +120,8 @@ pub async fn send(
         |e: hyper::Error| Error::new(Reason::ServiceUnavailable, "the other end did not answer").with_source(e);
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
-    let stop = call.server.stop.clone();
-    call.server.tasks.spawn("node connection", async move {
+    let stop = stop.clone();
+    tasks.spawn("node connection", async move {
         tokio::select! {
             biased;
             // At shutdown the stream is cut: its client sees the connection end.
@@ -140,7 +142,7 @@ pub async fn exchange(
     outgoing: Request<Body>,
     upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Result<Response<Body>> {
-    let mut answer = send(call, stream, outgoing).await?;
+    let mut answer = send(&call.server.stop, &call.server.tasks, stream, outgoing).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         let Some(client) = upgrade else {
             return Err(Error::bad_request("the request asks for a stream without an upgrade"));

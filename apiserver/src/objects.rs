@@ -10,7 +10,7 @@ use crate::path::ResourcePath;
 use crate::registry::{self, Call, DeleteOptions, Managers, Part, Written, object_response, value_response};
 use crate::server::Server;
 use crate::target::Target;
-use crate::{nodes, proxy, respond, reviews, subresources};
+use crate::{connect, nodes, proxy, respond, reviews, subresources};
 use api::{Error, Identity, Kind, Result, Timestamp, Verb};
 use axum::body::Body;
 use http::{Method, Request, Response};
@@ -55,10 +55,12 @@ async fn carry_out(server: &Server, routed: Routed<'_>, request: Request<Body>) 
     let call = Call { server, identity, target, kind, custom, namespace: &path.namespace, now };
     if nodes::STREAMING.contains(&path.subresource.as_str()) && kind.stored_as.to_string() == "pods" {
         subresources::allowed(call, path, verb)?;
+        connect::admit(call, path, query).await?;
         return nodes::forward(call, &path.name, &path.subresource, request).await;
     }
     if path.subresource == proxy::PROXY {
         subresources::allowed(call, path, verb)?;
+        connect::admit(call, path, query).await?;
         return proxy::forward(call, path, request).await;
     }
     if *request.method() == Method::HEAD {

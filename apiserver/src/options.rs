@@ -203,6 +203,8 @@ pub struct WriteOptions {
     pub validation: schema::FieldValidation,
     /// Who is said to have written the fields that are written.
     pub manager: String,
+    /// The manager and the validation that the client named, as it named them.
+    pub named: (String, String),
     /// Whether an apply takes fields from other managers.
     pub force: bool,
     /// Whether what is absent is created, whatever the kind says.
@@ -249,9 +251,17 @@ impl WriteOptions {
             };
             return Err(Error::invalid("meta.k8s.io", kind, "", causes));
         };
+        let named = (manager.to_owned(), query.get("fieldValidation").unwrap_or_default().to_owned());
         let manager = if manager.is_empty() { program(headers) } else { manager.to_owned() };
         let applies = verb == WriteVerb::Apply;
-        Ok(WriteOptions { dry_run, validation, manager, force: applies && query.flag("force"), creates: applies })
+        Ok(WriteOptions {
+            dry_run,
+            validation,
+            manager,
+            named,
+            force: applies && query.flag("force"),
+            creates: applies,
+        })
     }
 }
 

@@ -3,13 +3,14 @@
 //! Invariant: a pod is reached through the agent of its node, which knows the pod's address from its runtime. No address that
 //! a tenant can write, in a status or in an endpoint, is ever dialled, and no redirect is followed.
 
-use crate::nodes::{self, Stream};
+use crate::nodes::{self, Dial, Stream};
 use crate::path::ResourcePath;
 use crate::registry::Call;
-use api::{Error, Object, ObjectKey, Reason, ResourceId, Result};
+use api::{Error, Object, ObjectKey, Reason, ResourceId, Result, TenantName};
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
+use runtime::{Stop, Tasks};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -211,11 +212,25 @@ async fn connect(call: Call<'_>, place: &Place) -> Result<Box<dyn Stream>> {
         Place::Pod { node, pod, port } => (node, pod, port),
     };
     let tenant = call.target.tenant().ok_or_else(|| Error::bad_request("this request needs one tenant"))?;
-    let path = format!("/proxy/{tenant}/{}/{pod}/{port}", call.namespace);
+    let lines = (&call.server.stop, &call.server.tasks);
+    tunnel(lines, &*call.server.dial, node, tenant, call.namespace, pod, port).await
+}
+
+/// A connection to a port of a pod, through the agent of its node. What it runs in ends with `stop`.
+pub async fn tunnel(
+    (stop, tasks): (&Stop, &Tasks),
+    dial: &dyn Dial,
+    node: &str,
+    tenant: &TenantName,
+    namespace: &str,
+    pod: &str,
+    port: &str,
+) -> Result<Box<dyn Stream>> {
+    let path = format!("/proxy/{tenant}/{namespace}/{pod}/{port}");
     let request = Request::get(path).header(header::HOST, "node").header(header::CONNECTION, "Upgrade");
     let request = request.header(header::UPGRADE, "tcp").body(Body::empty()).map_err(Error::internal)?;
-    let stream = call.server.dial.dial(node).await?;
-    let mut answer = nodes::send(call, stream, request).await?;
+    let stream = dial.dial(node).await?;
+    let mut answer = nodes::send(stop, tasks, stream, request).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let code = answer.status().as_u16();
         let body = crate::body::read(Body::new(answer.into_body())).await?;

@@ -1,10 +1,11 @@
 //! The API server's state: the store, the table of kinds, credentials and compiled rules. Requests borrow it.
 
-use crate::admission::PolicyCache;
+use crate::admission::{PolicyCache, WebhookCache};
 use crate::audit::Audit;
 use crate::authn::Impersonations;
 use crate::authz::RuleCache;
 use crate::custom::Catalogue;
+use crate::egress::{Egress, Networks};
 use crate::encodings::Encodings;
 use crate::fairness::{Fairness, Limits};
 use crate::metrics::Metrics;
@@ -42,6 +43,8 @@ pub struct Config {
     pub issuers: Issuers,
     /// Keeps records of requests, where the operators want them.
     pub audit: Option<Arc<Audit>>,
+    /// What tenants' webhooks may reach by URL besides public addresses.
+    pub tenant_networks: Networks,
 }
 
 /// One API server.
@@ -53,11 +56,13 @@ pub struct Server {
     pub token_file: TokenFile,
     pub rules: RuleCache,
     pub policies: PolicyCache,
+    pub webhooks: WebhookCache,
     pub catalogue: Catalogue,
     pub impersonations: Impersonations,
     pub fairness: Arc<Fairness>,
     pub audit: Option<Arc<Audit>>,
     pub encodings: Arc<Encodings>,
+    pub egress: Arc<Egress>,
     pub issuers: Issuers,
     pub dial: Arc<dyn Dial>,
     pub advertise: Option<SocketAddr>,
@@ -72,6 +77,9 @@ impl Server {
     /// Makes a server over an open store and completes what every installation has: the tenant `system`.
     pub async fn new(config: Config) -> Result<Arc<Server>> {
         let kinds = kinds::registry();
+        let tasks = Tasks::new();
+        let (store, dial, stop) = (config.store.clone(), config.dial.clone(), config.stop.clone());
+        let egress = Egress::new(store, dial, config.tenant_networks, stop, tasks.clone());
         let server = Server {
             store: config.store,
             kinds,
@@ -80,17 +88,19 @@ impl Server {
             token_file: config.token_file,
             rules: RuleCache::default(),
             policies: PolicyCache::default(),
+            webhooks: WebhookCache::default(),
             catalogue: Catalogue::default(),
             impersonations: Impersonations::default(),
             fairness: Fairness::new(config.limits),
             audit: config.audit,
             encodings: Arc::default(),
+            egress: Arc::new(egress),
             issuers: config.issuers,
             dial: config.dial,
             advertise: config.advertise,
             metrics: Metrics::of_process(),
             stop: config.stop,
-            tasks: Tasks::new(),
+            tasks,
             ready: AtomicBool::new(false),
         };
         let now = Timestamp::now();

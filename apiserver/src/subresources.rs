@@ -1,5 +1,6 @@
 //! Parts of objects with verbs of their own: status, scale, finalize, binding, token, eviction, ephemeral containers.
 
+use crate::admission::{self, Attempt};
 use crate::body::{self, Format};
 use crate::eviction;
 use crate::handler::method_not_allowed;
@@ -40,10 +41,12 @@ pub async fn dispatch(
         ("token", "create") => {
             let (options, value) =
                 decode(answer, name, query, request, ("authentication.k8s.io", "v1", "TokenRequest")).await?;
+            admission::ask(Attempt::create_in(call, name, "token", &options), &value).await?;
             answer.value(201, &reviews::issue_token(call, name, &value, &options)?)
         }
         ("eviction", "create") => {
             let (options, value) = decode(answer, name, query, request, ("policy", "v1", "Eviction")).await?;
+            admission::ask(Attempt::create_in(call, name, "eviction", &options), &value).await?;
             eviction::evict(answer.call, name, &value, &options).await?;
             answer.value(
                 201,
@@ -290,8 +293,9 @@ async fn bind(answer: Answer<'_>, name: &str, binding: Value, options: &WriteOpt
     if node.is_empty() {
         return Err(invalid("FieldValueRequired", "Required value".into(), "target.name"));
     }
+    let mut warnings = admission::ask(Attempt::create_in(call, name, "binding", options), &binding).await?;
     let conflict = |why: String| Error::conflict("", "pods/binding", name, &why);
-    registry::update(call, name, Part::Own("binding"), options, &mut Vec::new(), |live| {
+    registry::update(call, name, Part::Own("binding"), options, &mut warnings, |live| {
         let pod = live.value;
         registry::check_uid(call, name, pod, &binding)?;
         if !pod["metadata"]["deletionTimestamp"].is_null() {
@@ -321,7 +325,10 @@ async fn bind(answer: Answer<'_>, name: &str, binding: Value, options: &WriteOpt
         Ok(Changed::untracked(new))
     })
     .await?;
-    answer.value(201, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    let mut response = answer.value(201, &status)?;
+    respond::warn(&mut response, &warnings);
+    Ok(response)
 }
 
 fn set_scheduled(pod: &mut Value, call: Call<'_>) {

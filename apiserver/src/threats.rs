@@ -58,6 +58,7 @@ impl World {
             stop: Stop::new(),
             limits: Limits::default(),
             issuers: Issuers::default(),
+            tenant_networks: crate::egress::Networks::default(),
             advertise: None,
             audit: None,
         };

@@ -46,6 +46,7 @@ pub fn main(args: ApiArgs) -> Result<(), String> {
 pub struct Checked {
     tokens: TokenFile,
     issuers: Issuers,
+    tenant_networks: apiserver::Networks,
 }
 
 impl Checked {
@@ -53,7 +54,8 @@ impl Checked {
         refuse_foreign(&args.data_dir)?;
         let tokens = token_file(args.token_auth_file.as_deref())?;
         let issuers = issuers(args.authentication_config.as_deref())?;
-        Ok(Checked { tokens, issuers })
+        let tenant_networks = args.tenant_egress_allow.parse().map_err(|e| format!("--tenant-egress-allow: {e}"))?;
+        Ok(Checked { tokens, issuers, tenant_networks })
     }
 }
 
@@ -93,6 +95,7 @@ impl Api {
             limits: apiserver::Limits::default(),
             audit: audit_log(args, supervisor)?,
             issuers: checked.issuers,
+            tenant_networks: checked.tenant_networks,
         };
         let server = Server::new(config).await.map_err(|e| e.to_string())?;
         let tls = apiserver::tls_config(&pki)

@@ -65,6 +65,9 @@ pub struct ApiArgs {
     /// Whether requests wait for room in the audit log's queue
     #[arg(long, value_name = "MODE", value_enum, default_value = "batch")]
     pub audit_log_mode: AuditMode,
+    /// Networks that tenants' webhook URLs may reach though they are not public: '10.1.0.0/16,fd00::/8'
+    #[arg(long, value_name = "LIST", default_value = "", hide_default_value = true)]
+    pub tenant_egress_allow: String,
     #[command(flatten)]
     pub shutdown: ShutdownArgs,
 }

@@ -1,13 +1,15 @@
 //! Built-in admission: what every write passes before it is stored, as a table of plugins in upstream's order.
 //!
-//! Every plugin is a function over a snapshot of the tenant; none waits. First all of them may complete the object, then
-//! all of them may refuse it. What must happen together with the write, as the charge of a quota, comes back as writes of
-//! the same transaction.
+//! Every plugin is a function over a snapshot of the tenant; none waits but the tenant's own webhooks. First all of them may
+//! complete the object, then all of them may refuse it. What must happen together with the write, as the charge of a quota,
+//! comes back as writes of the same transaction.
 
+mod attempt;
 mod certificates;
 mod classes;
 mod lifecycle;
 mod limit_ranger;
+mod matching;
 mod pod_security;
 mod pods;
 mod policies;
@@ -15,58 +17,27 @@ mod quota;
 mod rbac;
 mod runtime_class;
 mod storage;
+mod subject;
+mod webhooks;
 
+pub use attempt::Attempt;
 pub use policies::PolicyCache;
+pub use webhooks::WebhookCache;
 
 use crate::registry::{Call, Part};
-use api::{Error, Object, ResourceId, Result, Space};
+use api::{Error, Result};
+use attempt::Operation;
 use policy::rbac::Attributes;
 use serde_json::Value;
-use std::sync::Arc;
 use store::Write;
+use subject::Subject;
 
-/// A write on its way: what is written, by whom, and what is there.
-#[derive(Clone, Copy)]
-struct Attempt<'a> {
-    call: Call<'a>,
-    part: Part,
-    /// The stored object on an update or a delete.
-    old: Option<&'a Value>,
-}
-
-impl Attempt<'_> {
-    fn is(&self, group: &str, plural: &str) -> bool {
-        self.call.kind.group == group && self.call.kind.plural == plural
-    }
-
-    /// Whether a new object of this kind is created.
-    fn creates(&self, group: &str, plural: &str) -> bool {
-        self.old.is_none() && self.is(group, plural)
-    }
-
-    /// Whether an object of this kind itself is updated, not its status or another subresource.
-    fn updates(&self, group: &str, plural: &str) -> bool {
-        self.old.is_some() && self.part == Part::Object && self.is(group, plural)
-    }
-
-    /// 403 of the object that is written.
-    fn forbidden(&self, object: &Value, why: &str) -> Error {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        Error::forbidden(&self.call.kind.group, &self.call.kind.plural, name, why)
-    }
-
-    /// An object of the request's tenant.
-    fn stored(&self, resource: ResourceId, namespace: &str, name: &str) -> Option<Arc<Object>> {
-        let key = self.call.target.key_of(resource, namespace, name).ok()?;
-        self.call.server.store.snapshot().get(&key).cloned()
-    }
-
-    /// The objects of a resource in one namespace of the request's tenant; an empty one stands for those without.
-    fn stored_in(&self, resource: ResourceId, namespace: &str) -> Result<Vec<Arc<Object>>> {
-        let Space::Tenant(tenant) = self.call.target.space(self.call.kind)? else { return Ok(Vec::new()) };
-        let scope = store::Scope::Namespace(resource, tenant, namespace.into());
-        Ok(self.call.server.store.snapshot().range(&scope, None).cloned().collect())
-    }
+/// What the tenant's webhooks made of an object.
+#[derive(Default)]
+pub struct Mutated {
+    /// For the client.
+    pub warnings: Vec<String>,
+    pub is_changed: bool,
 }
 
 /// What admission has to say about a write that it lets pass.
@@ -88,9 +59,11 @@ struct Plugin {
     mutate: Option<Mutate>,
     validate: Option<Validate>,
     delete: Option<Delete>,
+    /// What the tenant's own webhooks do here.
+    webhooks: Option<webhooks::Phase>,
 }
 
-const NOTHING: Plugin = Plugin { name: "", mutate: None, validate: None, delete: None };
+const NOTHING: Plugin = Plugin { name: "", mutate: None, validate: None, delete: None, webhooks: None };
 
 /// Those that Kubernetes 1.36 runs by default, in its order, and three of Ursa's own: `TenantExists`, `RBAC` and `Furnish`.
 static PLUGINS: &[Plugin] = &[
@@ -126,6 +99,7 @@ static PLUGINS: &[Plugin] = &[
         mutate: Some(pods::priority),
         validate: Some(pods::one_default_priority),
         delete: Some(pods::keep_system_priorities),
+        ..NOTHING
     },
     Plugin { name: "DefaultTolerationSeconds", mutate: Some(pods::tolerations), ..NOTHING },
     Plugin { name: "DefaultStorageClass", mutate: Some(storage::default_class), ..NOTHING },
@@ -135,6 +109,7 @@ static PLUGINS: &[Plugin] = &[
     Plugin { name: "CertificateSigningRequests", mutate: Some(requester), validate: Some(certificate), ..NOTHING },
     Plugin { name: "DefaultIngressClass", mutate: Some(classes::default_ingress_class), ..NOTHING },
     Plugin { name: "MutatingAdmissionPolicy", mutate: Some(policies::mutate), ..NOTHING },
+    Plugin { name: "MutatingAdmissionWebhook", webhooks: Some(webhooks::Phase::Mutating), ..NOTHING },
     Plugin { name: "RBAC", validate: Some(roles), ..NOTHING },
     Plugin {
         name: "ValidatingAdmissionPolicy",
@@ -142,25 +117,36 @@ static PLUGINS: &[Plugin] = &[
         delete: Some(policies::validate_delete),
         ..NOTHING
     },
+    Plugin { name: "ValidatingAdmissionWebhook", webhooks: Some(webhooks::Phase::Validating), ..NOTHING },
     Plugin { name: "Furnish", validate: Some(lifecycle::furnish), ..NOTHING },
     Plugin { name: "ResourceQuota", validate: Some(quota::validate), ..NOTHING },
 ];
 
-/// Completes an object. `old` is the stored object on an update.
-pub fn mutate(call: Call<'_>, new: &mut Value, old: Option<&Value>) -> Result<()> {
-    let attempt = Attempt { call, part: Part::Object, old };
+/// Completes an object: the plugins, where the object itself is written, and the tenant's webhooks.
+pub async fn mutate(attempt: Attempt<'_>, new: &mut Value) -> Result<Mutated> {
+    complete(attempt, new)?;
+    match webhooks::of_attempt(attempt)? {
+        Some(webhooks) if !webhooks.mutating.is_empty() => Box::pin(webhooks::mutate(attempt, &webhooks, new)).await,
+        _ => Ok(Mutated::default()),
+    }
+}
+
+fn complete(attempt: Attempt<'_>, new: &mut Value) -> Result<()> {
+    if !matches!(attempt.part, Part::Object | Part::Scale) {
+        return Ok(());
+    }
     PLUGINS
         .iter()
         .filter_map(|plugin| Some((plugin, plugin.mutate?)))
         .try_for_each(|(plugin, mutate)| mutate(attempt, new).inspect_err(|error| told(plugin, error)))
 }
 
-/// Refuses what no write of a part may do. `new` is `None` for a delete, `old` for a create.
-pub fn validate(call: Call<'_>, part: Part, new: Option<&Value>, old: Option<&Value>) -> Result<Admitted> {
-    let attempt = Attempt { call, part, old };
+/// Refuses what no write of a part may do. `new` is `None` for a delete.
+pub async fn validate(attempt: Attempt<'_>, new: Option<&Value>) -> Result<Admitted> {
     let mut admitted = Admitted::default();
     for plugin in PLUGINS {
-        let verdict = match (new, old) {
+        let verdict = match (new, attempt.old) {
+            _ if plugin.webhooks.is_some() => called(attempt, plugin, new, &mut admitted).await,
             (Some(new), _) => plugin.validate.map_or(Ok(()), |validate| validate(attempt, new, &mut admitted)),
             (None, Some(old)) => plugin.delete.map_or(Ok(()), |delete| delete(attempt, old)),
             (None, None) => Ok(()),
@@ -168,6 +154,33 @@ pub fn validate(call: Call<'_>, part: Part, new: Option<&Value>, old: Option<&Va
         verdict.inspect_err(|error| told(plugin, error))?;
     }
     Ok(admitted)
+}
+
+/// Asks the tenant's own policies and webhooks about what is sent to a subresource and not stored. Answers with warnings.
+pub async fn ask(attempt: Attempt<'_>, sent: &Value) -> Result<Vec<String>> {
+    let mut admitted = Admitted::default();
+    policies::validate(attempt, sent, &mut admitted)?;
+    for plugin in PLUGINS.iter().filter(|plugin| plugin.webhooks.is_some()) {
+        called(attempt, plugin, Some(sent), &mut admitted).await.inspect_err(|error| told(plugin, error))?;
+    }
+    Ok(admitted.warnings)
+}
+
+/// Calls the tenant's webhooks that have a say at a plugin's place, if there are any.
+async fn called(attempt: Attempt<'_>, plugin: &Plugin, new: Option<&Value>, admitted: &mut Admitted) -> Result<()> {
+    let Some(webhooks) = webhooks::of_attempt(attempt)? else { return Ok(()) };
+    let is_sent = matches!(attempt.part, Part::Own(_)) && attempt.operation != Operation::Update;
+    let asked = match plugin.webhooks {
+        Some(webhooks::Phase::Validating) => &webhooks.validating,
+        // What is stored they have seen before.
+        Some(webhooks::Phase::Mutating) if new.is_none() || is_sent => &webhooks.mutating,
+        _ => return Ok(()),
+    };
+    if asked.is_empty() {
+        return Ok(());
+    }
+    admitted.warnings.extend(Box::pin(webhooks::validate(attempt, asked, new)).await?);
+    Ok(())
 }
 
 fn told(plugin: &Plugin, error: &Error) {
@@ -245,8 +258,10 @@ mod tests {
             "CertificateSigningRequests",
             "DefaultIngressClass",
             "MutatingAdmissionPolicy",
+            "MutatingAdmissionWebhook",
             "RBAC",
             "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionWebhook",
             "Furnish",
             "ResourceQuota",
         ];

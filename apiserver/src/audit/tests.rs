@@ -42,6 +42,7 @@ async fn start(policy: &str, change: impl FnOnce(&mut AuditConfig)) -> Api {
         limits: Limits::default(),
         audit: Some(audit),
         issuers: policy::authn::Issuers::default(),
+        tenant_networks: crate::egress::Networks::default(),
     };
     Api { server: Server::new(config).await.expect("a server"), dir, writer }
 }

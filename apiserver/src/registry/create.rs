@@ -1,8 +1,9 @@
 //! Create: complete, admit, validate, store.
 
-use super::{Call, Managers, Part, Written, managers};
+use super::{Call, Managers, Written, managers};
+use crate::admission::{self, Attempt};
+use crate::allocation;
 use crate::options::WriteOptions;
-use crate::{admission, allocation};
 use api::{Error, Result};
 use rand::RngExt;
 use serde_json::{Map, Value, json};
@@ -71,7 +72,8 @@ async fn create_named(
     call.default(&mut value);
     let repeated = kinds::generic::dedup_owners(&mut value);
     let managing = managers::of_new(call, options, &mut value, managers);
-    admission::mutate(call, &mut value, None)?;
+    let attempt = Attempt::create(call, options, &managing.text);
+    let mutated = admission::mutate(attempt, &mut value).await?;
     kinds::generic::prepare_create(kind, &mut value);
     let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     crate::custom::admit_definition(call)?;
@@ -84,8 +86,9 @@ async fn create_named(
         return Err(Error::invalid(kind.stored_as.group(), &kind.kind, &name, causes));
     }
     let claims = allocation::assign(call, &mut value, None)?;
-    let admitted = admission::validate(call, Part::Object, Some(&value), None)?;
+    let admitted = admission::validate(attempt, Some(&value)).await?;
     let mut told = (kinds::strategy(kind).warnings)(&value, None);
+    told.extend(mutated.warnings);
     told.extend(admitted.warnings);
     told.extend(repeated);
     let key = call.key(&name)?;

@@ -1,7 +1,8 @@
 //! Delete: at once, gracefully, or when the finalizers are gone (guarantees G16 to G19, G22).
 
 use super::create::{class_of, commit_error};
-use super::{Call, Part, list};
+use super::{Call, list};
+use crate::admission::{self, Attempt};
 use crate::allocation;
 use crate::options::{ListOptions, Query, dry_run, parse_version};
 use api::{Cause, Error, Object, Result, Revision};
@@ -102,6 +103,26 @@ impl DeleteOptions {
     }
 }
 
+impl DeleteOptions {
+    /// The options as webhooks are told of them.
+    pub fn to_value(&self) -> Value {
+        let mut value = json!({"kind": "DeleteOptions"});
+        if let Some(secs) = self.grace_period_secs {
+            value["gracePeriodSeconds"] = json!(secs);
+        }
+        if let Some(uid) = &self.uid {
+            value["preconditions"]["uid"] = json!(uid);
+        }
+        if let Some(version) = self.resource_version {
+            value["preconditions"]["resourceVersion"] = json!(version.to_string());
+        }
+        if let Some(propagation) = self.propagation {
+            value["propagationPolicy"] = json!(format!("{propagation:?}"));
+        }
+        value
+    }
+}
+
 fn invalid(field: &str, reason: &str, message: String) -> Error {
     let cause = Cause { reason: reason.into(), message, field: field.into() };
     Error::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause])
@@ -132,7 +153,7 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
         }
         check_preconditions(call, name, &current, options)?;
         let old = current.to_value()?;
-        crate::admission::validate(call, Part::Object, None, Some(&old))?;
+        admission::validate(Attempt::delete(call, options, &old), None).await?;
         let step = next_step(call, &old, options);
         if options.dry_run {
             let (shown, removed) = match step {

@@ -258,7 +258,7 @@ pub fn subresource(part: super::Part) -> &'static str {
 }
 
 /// Puts the list into an object that is not stored.
-pub(super) fn show(value: &mut Value, managed: &str) {
+pub fn show(value: &mut Value, managed: &str) {
     if let (Ok(list), Some(metadata)) = (serde_json::from_str(managed), value["metadata"].as_object_mut()) {
         let _: Option<Value> = metadata.insert("managedFields".to_owned(), list);
     }

@@ -12,7 +12,7 @@ mod watch;
 pub use create::{class_of, create, random_suffix};
 pub use delete::{DeleteOptions, delete, delete_collection};
 pub use list::{get, list, object_response, value_response};
-pub use managers::{Changed, Managers, apply, of_unstored, subresource};
+pub use managers::{Changed, Managers, apply, of_unstored, show as show_managers, subresource};
 pub use update::{Part, check_uid, update};
 pub use watch::watch;
 
@@ -81,7 +81,7 @@ impl Call<'_> {
     }
 
     /// Fills in defaults.
-    fn default(&self, value: &mut Value) {
+    pub fn default(&self, value: &mut Value) {
         match self.custom {
             Some(custom) => custom.version.default(value),
             None => self.server.default(self.kind, value),

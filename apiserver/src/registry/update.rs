@@ -3,10 +3,11 @@
 use super::create::{class_of, commit_error, set_tenant};
 use super::managers::{self, Changed, Managing};
 use super::{Call, Live, Written, create};
-use crate::admission::{self, Admitted};
+use crate::admission::{self, Admitted, Attempt};
 use crate::allocation;
 use crate::options::{WriteOptions, parse_version};
 use api::{Cause, Error, Object, Result};
+use kinds::generic;
 use serde_json::Value;
 use std::sync::Arc;
 use store::{Change, CommitError, Expect, Write};
@@ -67,13 +68,14 @@ pub async fn update(
         };
         let (old, managed) = call.managed_view(&current)?;
         let live = Live { value: &old, managed };
-        let (mut prepared, managing, admitted) = prepare(call, name, part, &current, options, live, change(live)?)?;
+        let changed = change(live)?;
+        let (mut prepared, managing, admitted) = prepare(call, name, part, &current, options, live, changed).await?;
         let changes = prepared != old;
         if !changes && schema::managed::same_but_times(&managing.text, managed) {
             return Ok(Written::Stored { object: current, created: false });
         }
         if changes {
-            kinds::generic::stamp(call.kind, &mut prepared, &old, call.now);
+            generic::stamp(call.kind, &mut prepared, &old, call.now);
         }
         let mut told = match part {
             Part::Object | Part::Scale => (kinds::strategy(call.kind).warnings)(&prepared, Some(&old)),
@@ -132,7 +134,7 @@ fn without_version(mut value: Value) -> Value {
 }
 
 /// From what the client wants to what is stored: preconditions, immutable metadata, defaults, admission, validation.
-fn prepare(
+async fn prepare(
     call: Call<'_>,
     name: &str,
     part: Part,
@@ -141,7 +143,6 @@ fn prepare(
     live: Live<'_>,
     changed: Changed,
 ) -> Result<(Value, Managing, Admitted)> {
-    use kinds::generic;
     let kind = call.kind;
     let old = live.value;
     let Changed { value: mut new, managers } = changed;
@@ -150,18 +151,11 @@ fn prepare(
     call.default(&mut new);
     let repeated = generic::dedup_owners(&mut new);
     let managing = managers::of_update(call, options, managers::subresource(part), live, &mut new, managers);
-    match part {
-        Part::Object | Part::Scale => generic::prepare_update(kind, &mut new, old),
-        Part::Status => generic::prepare_status_update(kind, &mut new, old),
-        Part::Subresource(subresource) => {
-            if !generic::prepare_subresource_update(kind, subresource, &mut new, old) {
-                return Err(Error::no_such_path());
-            }
-        }
-        Part::Own(_) => {}
-    }
-    if matches!(part, Part::Object | Part::Scale) {
-        admission::mutate(call, &mut new, Some(old))?;
+    confine(kind, part, &mut new, old)?;
+    let attempt = Attempt::update(call, part, options, old, (&managing.text, live.managed));
+    let mutated = admission::mutate(attempt, &mut new).await?;
+    if mutated.is_changed {
+        confine(kind, part, &mut new, old)?;
     }
     let mut causes = managing.validated(&mut new, |new| match part {
         Part::Object | Part::Scale => generic::validate_update(kind, new, old),
@@ -180,10 +174,26 @@ fn prepare(
         return Err(Error::invalid(kind.stored_as.group(), &kind.kind, name, causes));
     }
     let claims = if part == Part::Object { allocation::assign(call, &mut new, Some(old))? } else { Vec::new() };
-    let mut admitted = admission::validate(call, part, Some(&new), Some(old))?;
+    let mut admitted = admission::validate(attempt, Some(&new)).await?;
+    admitted.warnings.splice(..0, mutated.warnings);
     admitted.warnings.extend(repeated);
     admitted.writes.extend(claims);
     Ok((new, managing, admitted))
+}
+
+/// Takes back what a write of a part may not change.
+fn confine(kind: &api::Kind, part: Part, new: &mut Value, old: &Value) -> Result<()> {
+    match part {
+        Part::Object | Part::Scale => generic::prepare_update(kind, new, old),
+        Part::Status => generic::prepare_status_update(kind, new, old),
+        Part::Subresource(subresource) => {
+            if !generic::prepare_subresource_update(kind, subresource, new, old) {
+                return Err(Error::no_such_path());
+            }
+        }
+        Part::Own(_) => {}
+    }
+    Ok(())
 }
 
 /// A uid in the body of a PUT is a precondition: the client means this incarnation and no other.

@@ -6,11 +6,13 @@ mod apply;
 mod custom;
 mod discovery;
 mod encodings;
+mod hook;
 mod objects;
 mod policies;
 mod rbac;
 mod services;
 mod watches;
+mod webhooks;
 
 use api::{Identity, TenantName, Timestamp};
 use apiserver::{Config, NoNodes, Server, in_process};
@@ -39,6 +41,11 @@ pub type Answer = (u16, Value);
 
 impl Api {
     pub async fn start() -> Api {
+        Api::with_networks("").await
+    }
+
+    /// A server whose tenants may reach some networks by URL.
+    pub async fn with_networks(networks: &str) -> Api {
         let dir = TempDir::new().expect("a folder");
         let store =
             store::Store::open(&dir.path().join("store"), kinds::Registry::selectable, store::Limits::default());
@@ -53,6 +60,7 @@ impl Api {
             limits: apiserver::Limits::default(),
             audit: None,
             issuers: policy::authn::Issuers::default(),
+            tenant_networks: networks.parse().expect("networks"),
         };
         Api { server: Server::new(config).await.expect("a server"), _dir: dir }
     }

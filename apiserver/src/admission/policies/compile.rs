@@ -1,7 +1,7 @@
 //! From stored policies and bindings to what is evaluated. What cannot be compiled fails when it is asked, as its failure
 //! policy says.
 
-use super::matching::Match;
+use crate::admission::matching::Match;
 use cel::Program;
 use cel::policy::{Role, Scope};
 use serde_json::Value;

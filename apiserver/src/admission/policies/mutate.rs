@@ -61,7 +61,7 @@ fn apply(attempt: Attempt<'_>, policy: &Policy, new: &mut Value) -> Result<()> {
             }
         };
         for params in &params {
-            match asked.conditions_hold(policy, Some(new), params) {
+            match asked.conditions_hold(&policy.conditions, Some(new), params) {
                 Ok(true) => {}
                 Ok(false) => continue,
                 Err(why) => {

@@ -2,18 +2,33 @@
 
 use super::asks::Asks;
 use super::compile::{Binding, Policy};
-use super::matching::{operation, subresource};
 use crate::admission::Attempt;
 use api::selector::LabelSelector;
-use api::{ObjectKey, ResourceId, Scope};
+use api::{Identity, ObjectKey, ResourceId, Scope};
 use cel::policy::{CONDITIONS_BUDGET, POLICY_BUDGET, Variables};
 use cel::{Bindings, CALL_BUDGET, Context, Fault, FaultKind, Grant, Program, Question, Value as CelValue};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// How many parameters a selector may find.
 const PARAMS_MAX: usize = 1000;
 const OUT_OF_BUDGET: &str =
     "validation failed due to running out of cost budget, no further validation rules will be run";
+
+/// Match conditions: their sources and what they compiled to.
+pub type Conditions = [(String, Arc<Program>)];
+
+/// A caller as policies and webhooks are told of it.
+pub fn user_info(identity: &Identity) -> Value {
+    let mut user = json!({"username": identity.user, "groups": identity.groups});
+    if !identity.uid.is_empty() {
+        user["uid"] = json!(identity.uid);
+    }
+    if !identity.extra.is_empty() {
+        user["extra"] = json!(identity.extra);
+    }
+    user
+}
 
 /// What is the same for every policy that is asked about a write.
 pub struct Asked<'a> {
@@ -29,20 +44,12 @@ impl<'a> Asked<'a> {
         let kind = call.kind;
         let group_kind = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
         let resource = json!({"group": kind.group, "version": kind.version, "resource": kind.plural});
-        let mut user = json!({"username": call.identity.user, "groups": call.identity.groups});
-        if !call.identity.uid.is_empty() {
-            user["uid"] = json!(call.identity.uid);
-        }
-        if !call.identity.extra.is_empty() {
-            user["extra"] = json!(call.identity.extra);
-        }
         let mut request = json!({
             "kind": group_kind, "resource": resource, "requestKind": group_kind, "requestResource": resource,
-            "operation": operation(attempt, new), "userInfo": user, "dryRun": false,
+            "operation": attempt.operation.as_str(), "userInfo": user_info(call.identity),
+            "dryRun": attempt.options.dry_run(), "options": attempt.options.value(attempt.operation),
         });
-        let name = new.or(attempt.old).and_then(|object| object["metadata"]["name"].as_str()).unwrap_or_default();
-        let namespace = if attempt.is("", "namespaces") { name } else { call.namespace };
-        let sub = subresource(attempt);
+        let (name, namespace, sub) = (attempt.name(new), attempt.namespace(new), attempt.subresource());
         for (field, value) in
             [("name", name), ("namespace", namespace), ("subResource", sub), ("requestSubResource", sub)]
         {
@@ -83,18 +90,23 @@ impl<'a> Asked<'a> {
         ]
     }
 
-    /// Whether the match conditions of a policy hold. One that does not hold outweighs those that fail.
+    /// Whether match conditions hold. One that does not hold outweighs those that fail.
     ///
     /// # Errors
     /// What the conditions met.
-    pub fn conditions_hold(&self, policy: &Policy, new: Option<&Value>, params: &Value) -> Result<bool, String> {
-        if policy.conditions.is_empty() {
+    pub fn conditions_hold(
+        &self,
+        conditions: &Conditions,
+        new: Option<&Value>,
+        params: &Value,
+    ) -> Result<bool, String> {
+        if conditions.is_empty() {
             return Ok(true);
         }
         let bindings = self.base(new, params);
         let mut purse = Purse(CONDITIONS_BUDGET);
         let mut failed = Vec::new();
-        for (source, program) in &policy.conditions {
+        for (source, program) in conditions {
             match purse.evaluate(program, &bindings) {
                 Ok(CelValue::Bool(true)) => {}
                 Ok(_) => return Ok(false),
@@ -153,7 +165,7 @@ impl<'a> Asked<'a> {
         Ok(found.iter().filter_map(|object| object.to_value().ok()).collect())
     }
 
-    fn param_kind(&self, version: &str, kind: &str) -> Option<std::sync::Arc<api::Kind>> {
+    fn param_kind(&self, version: &str, kind: &str) -> Option<Arc<api::Kind>> {
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         self.attempt.call.server.kinds.by_kind(group, version, kind).cloned()
     }

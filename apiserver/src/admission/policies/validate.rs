@@ -3,7 +3,6 @@
 use super::compile::{Binding, Policy, Rules, Validation};
 use super::run::{Asked, Purse, resulted, with_variables};
 use crate::admission::{Admitted, Attempt};
-use crate::registry::Part;
 use api::{Cause, Error, Reason, Result};
 use cel::{Bindings, Value as CelValue};
 use serde_json::Value;
@@ -27,7 +26,7 @@ pub fn validate_delete(attempt: Attempt<'_>, _: &Value) -> Result<()> {
 }
 
 fn ask(attempt: Attempt<'_>, new: Option<&Value>, admitted: &mut Admitted) -> Result<()> {
-    let Some(policies) = super::of_attempt(attempt)?.filter(|_| !matches!(attempt.part, Part::Own(_))) else {
+    let Some(policies) = super::of_attempt(attempt)? else {
         return Ok(());
     };
     let mut asked = None;
@@ -115,7 +114,7 @@ fn evaluate(asked: &Asked<'_>, policy: &Policy, new: Option<&Value>, params: &Va
     let failed = |message: String| {
         if policy.fails { vec![Denial { message, reason: String::new() }] } else { Vec::new() }
     };
-    match asked.conditions_hold(policy, new, params) {
+    match asked.conditions_hold(&policy.conditions, new, params) {
         Ok(true) => {}
         Ok(false) => return Vec::new(),
         Err(why) => return failed(why),

@@ -1,18 +1,20 @@
-//! Which writes a policy or a binding is for: rules of resources, and selectors of namespaces and objects.
+//! Which writes a policy, a binding or a webhook is for: rules of resources, and selectors of namespaces and objects.
 
-use crate::admission::Attempt;
-use crate::registry::Part;
+use super::Attempt;
 use api::selector::LabelSelector;
-use api::{ResourceId, Scope};
+use api::{Kind, ResourceId, Scope};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// A compiled `matchConstraints` or `matchResources`.
+/// A compiled `matchConstraints` or `matchResources`, or what a webhook says of the kind.
 pub struct Match {
     rules: Vec<Rule>,
     excluded: Vec<Rule>,
     /// Whether rules for another version of the same resource count.
     equivalent: bool,
+    /// Without rules, nothing is meant instead of everything.
+    needs_rule: bool,
     namespaces: Option<LabelSelector>,
     objects: Option<LabelSelector>,
     /// A selector that cannot be read selects nothing, and says so.
@@ -37,7 +39,17 @@ fn has(terms: &[String], value: &str) -> bool {
 }
 
 impl Match {
+    /// Of a policy or a binding.
     pub fn of(matched: &Value) -> Match {
+        Match::read(matched, "resourceRules", false)
+    }
+
+    /// Of a webhook.
+    pub fn of_webhook(webhook: &Value) -> Match {
+        Match::read(webhook, "rules", true)
+    }
+
+    fn read(matched: &Value, field: &str, needs_rule: bool) -> Match {
         let rules = |field: &str| matched[field].as_array().into_iter().flatten().map(Rule::of).collect();
         let mut unreadable = None;
         let mut selector = |field: &str| match LabelSelector::from_value(&matched[field]) {
@@ -50,28 +62,51 @@ impl Match {
         let (namespaces, objects) = (selector("namespaceSelector"), selector("objectSelector"));
         let equivalent = matched["matchPolicy"].as_str() != Some("Exact");
         Match {
-            rules: rules("resourceRules"),
+            rules: rules(field),
             excluded: rules("excludeResourceRules"),
             equivalent,
+            needs_rule,
             namespaces,
             objects,
             unreadable,
         }
     }
 
-    /// Whether a write is meant. Without rules every resource is.
+    /// Whether a write is meant, and as which view of its kind.
+    ///
+    /// # Errors
+    /// A selector that cannot be read.
+    pub fn matched(&self, attempt: Attempt<'_>, new: Option<&Value>) -> Result<Option<Arc<Kind>>, String> {
+        let Some(kind) = self.ruled(attempt, new) else { return Ok(None) };
+        if let Some(why) = &self.unreadable {
+            return Err(why.clone());
+        }
+        let selected = self.namespace_matches(attempt, new) && self.object_matches(attempt, new);
+        Ok(selected.then_some(kind))
+    }
+
+    /// As [`Match::matched`], whatever the view.
     ///
     /// # Errors
     /// A selector that cannot be read.
     pub fn matches(&self, attempt: Attempt<'_>, new: Option<&Value>) -> Result<bool, String> {
-        let any = |rules: &[Rule]| rules.iter().any(|rule| rule.matches(attempt, new, self.equivalent));
-        if any(&self.excluded) || (!self.rules.is_empty() && !any(&self.rules)) {
-            return Ok(false);
+        self.matched(attempt, new).map(|kind| kind.is_some())
+    }
+
+    fn ruled(&self, attempt: Attempt<'_>, new: Option<&Value>) -> Option<Arc<Kind>> {
+        let own = attempt.call.kind;
+        let any = |rules: &[Rule], kind: &Kind| rules.iter().any(|rule| rule.matches(attempt, kind, new));
+        let others = || if self.equivalent { equivalents(attempt) } else { Vec::new() };
+        if !self.excluded.is_empty() && (any(&self.excluded, own) || others().iter().any(|k| any(&self.excluded, k))) {
+            return None;
         }
-        if let Some(why) = &self.unreadable {
-            return Err(why.clone());
+        if any(&self.rules, own) || (self.rules.is_empty() && !self.needs_rule) {
+            return Some(own.clone());
         }
-        Ok(self.namespace_matches(attempt, new) && self.object_matches(attempt, new))
+        if self.rules.is_empty() {
+            return None;
+        }
+        others().into_iter().find(|kind| any(&self.rules, kind))
     }
 
     fn namespace_matches(&self, attempt: Attempt<'_>, new: Option<&Value>) -> bool {
@@ -98,23 +133,21 @@ fn labels(object: &Value) -> BTreeMap<String, String> {
     labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
 }
 
-/// The operation of a write.
-pub fn operation(attempt: Attempt<'_>, new: Option<&Value>) -> &'static str {
-    match (new, attempt.old) {
-        (None, _) => "DELETE",
-        (Some(_), None) => "CREATE",
-        (Some(_), Some(_)) => "UPDATE",
-    }
-}
-
-/// The subresource that a write goes through.
-pub fn subresource(attempt: Attempt<'_>) -> &'static str {
-    match attempt.part {
-        Part::Status => "status",
-        Part::Scale => "scale",
-        Part::Subresource(name) => name,
-        Part::Object | Part::Own(_) => "",
-    }
+/// Other views of the objects that are written: other versions, or the same in another group.
+fn equivalents(attempt: Attempt<'_>) -> Vec<Arc<Kind>> {
+    let call = attempt.call;
+    let other = |kind: &Arc<Kind>| kind.group != call.kind.group || kind.version != call.kind.version;
+    let views: Vec<_> = match call.custom {
+        Some(custom) => {
+            let versions = custom.compiled.definition.versions.iter();
+            versions.filter(|version| version.served).map(|version| version.kind.clone()).filter(other).collect()
+        }
+        None => {
+            let kinds = call.server.kinds.kinds().iter();
+            kinds.filter(|kind| kind.stored_as == call.kind.stored_as).filter(|kind| other(kind)).cloned().collect()
+        }
+    };
+    views
 }
 
 impl Rule {
@@ -129,10 +162,8 @@ impl Rule {
         }
     }
 
-    fn matches(&self, attempt: Attempt<'_>, new: Option<&Value>, equivalent: bool) -> bool {
-        let kind = attempt.call.kind;
-        let name = || new.or(attempt.old).and_then(|object| object["metadata"]["name"].as_str()).unwrap_or_default();
-        let sub = subresource(attempt);
+    fn matches(&self, attempt: Attempt<'_>, kind: &Kind, new: Option<&Value>) -> bool {
+        let sub = attempt.subresource();
         let resource = self.resources.iter().any(|term| {
             let (resource, subresource) = term.split_once('/').unwrap_or((term, ""));
             (resource == "*" || resource == kind.plural) && (subresource == "*" || subresource == sub)
@@ -146,16 +177,9 @@ impl Rule {
         };
         resource
             && scope
-            && has(&self.operations, operation(attempt, new))
+            && has(&self.operations, attempt.operation.as_str())
             && has(&self.groups, &kind.group)
-            && (has(&self.versions, &kind.version) || equivalent && self.serves_other(attempt))
-            && (self.names.is_empty() || self.names.iter().any(|held| held == name()))
-    }
-
-    /// Whether a version that the rule names serves the same resource.
-    fn serves_other(&self, attempt: Attempt<'_>) -> bool {
-        let kind = attempt.call.kind;
-        let same = |version: &String| attempt.call.server.kinds.find(&kind.group, version, &kind.plural).is_some();
-        self.versions.iter().any(same)
+            && has(&self.versions, &kind.version)
+            && (self.names.is_empty() || self.names.iter().any(|held| held == attempt.name(new)))
     }
 }

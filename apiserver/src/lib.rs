@@ -20,6 +20,7 @@ mod egress;
 mod encodings;
 mod eviction;
 mod fairness;
+mod fence;
 mod furnish;
 mod handler;
 mod listen;

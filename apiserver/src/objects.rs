@@ -2,6 +2,7 @@
 
 use crate::body::{self, Format};
 use crate::custom::Custom;
+use crate::fence::Fence;
 use crate::handler::{method_not_allowed, scope_fits};
 use crate::negotiate::{Accepted, Accepting, Form};
 use crate::options::{ListOptions, Query, WriteOptions, WriteVerb, parse_version};
@@ -52,7 +53,9 @@ async fn carry_out(server: &Server, routed: Routed<'_>, request: Request<Body>) 
     if !scope_fits(kind, path) {
         return Err(Error::no_such_path());
     }
-    let call = Call { server, identity, target, kind, custom, namespace: &path.namespace, now };
+    let fence = if matches!(verb, "get" | "list" | "watch") { None } else { Fence::of(request.headers())? };
+    let fence = fence.as_ref();
+    let call = Call { server, identity, target, kind, custom, namespace: &path.namespace, fence, now };
     if nodes::STREAMING.contains(&path.subresource.as_str()) && kind.stored_as.to_string() == "pods" {
         subresources::allowed(call, path, verb)?;
         connect::admit(call, path, query).await?;

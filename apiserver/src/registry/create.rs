@@ -114,7 +114,7 @@ async fn create_named(
     let mut writes = vec![write];
     writes.extend(claims);
     writes.extend(admitted.writes);
-    match call.server.store.commit(writes).await {
+    match call.commit(writes).await? {
         Ok(mut stored) => {
             warnings.extend(told);
             Ok(Written::Stored { object: stored.remove(0), created: true })

@@ -174,7 +174,7 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
         if removed {
             writes.extend(allocation::release(call, &old)?);
         }
-        match call.server.store.commit(writes).await {
+        match call.commit(writes).await? {
             Ok(stored) => return Ok(answer(call, name, &stored[0], &stored[0].to_value()?, removed, options)),
             Err(CommitError::Stale { .. } | CommitError::Absent | CommitError::Exists(_)) => {}
             Err(

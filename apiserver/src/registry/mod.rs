@@ -17,6 +17,7 @@ pub use update::{Part, check_uid, update};
 pub use watch::watch;
 
 use crate::custom::Custom;
+use crate::fence::Fence;
 use crate::server::Server;
 use crate::target::Target;
 use api::{Error, Identity, Kind, Object, ObjectKey, Result, Timestamp};
@@ -34,6 +35,8 @@ pub struct Call<'a> {
     pub custom: Option<&'a Custom>,
     /// Empty for kinds without, and for a list over all namespaces.
     pub namespace: &'a str,
+    /// Whose work a write is, where the caller says so.
+    pub fence: Option<&'a Fence>,
     pub now: Timestamp,
 }
 

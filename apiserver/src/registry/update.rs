@@ -101,7 +101,7 @@ pub async fn update(
         let write = Write { class: class_of(&key), key: key.clone(), expect, change };
         let mut writes = vec![write];
         writes.extend(if gone.is_some() { allocation::release(call, &old)? } else { admitted.writes });
-        match call.server.store.commit(writes).await {
+        match call.commit(writes).await? {
             Ok(mut stored) => {
                 warnings.extend(told);
                 return Ok(match gone {

@@ -11,6 +11,7 @@ mod objects;
 mod policies;
 mod rbac;
 mod services;
+mod shares;
 mod watches;
 mod webhooks;
 

@@ -19,7 +19,7 @@ pub use error::{Cause, Error, Reason, Result};
 pub use identity::Identity;
 pub use key::{ObjectKey, ResourceId, Space, TenantName, is_dns_label, is_dns_subdomain, is_path_segment};
 pub use kind::{GroupVersion, Kind, Scope, Subresource, Verb};
-pub use object::{Header, Object, OwnerRef, Revision};
+pub use object::{Header, Object, OwnerHash, OwnerRef, Revision};
 pub use quantity::Quantity;
 pub use time::Timestamp;
 

@@ -4,6 +4,7 @@
 //! send these bytes. [`Object::at_revision`] is the only way to change the version, by splicing its digits.
 
 use crate::scan::{self, scan};
+use crate::selector::hash_key;
 use crate::{Error, ObjectKey, Result, TenantName};
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
@@ -52,7 +53,18 @@ pub struct Header {
     /// The kind's selectable fields beyond name and namespace, e.g. `spec.nodeName`. Absent fields are not here and
     /// match as empty.
     pub fields: Vec<(&'static str, Box<str>)>,
+    /// Who owns the object, for selectors by hash.
+    pub owners: Box<[OwnerHash]>,
     pub deleting: bool,
+}
+
+/// An owner, as selectors by hash see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerHash {
+    pub kind: Box<str>,
+    /// Of the owner's uid.
+    pub hash: u64,
+    pub controller: bool,
 }
 
 /// One version of one object. Cheap to clone.
@@ -172,9 +184,20 @@ impl Header {
             uid: metadata["uid"].as_str().unwrap_or_default().into(),
             labels: labels.into_iter().flatten().map(|(k, v)| (k.clone(), text(v))).collect(),
             fields: indexed.collect(),
+            owners: owners(&metadata["ownerReferences"]),
             deleting: !metadata["deletionTimestamp"].is_null(),
         }
     }
+}
+
+/// The owners that a list of references names; of what is none, nothing.
+pub(crate) fn owners(references: &Value) -> Box<[OwnerHash]> {
+    let owner = |owner: &Value| OwnerHash {
+        kind: owner["kind"].as_str().unwrap_or_default().into(),
+        hash: hash_key(owner["uid"].as_str().unwrap_or_default()),
+        controller: owner["controller"] == true,
+    };
+    references.as_array().into_iter().flatten().map(owner).collect()
 }
 
 fn nests_within(value: &Value, levels: usize) -> bool {

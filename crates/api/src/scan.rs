@@ -1,7 +1,7 @@
 //! Reads the header of an encoded object without building the rest: a store reads millions of them when it starts.
 
 use crate::Header;
-use crate::object::text;
+use crate::object::{owners, text};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -26,6 +26,7 @@ pub(crate) fn scan(json: &[u8], fields: &[&'static str]) -> serde_json::Result<(
         uid: metadata.uid.unwrap_or_default().into(),
         labels: labels.into_iter().map(|(key, value)| (key, text(&value))).collect(),
         fields: fields.iter().zip(found).filter_map(|(&path, value)| value.map(|value| (path, value))).collect(),
+        owners: owners(&metadata.owner_references),
         deleting: metadata.deletion_timestamp.is_some(),
     };
     Ok((header, metadata.resource_version.unwrap_or_default()))
@@ -38,6 +39,7 @@ struct Metadata {
     labels: Option<BTreeMap<String, Value>>,
     deletion_timestamp: Option<IgnoredAny>,
     resource_version: Option<String>,
+    owner_references: Value,
 }
 
 /// The value of one field of an object, as selectors compare it; empty when the object lacks it.
@@ -145,6 +147,7 @@ mod tests {
         let metadata = json!({
             "labels": {"a": "b", "n": 1}, "uid": "u", "deletionTimestamp": "now", "resourceVersion": "7",
             "annotations": {"metadata": {"uid": "not this"}},
+            "ownerReferences": [{"kind": "A", "uid": "x", "controller": true}, {"kind": "B", "uid": 1}, 7],
         });
         let spec = json!({"nodeName": "n1", "a": {"b": 2.5, "c": [1]}, "metadata": {"uid": "nor this"}});
         for value in [

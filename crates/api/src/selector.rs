@@ -1,6 +1,9 @@
 //! Label and field selectors: parsed from query strings and from `LabelSelector` objects, matched against headers.
 
 mod parse;
+mod share;
+
+pub use share::{HashTerm, hash_key, ranges};
 
 use crate::{Error, Object, Result};
 use serde_json::Value;
@@ -94,17 +97,46 @@ impl LabelSelector {
     }
 }
 
-/// A field selector: every term is `path = value` or `path != value`.
+/// A field selector: every term is `path = value` or `path != value`. Where hashes are asked for, there may be several
+/// such groups, of which one must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSelector {
     /// (path, value, whether it must be equal)
     pub terms: Vec<(String, String, bool)>,
+    /// What is asked of the hashes of the object and of its owners.
+    pub hashes: Vec<HashTerm>,
+    /// Other groups.
+    pub or: Vec<FieldSelector>,
 }
 
+/// The most groups of one selector: what every slot of the work takes apart, for some kinds of owners.
+const GROUPS_MAX: usize = 256;
+
 impl FieldSelector {
-    /// Reads `a=b,c==d,e!=f`, with `\` before a `,`, `=` or `\` that belongs to a value.
+    /// One group of terms.
+    pub fn of(terms: Vec<(String, String, bool)>) -> FieldSelector {
+        FieldSelector { terms, ..FieldSelector::default() }
+    }
+
+    /// Reads `a=b,c==d,e!=f`, with `\` before a `,`, `=` or `\` that belongs to a value. Where hashes are asked for, a `;`
+    /// begins another group.
     pub fn parse(text: &str) -> Result<FieldSelector> {
-        let mut terms = Vec::new();
+        if !share::asks(text) {
+            return FieldSelector::group(text);
+        }
+        let mut groups = text.split(';').filter(|group| !group.is_empty());
+        let mut selector = FieldSelector::group(groups.next().unwrap_or_default())?;
+        for group in groups {
+            if selector.or.len() + 1 == GROUPS_MAX {
+                return Err(Error::bad_request(format!("invalid selector: more than {GROUPS_MAX} alternatives")));
+            }
+            selector.or.push(FieldSelector::group(group)?);
+        }
+        Ok(selector)
+    }
+
+    fn group(text: &str) -> Result<FieldSelector> {
+        let (mut terms, mut hashes) = (Vec::new(), Vec::new());
         for term in split_escaped(text) {
             if term.is_empty() {
                 continue;
@@ -122,22 +154,42 @@ impl FieldSelector {
             let value = unescape(value).map_err(|escape| {
                 Error::bad_request(format!("invalid field selector: invalid escape sequence: {escape}"))
             })?;
-            terms.push((path.to_owned(), value, equal));
+            match HashTerm::parse(path, &value, equal)? {
+                Some(hash) => hashes.push(hash),
+                None => terms.push((path.to_owned(), value, equal)),
+            }
         }
-        Ok(FieldSelector { terms })
+        Ok(FieldSelector { terms, hashes, or: Vec::new() })
+    }
+
+    /// The same selector in other words: each term as `translated` says it.
+    pub fn translate(
+        &self,
+        translated: impl Fn(&(String, String, bool)) -> Result<(String, String, bool)>,
+    ) -> Result<FieldSelector> {
+        let group = |group: &FieldSelector| {
+            let terms = group.terms.iter().map(&translated).collect::<Result<_>>()?;
+            Ok(FieldSelector { terms, hashes: group.hashes.clone(), or: Vec::new() })
+        };
+        Ok(FieldSelector { or: self.or.iter().map(group).collect::<Result<_>>()?, ..group(self)? })
     }
 
     pub fn matches(&self, object: &Object) -> bool {
-        self.terms.iter().all(|(path, value, equal)| (object.selected(path) == **value) == *equal)
+        let group = self.terms.iter().all(|(path, value, equal)| (object.selected(path) == **value) == *equal)
+            && HashTerm::all_match(&self.hashes, &object.header);
+        group || self.or.iter().any(|group| group.matches(object))
     }
 
     /// The value that `path` must have, if the selector fixes one.
     pub fn required(&self, path: &str) -> Option<&str> {
+        if !self.or.is_empty() {
+            return None;
+        }
         self.terms.iter().find(|(p, _, equal)| p == path && *equal).map(|(_, value, _)| value.as_str())
     }
 
     pub fn is_empty(&self) -> bool {
-        self.terms.is_empty()
+        self.terms.is_empty() && self.hashes.is_empty() && self.or.is_empty()
     }
 }
 

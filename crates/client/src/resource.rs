@@ -95,7 +95,8 @@ impl<N: Names + ?Sized> Names for &N {
 pub fn is_operators(resource: &dyn Names) -> bool {
     matches!(
         (resource.group(), resource.plural()),
-        ("", "componentstatuses" | "nodes" | "tenants") | ("storage.k8s.io", "csidrivers" | "csinodes")
+        ("", "componentstatuses" | "controllerinstances" | "nodes" | "tenants")
+            | ("storage.k8s.io", "csidrivers" | "csinodes")
     )
 }
 
@@ -114,6 +115,7 @@ const fn unnamespaced(group: &'static str, version: &'static str, plural: &'stat
     Resource { group, version, plural, namespaced: false }
 }
 
+pub const CONTROLLER_INSTANCES: Resource = unnamespaced("", "v1", "controllerinstances");
 pub const TENANTS: Resource = unnamespaced("", "v1", "tenants");
 pub const NODES: Resource = unnamespaced("", "v1", "nodes");
 

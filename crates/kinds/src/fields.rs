@@ -73,6 +73,8 @@ pub(crate) fn stored(resource: &ResourceId) -> &'static [&'static str] {
             "type",
         ],
         ("batch", "jobs") => &["status.succeeded"],
+        // Read for every write that names an instance.
+        ("", "controllerinstances") => &["epoch"],
         // Read for every certificate: one must not be older than its tenant.
         ("", "tenants") => &["status.phase", "metadata.creationTimestamp"],
         (group, plural) => of_kind(group, plural),
@@ -81,8 +83,7 @@ pub(crate) fn stored(resource: &ResourceId) -> &'static [&'static str] {
 
 /// Checks that a kind's objects can be selected so, and says it in terms of the stored object.
 pub fn field_selector(kind: &Kind, selector: &FieldSelector) -> Result<FieldSelector> {
-    let mut terms = Vec::with_capacity(selector.terms.len());
-    for (label, value, equal) in &selector.terms {
+    selector.translate(|(label, value, equal)| {
         let path = stored_path(kind, label).ok_or_else(|| unsupported(kind, label))?;
         let zero = match label.as_str() {
             "spec.hostNetwork" | "spec.unschedulable" => "false",
@@ -90,9 +91,8 @@ pub fn field_selector(kind: &Kind, selector: &FieldSelector) -> Result<FieldSele
             _ => "",
         };
         let value = if value == zero { String::new() } else { value.clone() };
-        terms.push((path, value, *equal));
-    }
-    Ok(FieldSelector { terms })
+        Ok((path, value, *equal))
+    })
 }
 
 fn stored_path(kind: &Kind, label: &str) -> Option<String> {

@@ -215,6 +215,7 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("", "Secret") => &core::SECRETS,
         ("", "Service") => &SERVICES,
         ("", "ServiceAccount") => &core::SERVICE_ACCOUNTS,
+        ("", "ControllerInstance") => &core::CONTROLLER_INSTANCES,
         ("", "Tenant") => &core::TENANTS,
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &extension::MUTATING_POLICIES,
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => &extension::MUTATING_POLICY_BINDINGS,

@@ -100,7 +100,7 @@ fn fields(selector: &Value) -> (Option<FieldSelector>, Read) {
     let requirements = selector["requirements"].as_array().map(Vec::as_slice).unwrap_or_default();
     let terms: Vec<_> = requirements.iter().filter_map(field_term).collect();
     let read = how_much(terms.len(), requirements.len());
-    ((!terms.is_empty()).then_some(FieldSelector { terms }), read)
+    ((!terms.is_empty()).then_some(FieldSelector::of(terms)), read)
 }
 
 fn field_term(requirement: &Value) -> Option<(String, String, bool)> {

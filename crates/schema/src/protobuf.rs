@@ -35,6 +35,10 @@ static URSA: &str = "\
 io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta 1001:tenant 1002:hashKey
 io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference 1002:hashKey
 io.k8s.api.core.v1.ObjectReference 1001:tenant
+io.k8s.api.core.v1.ControllerInstance 1:metadata 2:controllerType 3:controllerKey 4:workloadNum 5:isLocked \
+6:controllers 7:epoch 8:slots 9:renewTime 10:leaseDurationSeconds
+io.k8s.api.core.v1.ControllerInstanceList 1:metadata 2:items
+io.k8s.api.core.v1.ControllerSlots 1:controller 2:instance 3:slots
 io.k8s.api.core.v1.Tenant 1:metadata 2:spec 3:status
 io.k8s.api.core.v1.TenantList 1:metadata 2:items
 io.k8s.api.core.v1.TenantSpec 1:storageClusterId 2:finalizers

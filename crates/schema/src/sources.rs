@@ -225,7 +225,63 @@ fn add_ursa(definitions: &mut Map<String, Value>) {
             "phase": {"description": "Active or Terminating.", "type": "string"},
         },
     });
-    for (name, schema) in [("Tenant", tenant), ("TenantSpec", spec), ("TenantStatus", status)] {
+    let instance = controller_instance(&definitions["io.k8s.api.core.v1.Namespace"]["properties"]);
+    let slots = json!({
+        "description": "ControllerSlots is a part of the work of a controller: some of its slots, and who has them.",
+        "type": "object",
+        "properties": {
+            "controller": {"description": "The name of the controller.", "type": "string"},
+            "instance": {"description": "The instance that does the work; in an instance itself it is left out.", "type": "string"},
+            "slots": {"description": "Numbers and ranges of numbers from 0 to 63, as 0-15,32.", "type": "string"},
+        },
+        "required": ["controller", "slots"],
+    });
+    for (name, schema) in [
+        ("ControllerInstance", instance),
+        ("ControllerSlots", slots),
+        ("Tenant", tenant),
+        ("TenantSpec", spec),
+        ("TenantStatus", status),
+    ] {
         definitions.insert(format!("io.k8s.api.core.v1.{name}"), schema);
     }
+}
+
+/// Instances of controllers, which share their work: Arktos' fields and what makes hand-over safe.
+fn controller_instance(namespace: &Value) -> Value {
+    json!({
+        "description": "ControllerInstance is a process that runs controllers for its share of all objects. \
+            The one named controllers says who has which share.",
+        "type": "object",
+        "properties": {
+            "apiVersion": namespace["apiVersion"],
+            "kind": namespace["kind"],
+            "metadata": namespace["metadata"],
+            "controllerType": {"description": "What program the instance is.", "type": "string"},
+            "controllerKey": {
+                "description": "The largest hash of the objects of its share.", "type": "integer", "format": "int64",
+            },
+            "workloadNum": {"description": "How many objects it has looked at.", "type": "integer", "format": "int32"},
+            "isLocked": {"description": "Whether it waits for its share.", "type": "boolean"},
+            "controllers": {
+                "description": "The controllers that it runs.", "type": "array", "items": {"type": "string"},
+            },
+            "epoch": {
+                "description": "Counts how often its share was taken from it. Writes of an earlier epoch are refused.",
+                "type": "integer", "format": "int64",
+            },
+            "slots": {
+                "description": "Its share.", "type": "array",
+                "items": {"$ref": format!("{REFERENCE}io.k8s.api.core.v1.ControllerSlots")},
+            },
+            "renewTime": reference_to(
+                "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+                "When it last said that it lives.",
+            ),
+            "leaseDurationSeconds": {
+                "description": "After how long without a sign of life others take its share.",
+                "type": "integer", "format": "int32",
+            },
+        },
+    })
 }

@@ -1,6 +1,7 @@
 //! Kinds of the core group that have no file of their own.
 
 mod configuration;
+mod controller_instances;
 mod endpoints;
 mod events;
 mod limits;
@@ -9,6 +10,7 @@ mod nodes;
 mod tenants;
 
 pub(crate) use configuration::{CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS};
+pub(crate) use controller_instances::CONTROLLER_INSTANCES;
 pub(crate) use endpoints::{ENDPOINT_SLICES, ENDPOINTS};
 pub(crate) use events::{CORE_EVENTS, EVENTS, to_core, to_events};
 pub(crate) use limits::{LIMIT_RANGES, RESOURCE_QUOTAS};

@@ -267,7 +267,7 @@ impl Version {
             };
             Ok((path, value.clone(), *equal))
         };
-        Ok(FieldSelector { terms: selector.terms.iter().map(term).collect::<Result<_>>()? })
+        selector.translate(term)
     }
 
     /// The objects as a Table. The caller sets `metadata`.

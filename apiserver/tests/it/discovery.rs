@@ -4,7 +4,7 @@ use crate::Api;
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// A document without what may differ: order, hashes, addresses, the operators' own kind, and versions before v1.
+/// A document without what may differ: order, hashes, addresses, the operators' own kinds, and versions before v1.
 fn normalized(value: &Value) -> Value {
     const OTHER: [&str; 3] = ["storageVersionHash", "serverAddressByClientCIDRs", "freshness"];
     match value {
@@ -15,7 +15,7 @@ fn normalized(value: &Value) -> Value {
         Value::Array(items) => {
             let ours = |item: &&Value| {
                 let name = item["name"].as_str().or(item["resource"].as_str()).unwrap_or_default();
-                !(name == "tenants" || name.starts_with("tenants/"))
+                !matches!(name.split('/').next(), Some("controllerinstances" | "tenants"))
             };
             let is_final = |item: &&Value| !item["version"].as_str().unwrap_or_default().contains(['a', 'b']);
             let mut items: Vec<Value> = items.iter().filter(ours).filter(is_final).map(normalized).collect();

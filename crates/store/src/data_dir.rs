@@ -15,6 +15,9 @@ const NEW_MARKER: &str = "ursa-store.new";
 const FORMAT: &str = "2\n";
 const ENGINE: &str = "log";
 
+/// The data directory of a server, and what it lies in.
+const PARENTS_MADE_MAX: usize = 2;
+
 /// A directory that this process may use alone, until the value is dropped.
 pub(crate) struct DataDir {
     path: PathBuf,
@@ -33,6 +36,7 @@ impl DataDir {
             io::ErrorKind::AlreadyExists => OpenError::Foreign { dir: path.to_owned() },
             _ => unreadable(error),
         })?;
+        sync_parents(path).map_err(unreadable)?;
         let directory = File::open(path).map_err(unreadable)?;
         directory.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => OpenError::InUse { dir: path.to_owned() },
@@ -91,4 +95,18 @@ impl DataDir {
             Ok(()) | Err(_) => Ok(()),
         }
     }
+}
+
+/// Syncs the names of a directory and of those above it that may have been made with it. One that this process may not
+/// open was there before.
+fn sync_parents(path: &Path) -> io::Result<()> {
+    for parent in path.ancestors().skip(1).take(PARENTS_MADE_MAX) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match File::open(parent) {
+            Ok(parent) => parent.sync_all()?,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

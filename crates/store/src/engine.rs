@@ -30,8 +30,8 @@ pub(crate) trait Engine: Send {
     fn commit(&mut self, changes: &[Change], revision: Revision, durability: Durability) -> Result<(), Failed>;
 
     /// Called between batches with the state that they have led to, whose records it may write anew in the background to
-    /// drop what is outdated.
-    fn tidy(&mut self, state: &State) -> Result<(), Failed>;
+    /// drop what is outdated. True while it does: then it wants to be called again soon.
+    fn tidy(&mut self, state: &State) -> Result<bool, Failed>;
 }
 
 /// The engine could not write.

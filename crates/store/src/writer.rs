@@ -19,6 +19,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
+/// How often the engine is asked what its work in the background has come to.
+const TIDY_EVERY: Duration = Duration::from_millis(50);
+
 /// What the writer shares with the handles of the store.
 pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
@@ -40,6 +43,8 @@ pub(crate) struct Writer {
     /// When the oldest write without a sync was written.
     unsynced_since: Option<Instant>,
     relaxed_sync_after: Duration,
+    /// The engine is at work in the background.
+    tidying: bool,
 }
 
 impl Writer {
@@ -50,7 +55,15 @@ impl Writer {
         state: State,
         relaxed_sync_after: Duration,
     ) -> Writer {
-        Writer { shared, engine, synced: state.revision, state, unsynced_since: None, relaxed_sync_after }
+        Writer {
+            shared,
+            engine,
+            synced: state.revision,
+            state,
+            unsynced_since: None,
+            relaxed_sync_after,
+            tidying: false,
+        }
     }
 
     /// Runs until the queue is closed and empty, or the engine fails.
@@ -73,10 +86,14 @@ impl Writer {
 
     fn work(&mut self) -> Result<(), Failed> {
         loop {
-            let deadline = self.unsynced_since.map(|since| since + self.relaxed_sync_after);
-            match self.shared.queue.take(deadline) {
+            let sync = self.unsynced_since.map(|since| since + self.relaxed_sync_after);
+            let tidy = self.tidying.then(|| Instant::now() + TIDY_EVERY);
+            match self.shared.queue.take(sync.into_iter().chain(tidy).min()) {
                 Work::Batch(batch) => self.commit(batch)?,
-                Work::Deadline => self.write(&[], Durability::Synced)?,
+                Work::Deadline if self.due(Instant::now()) == Durability::Synced => {
+                    self.write(&[], Durability::Synced)?;
+                }
+                Work::Deadline => self.tidy()?,
                 Work::Closed => {
                     return match self.write(&closing(), Durability::Synced) {
                         // Whether it was closed in order is all that is lost.
@@ -111,7 +128,7 @@ impl Writer {
         self.shared.commits.fetch_add(committed as u64, Ordering::Relaxed);
         // A caller may have given up waiting.
         answers.into_iter().for_each(|(reply, answer)| _ = reply.send(answer));
-        self.engine.tidy(&self.state)
+        self.tidy()
     }
 
     /// Refuses a batch of which nothing has been written. Refusals rest on its other commits and go with them.
@@ -129,6 +146,11 @@ impl Writer {
         };
         answers.into_iter().for_each(|(reply, _)| _ = reply.send(Err(error.clone())));
         outcome
+    }
+
+    fn tidy(&mut self) -> Result<(), Failed> {
+        self.tidying = self.engine.tidy(&self.state)?;
+        Ok(())
     }
 
     /// What the age and the number of unsynced writes ask of the next batch.

@@ -128,7 +128,7 @@ impl Engine for Log {
         })
     }
 
-    fn tidy(&mut self, state: &State) -> Result<(), Failed> {
+    fn tidy(&mut self, state: &State) -> Result<bool, Failed> {
         let (dir, after) = (self.dir.engine(), self.checkpoint_after);
         self.open()?.tidy(dir, after, state).map_err(|error| self.failed(&error))
     }
@@ -177,7 +177,7 @@ impl Open {
     }
 
     /// Takes note of a checkpoint that is done, and starts one when it is due.
-    fn tidy(&mut self, dir: PathBuf, after: u64, state: &State) -> io::Result<()> {
+    fn tidy(&mut self, dir: PathBuf, after: u64, state: &State) -> io::Result<bool> {
         if let Some((running, replaced)) = self.running.take_if(|(running, _)| running.is_finished()) {
             match running.finish() {
                 Ok(()) => {
@@ -192,7 +192,7 @@ impl Open {
             }
         }
         if self.running.is_some() || self.logged < after.max(state.size().1) {
-            return Ok(());
+            return Ok(self.running.is_some());
         }
         let number = self.segment.number;
         self.segment.seal()?;
@@ -204,7 +204,7 @@ impl Open {
                 sync_dir(&dir)?;
                 self.logged = 0;
                 tracing::warn!(%error, "the log cannot go on in a new file");
-                return Ok(());
+                return Ok(false);
             }
             Err(error) => return Err(error),
         }
@@ -214,7 +214,7 @@ impl Open {
         self.logged = 0;
         let running = Running::start(Checkpoint { dir, number, state: state.clone(), outdated })?;
         self.running = Some((running, replaced));
-        Ok(())
+        Ok(true)
     }
 }
 

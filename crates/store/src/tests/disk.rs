@@ -136,7 +136,7 @@ impl Engine for Disk {
         Ok(())
     }
 
-    fn tidy(&mut self, _: &State) -> Result<(), Failed> {
-        Ok(())
+    fn tidy(&mut self, _: &State) -> Result<bool, Failed> {
+        Ok(false)
     }
 }

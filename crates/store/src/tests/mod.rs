@@ -6,6 +6,7 @@ mod directory;
 mod disk;
 mod durability;
 mod model;
+mod power;
 mod watch;
 
 use crate::{Change, Class, CommitError, Expect, Limits, OpenError, Scope, Store, Watch, Write};

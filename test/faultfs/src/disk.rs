@@ -320,11 +320,14 @@ impl File {
         self.pending.push(Pending::Write { at, data: data.to_vec() });
     }
 
-    /// How many bytes of a write go where nothing was written yet.
+    /// How many bytes of a write need blocks in which nothing was written yet.
     fn unwritten(&self, at: usize, length: usize) -> usize {
-        let end = at + length;
-        let there = &self.data[at.min(self.data.len())..end.min(self.data.len())];
-        length - there.iter().filter(|&&byte| byte != 0).count()
+        let first = at / BLOCK;
+        let new = (first..(at + length).div_ceil(BLOCK)).filter(|block| {
+            let start = (block * BLOCK).min(self.data.len());
+            self.data[start..(start + BLOCK).min(self.data.len())].iter().all(|&byte| byte == 0)
+        });
+        new.count() * BLOCK
     }
 
     fn sync(&mut self) {

@@ -171,7 +171,11 @@ impl Open {
         if durability == Durability::Synced {
             self.segment.sync().map_err(Unwritten::Broken)?;
             let synced = Synced { revision, segment: self.segment.number, end: self.segment.end };
-            self.note.write(synced).map_err(Unwritten::Broken)?;
+            match self.note.write(synced) {
+                // A note from before is as true.
+                Err(error) if !is_no_room(&error) => return Err(Unwritten::Broken(error)),
+                Ok(()) | Err(_) => {}
+            }
         }
         Ok(())
     }

@@ -31,23 +31,14 @@ pub struct Effects {
 
 impl Effects {
     /// Starts the workers, which end when they are told to stop. Failures come back through the channel.
-    pub fn start(
-        client: &Client,
-        scheduler: &str,
-        tasks: &Tasks,
-        stop: &Stop,
-    ) -> (Effects, mpsc::UnboundedReceiver<Failure>) {
+    pub fn start(client: &Client, tasks: &Tasks, stop: &Stop) -> (Effects, mpsc::UnboundedReceiver<Failure>) {
         let (failures, failed) = mpsc::unbounded_channel();
         let mut workers = Vec::new();
         let event_numbers = Arc::new(AtomicU64::new(Timestamp::now().unix_micros().unsigned_abs()));
         for _ in 0..WORKERS {
             let (sender, jobs) = mpsc::unbounded_channel();
-            let worker = Worker {
-                client: client.clone(),
-                scheduler: scheduler.into(),
-                failures: failures.clone(),
-                event_numbers: event_numbers.clone(),
-            };
+            let worker =
+                Worker { client: client.clone(), failures: failures.clone(), event_numbers: event_numbers.clone() };
             tasks.spawn("scheduler-effects", worker.run(jobs, stop.clone()));
             workers.push(sender);
         }
@@ -80,7 +71,6 @@ impl Effects {
 /// One worker's way to the API.
 struct Worker {
     client: Client,
-    scheduler: Arc<str>,
     failures: mpsc::UnboundedSender<Failure>,
     event_numbers: Arc<AtomicU64>,
 }
@@ -159,7 +149,7 @@ impl Worker {
 
     async fn evict(&self, pod: &Pod, node: &str, victims: &[(PodKey, Arc<Pod>)]) -> Result<()> {
         for (key, victim) in victims.iter().filter(|(_, victim)| !victim.deleting) {
-            let mut condition = disruption(&self.scheduler);
+            let mut condition = disruption(&pod.scheduler);
             condition["lastTransitionTime"] = json!(Timestamp::now().to_string());
             let patch = json!({"metadata": {"uid": &*victim.uid}, "status": {"conditions": [condition]}});
             let patched = self.patch_status(key, &patch).await;
@@ -175,7 +165,7 @@ impl Worker {
                 other => other?,
             }
             let message = format!("Preempted by pod {} on node {node}", pod.uid);
-            self.tell(key, victim, ("Normal", "Preempted", "Preempting"), &message).await;
+            self.tell_as(&pod.scheduler, key, victim, ("Normal", "Preempted", "Preempting"), &message).await;
         }
         Ok(())
     }
@@ -186,7 +176,18 @@ impl Worker {
     }
 
     /// Makes an event about a pod. One that cannot be made is lost: nothing depends on events.
-    async fn tell(&self, key: &PodKey, pod: &Pod, (kind, reason, action): (&str, &str, &str), message: &str) {
+    async fn tell(&self, key: &PodKey, pod: &Pod, about: (&str, &str, &str), message: &str) {
+        self.tell_as(&pod.scheduler, key, pod, about, message).await;
+    }
+
+    async fn tell_as(
+        &self,
+        scheduler: &str,
+        key: &PodKey,
+        pod: &Pod,
+        (kind, reason, action): (&str, &str, &str),
+        message: &str,
+    ) {
         let now = Timestamp::now();
         let number = self.event_numbers.fetch_add(1, Ordering::Relaxed);
         let event = json!({
@@ -197,8 +198,8 @@ impl Worker {
                 "uid": &*pod.uid, "resourceVersion": &*pod.resource_version,
             },
             "type": kind, "reason": reason, "action": action, "message": message,
-            "source": {"component": &*self.scheduler},
-            "reportingComponent": &*self.scheduler, "reportingInstance": &*self.scheduler,
+            "source": {"component": scheduler},
+            "reportingComponent": scheduler, "reportingInstance": scheduler,
             "eventTime": now.to_micro_string(), "firstTimestamp": now.to_string(), "lastTimestamp": now.to_string(),
             "count": 1,
         });

@@ -9,6 +9,7 @@
 //! Invariant: decisions are pure ([`placement`], `queue`, `state`); one loop owns the state.
 //! Invariant: it knows the API alone, and acts on a pod in the pod's own tenant.
 
+mod config;
 mod effects;
 mod follow;
 #[cfg(test)]
@@ -19,6 +20,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod wake;
+
+pub use config::Config;
 
 use api::{Error, Identity, Result, TenantName, Timestamp};
 use effects::Effects;
@@ -40,29 +43,15 @@ const DECISIONS_PER_TURN_MAX: usize = 32;
 /// How long the parts may take to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
-/// What a scheduler is told.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Pods with this `spec.schedulerName` are its own.
-    pub scheduler_name: String,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config { scheduler_name: "default-scheduler".to_owned() }
-    }
-}
-
 /// Schedules until it is told to stop.
 pub async fn run(connect: Arc<dyn client::Connect>, config: Config, stop: Stop) -> Result<()> {
-    let Config { scheduler_name } = config;
     let client = connect.connect(Identity::new(TenantName::system(), "system:kube-scheduler", &[]));
     let mut supervisor = Supervisor::new();
     let tasks = Tasks::new();
     let followed = follow::follow(&client, &mut supervisor);
-    let (effects, failures) = Effects::start(&client, &scheduler_name, &tasks, &supervisor.stop(Phase::Workers));
+    let (effects, failures) = Effects::start(&client, &tasks, &supervisor.stop(Phase::Workers));
     supervisor.spawn(Phase::Workers, "scheduler-decisions", |stop| {
-        Loop { state: State::new(&scheduler_name), rng: seeded(), effects, failures }.run(followed, stop)
+        Loop { state: State::new(config.profiles), rng: seeded(), effects, failures }.run(followed, stop)
     });
     let ended = supervisor.run(stop.stopped(), SHUTDOWN_GRACE).await;
     tasks.ended().await;

@@ -8,8 +8,8 @@
 mod prepare;
 
 use crate::placement::{
-    Budget, ClaimKey, Decision, Node, Placement, Pod, PodKey, PodSelector, Preemption, Preparation, Rng, StorageChange,
-    Unschedulable, Word,
+    Budget, ClaimKey, Decision, Node, Placement, Pod, PodKey, PodSelector, Preemption, Preparation, Profile, Rng,
+    StorageChange, Unschedulable, Word,
 };
 use crate::queue::Queue;
 use crate::wake::{self, Happening};
@@ -113,7 +113,6 @@ pub struct VolumeWrite {
 
 /// Everything that the scheduler knows.
 pub struct State {
-    scheduler_name: String,
     placement: Placement,
     queue: Queue,
     /// Pods whose binding is under way.
@@ -140,10 +139,9 @@ struct Preparing {
 }
 
 impl State {
-    pub fn new(scheduler_name: &str) -> State {
+    pub fn new(profiles: Vec<Profile>) -> State {
         State {
-            scheduler_name: scheduler_name.to_owned(),
-            placement: Placement::default(),
+            placement: Placement::new(profiles),
             queue: Queue::default(),
             assumed: HashMap::new(),
             preparing: HashMap::new(),
@@ -231,7 +229,7 @@ impl State {
             self.pod_placed(key, pod);
             return Vec::new();
         }
-        if !pod.waits() || *pod.scheduler != *self.scheduler_name {
+        if !pod.waits() || !self.placement.decides_for(&pod.scheduler) {
             self.pod_gone(key);
             return Vec::new();
         }
@@ -400,9 +398,9 @@ impl State {
     }
 
     fn wake(&mut self, happening: &Happening) {
-        let snapshot = &self.placement.snapshot;
+        let placement = &self.placement;
         let worth = |(key, pod, refused_by): &(&PodKey, &Arc<Pod>, &_)| {
-            wake::worth_a_try(snapshot, happening, key, pod, refused_by)
+            wake::worth_a_try((&placement.snapshot, placement.profile(pod)), happening, key, pod, refused_by)
         };
         let woken: Vec<PodKey> = self.queue.refused().filter(worth).map(|(key, _, _)| key.clone()).collect();
         for key in woken {

@@ -1,6 +1,6 @@
 //! Which waiting pods a change is worth another try for: those whom a filter refused that the change could satisfy.
 
-use crate::placement::{self, Node, Pod, PodKey, Snapshot, Verdict};
+use crate::placement::{self, Node, Pod, PodKey, Profile, Snapshot, Verdict};
 use api::TenantName;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub enum Happening<'a> {
 
 /// Whether a pod that was refused by these filters could now be taken.
 pub fn worth_a_try(
-    snapshot: &Snapshot,
+    (snapshot, profile): (&Snapshot, &Profile),
     happening: &Happening,
     key: &PodKey,
     pod: &Pod,
@@ -53,7 +53,7 @@ pub fn worth_a_try(
             tenant.is_none_or(|tenant| *tenant == key.tenant)
                 && any(&[Verdict::Claims, Verdict::VolumeBinding, Verdict::VolumeZone, Verdict::VolumeLimit])
         }
-        Happening::NodeChanged { name, old, new } => node_changed(name, old, new, pod, refused_by),
+        Happening::NodeChanged { name, old, new } => node_changed(profile, name, (old, new), (key, pod), refused_by),
         Happening::Placed { key: other, pod: placed } => {
             any(&[Verdict::Affinity]) && placement::is_near_to(snapshot, key, pod, other, placed)
                 || any(&[Verdict::Spread]) && placement::is_spread_from(key, pod, other, placed)
@@ -92,11 +92,21 @@ fn neighbour(
         || refused(Verdict::ExistingAntiAffinity) && placement::avoids(snapshot, other, seen, key, pod)
 }
 
-fn node_changed(name: &str, old: &Arc<Node>, new: &Arc<Node>, pod: &Pod, refused_by: &BTreeSet<Verdict>) -> bool {
-    let now = placement::obstacles(name, new, pod);
+fn node_changed(
+    profile: &Profile,
+    name: &str,
+    (old, new): (&Arc<Node>, &Arc<Node>),
+    (key, pod): (&PodKey, &Pod),
+    refused_by: &BTreeSet<Verdict>,
+) -> bool {
+    let now = placement::obstacles(profile, name, new, key, pod);
     refused_by.iter().any(|verdict| match verdict {
         Verdict::Unschedulable | Verdict::Taint => {
             (old.unschedulable, &old.taints) != (new.unschedulable, &new.taints) && !now.contains(verdict)
+        }
+        Verdict::Enforced | Verdict::Dedicated => old.labels != new.labels && !now.contains(verdict),
+        Verdict::Runtime => {
+            (old.no_containers, old.machines) != (new.no_containers, new.machines) && !now.contains(verdict)
         }
         Verdict::NodeAffinity | Verdict::NotNamed => old.labels != new.labels && !now.contains(&Verdict::NodeAffinity),
         Verdict::Resources | Verdict::ResourcesEver => {

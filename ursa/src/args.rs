@@ -111,6 +111,9 @@ pub struct ServerArgs {
     /// Run the scheduler
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub scheduler: bool,
+    /// How the scheduler decides: a KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1
+    #[arg(long, value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
     #[command(flatten)]
     pub controllers: ControllerArgs,
     #[command(flatten)]
@@ -136,8 +139,11 @@ pub struct SchedulerArgs {
     #[command(flatten)]
     pub client: ComponentArgs,
     /// Pods with this spec.schedulerName are its own
-    #[arg(long, value_name = "NAME", default_value = "default-scheduler")]
+    #[arg(long, value_name = "NAME", default_value = "default-scheduler", conflicts_with = "scheduler_config")]
     pub scheduler_name: String,
+    /// How it decides: a KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1
+    #[arg(long, value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, clap::Args)]

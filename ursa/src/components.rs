@@ -39,11 +39,22 @@ pub fn controller_manager(args: ControllerManagerArgs) -> Result<(), String> {
     })
 }
 
+/// Reads the file of `--scheduler-config`.
+pub fn scheduler_config(file: &Path) -> Result<scheduler::Config, String> {
+    let name = file.display();
+    let text = fs::read(file).map_err(|e| format!("--scheduler-config {name} cannot be read: {e}"))?;
+    let config = apiserver::read_yaml(&text).map_err(|why| format!("--scheduler-config {name}: {why}"))?;
+    scheduler::Config::read(config).map_err(|why| format!("--scheduler-config {name}: {why}"))
+}
+
 /// `ursa scheduler`, until it is told to stop. `Err` is one sentence for the operator.
 pub fn scheduler(args: SchedulerArgs) -> Result<(), String> {
     runtime::logs::start(runtime::logs::Format::Text)?;
+    let config = match &args.scheduler_config {
+        Some(file) => scheduler_config(file)?,
+        None => scheduler::Config::named(&args.scheduler_name),
+    };
     let (connect, _) = connect(&args.client, "kube-scheduler")?;
-    let config = scheduler::Config { scheduler_name: args.scheduler_name };
     block_on(async {
         let mut supervisor = Supervisor::new();
         supervisor.spawn(Phase::Workers, "scheduler", |stop| scheduler::run(connect, config, stop));

@@ -2,7 +2,7 @@
 
 use crate::api_server::{self, Api};
 use crate::args::ServerArgs;
-use crate::components::{CheckedControllers, CheckedNode, block_on, until_terminated};
+use crate::components::{self, CheckedControllers, CheckedNode, block_on, until_terminated};
 use crate::in_process::{InProcess, LocalNode};
 use client::Connect;
 use controller_manager::Sign;
@@ -21,6 +21,7 @@ pub fn main(args: ServerArgs) -> Result<(), String> {
 struct Checked {
     controllers: CheckedControllers,
     node: CheckedNode,
+    scheduler: scheduler::Config,
     api: api_server::Checked,
 }
 
@@ -31,7 +32,13 @@ impl Checked {
         if args.node_agent {
             node.reachable()?;
         }
-        Ok(Checked { controllers, node, api: api_server::Checked::new(&args.api)? })
+        let scheduler = args.scheduler_config.as_deref().map(components::scheduler_config).transpose()?;
+        Ok(Checked {
+            controllers,
+            node,
+            scheduler: scheduler.unwrap_or_default(),
+            api: api_server::Checked::new(&args.api)?,
+        })
     }
 }
 
@@ -48,7 +55,7 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
     let controllers = checked.controllers.config(api.pki.ca_pem().to_owned(), sign);
     supervisor.spawn(Phase::Workers, "controllers", |stop| controller_manager::run(connect.clone(), controllers, stop));
     if args.scheduler {
-        let config = scheduler::Config::default();
+        let config = checked.scheduler;
         supervisor.spawn(Phase::Workers, "scheduler", |stop| scheduler::run(connect.clone(), config, stop));
     }
     if args.node_agent {

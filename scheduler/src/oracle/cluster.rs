@@ -2,7 +2,7 @@
 //! when they are deleted. Time passes when nothing else is to be done.
 
 use super::storage::Storage;
-use crate::placement::{Budget, Node, Pod, PodKey, PodSelector, Rng, StorageChange};
+use crate::placement::{Budget, Node, Pod, PodKey, PodSelector, Profile, Rng, StorageChange};
 use crate::state::{Action, Event, State};
 use api::{TenantName, Timestamp};
 use serde_json::{Map, Value, json};
@@ -38,7 +38,7 @@ pub struct Cluster {
 impl Cluster {
     pub fn new(namespace_labels: &Value) -> Cluster {
         let mut cluster = Cluster {
-            state: State::new("default-scheduler"),
+            state: State::new(vec![Profile::default()]),
             rng: Rng::new(1),
             now: Timestamp::from_unix_secs(1_800_000_000),
             pods: BTreeMap::new(),

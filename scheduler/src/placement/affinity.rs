@@ -4,15 +4,13 @@
 //! no recount.
 
 use super::groups::Group;
+use super::profile::Profile;
 use super::selector::{PodSelector, PodTerm};
 use super::snapshot::Snapshot;
 use super::topology::{Tally, Topologies};
 use super::{NodeId, Pod, PodKey};
 use api::TenantName;
 use std::collections::BTreeMap;
-
-/// The weight of a running pod's required affinity when nodes are scored.
-const REQUIRED_WEIGHT: i64 = 1;
 
 type LabelMap = BTreeMap<String, String>;
 
@@ -190,8 +188,11 @@ impl Tallies {
 }
 
 /// How much each value of each topology is wished for, by the pod and by those that are there.
-pub fn wishes(snapshot: &Snapshot, topologies: &mut Topologies, key: &PodKey, pod: &Pod) -> Tallies {
+pub fn wishes(snapshot: &Snapshot, topologies: &mut Topologies, profile: &Profile, key: &PodKey, pod: &Pod) -> Tallies {
     let mut wishes = Tallies::default();
+    if profile.ignore_preferred_terms_of_existing && pod.terms.preferred.is_empty() {
+        return wishes;
+    }
     if !pod.terms.preferred.is_empty() {
         let near = pod.terms.preferred.iter().all(|(_, term)| term.own_namespace_only());
         for group in candidates(snapshot, key, near) {
@@ -203,7 +204,12 @@ pub fn wishes(snapshot: &Snapshot, topologies: &mut Topologies, key: &PodKey, po
         }
     }
     for group in snapshot.groups.with_terms(&key.tenant) {
-        let required = group.terms().affinity.iter().map(|term| (REQUIRED_WEIGHT, term));
+        let required = group
+            .terms()
+            .affinity
+            .iter()
+            .filter(|_| profile.hard_pod_affinity != 0)
+            .map(|term| (profile.hard_pod_affinity, term));
         let preferred = group.terms().preferred.iter().map(|(weight, term)| (*weight, term));
         for (weight, term) in required.chain(preferred) {
             if selects_from(snapshot, term, group, key, pod) {

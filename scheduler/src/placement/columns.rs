@@ -6,6 +6,7 @@
 //! Invariant: a column exists for what some node has ever offered, and for nothing else: what pods ask for adds none.
 
 use super::NodeId;
+use super::profile::FitArguments;
 use super::requests::{CPU, EPHEMERAL_STORAGE, MEMORY, PODS, Requests};
 use std::collections::BTreeMap;
 
@@ -13,8 +14,6 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourceId(usize);
 
-pub const CPU_COLUMN: ResourceId = ResourceId(0);
-pub const MEMORY_COLUMN: ResourceId = ResourceId(1);
 pub const PODS_COLUMN: ResourceId = ResourceId(3);
 const ALWAYS: [&str; 4] = [CPU, MEMORY, EPHEMERAL_STORAGE, PODS];
 
@@ -102,24 +101,31 @@ impl Columns {
     }
 
     /// Whether a pod finds room on a node; and if not, whether it never would, however empty the node.
-    pub fn room(&self, node: NodeId, requests: &Requests) -> Room {
+    pub fn room(&self, node: NodeId, requests: &Requests, fit: &FitArguments) -> Room {
         // A node without any slots counts as one whose pods could leave, as upstream has it.
         let slots = if self.full(node) { Room::NotNow } else { Room::Enough };
-        self.shortages(node, requests).fold(slots, |room, (_, never)| match (room, never) {
+        self.shortages(node, requests, fit).fold(slots, |room, (_, never)| match (room, never) {
             (Room::Never, _) | (_, true) => Room::Never,
             (Room::Enough | Room::NotNow, false) => Room::NotNow,
         })
     }
 
     /// The resources of which a node lacks what a pod asks for, and whether it would lack them when empty.
-    pub fn shortages<'a>(&'a self, node: NodeId, requests: &'a Requests) -> impl Iterator<Item = (&'a str, bool)> + 'a {
+    pub fn shortages<'a>(
+        &'a self,
+        node: NodeId,
+        requests: &'a Requests,
+        fit: &'a FitArguments,
+    ) -> impl Iterator<Item = (&'a str, bool)> + 'a {
         let at = node.index();
+        let all = fit.ignores_nothing();
         requests.amounts.iter().filter_map(move |(name, amount)| {
             let (offered, taken) = match self.find(name) {
                 Some(resource) => (self.offered(resource)[at], self.taken(resource)[at]),
                 None => (0, 0),
             };
-            (i128::from(*amount) > i128::from(offered) - taken).then_some((&**name, *amount > offered))
+            (i128::from(*amount) > i128::from(offered) - taken && (all || !fit.ignores(name)))
+                .then_some((&**name, *amount > offered))
         })
     }
 

@@ -3,6 +3,8 @@
 use super::affinity::{self, Neighbours};
 use super::columns::Room;
 use super::fit::Fit;
+use super::profile::{Filters, Profile};
+use super::selector::SpreadConstraint;
 use super::snapshot::Snapshot;
 use super::spread::{self, Spread};
 use super::standing::{Obstacles, Standings};
@@ -19,9 +21,15 @@ pub enum Verdict {
     Absent,
     /// The pod's node affinity names other nodes.
     NotNamed,
+    /// It is there for another tenant alone.
+    Dedicated,
     Unschedulable,
     Taint,
     NodeAffinity,
+    /// The scheduler's own affinity wants other nodes.
+    Enforced,
+    /// It does not run what the pod is.
+    Runtime,
     Ports,
     Resources,
     /// Not even when the node is empty.
@@ -55,9 +63,12 @@ impl Verdict {
             Verdict::Feasible
             | Verdict::Absent
             | Verdict::NotNamed
+            | Verdict::Dedicated
             | Verdict::Unschedulable
             | Verdict::Taint
             | Verdict::NodeAffinity
+            | Verdict::Enforced
+            | Verdict::Runtime
             | Verdict::ResourcesEver
             | Verdict::VolumeBinding
             | Verdict::VolumeZone
@@ -83,6 +94,9 @@ impl Verdict {
             Verdict::VolumeLimit => "node(s) exceed max volume count",
             Verdict::VolumeZone => "node(s) had no available volume zone",
             Verdict::NotNamed => "node(s) didn't satisfy plugin(s) [NodeAffinity]",
+            Verdict::Dedicated => "node(s) were dedicated to another tenant",
+            Verdict::Enforced => "node(s) didn't match scheduler-enforced node affinity",
+            Verdict::Runtime => "node(s) runtime is not ready",
             Verdict::Unschedulable => "node(s) were unschedulable",
             Verdict::Taint => "node(s) had untolerated taint(s)",
             Verdict::NodeAffinity => "node(s) didn't match Pod's node affinity/selector",
@@ -102,11 +116,14 @@ impl Verdict {
         let in_order = [
             (Obstacles::ABSENT, Verdict::Absent),
             (Obstacles::NOT_NAMED, Verdict::NotNamed),
+            (Obstacles::DEDICATED, Verdict::Dedicated),
             (Obstacles::UNSCHEDULABLE, Verdict::Unschedulable),
             (Obstacles::TAINT, Verdict::Taint),
+            (Obstacles::ENFORCED, Verdict::Enforced),
+            (Obstacles::AFFINITY, Verdict::NodeAffinity),
         ];
         let first = in_order.into_iter().find(|(obstacle, _)| obstacles.has(*obstacle));
-        Some(first.map_or(Verdict::NodeAffinity, |(_, verdict)| verdict))
+        Some(first.map_or(Verdict::Runtime, |(_, verdict)| verdict))
     }
 }
 
@@ -114,6 +131,7 @@ impl Verdict {
 pub struct Evaluation<'a> {
     pub key: &'a PodKey,
     pub pod: &'a Pod,
+    pub profile: &'a Profile,
     pub standings: Standings,
     /// Of all nodes as they are, without what is supposed.
     pub fits: Arc<Vec<Fit>>,
@@ -129,13 +147,14 @@ impl<'a> Evaluation<'a> {
         snapshot: &Snapshot,
         topologies: &'a mut Topologies,
         (key, pod): (&'a PodKey, &'a Pod),
+        (profile, constraints): (&'a Profile, &'a [SpreadConstraint]),
         standings: Standings,
         fits: Arc<Vec<Fit>>,
         (storage, volumes): (&'a Volumes, PodVolumes<'a>),
     ) -> Evaluation<'a> {
         let neighbours = Neighbours::new(snapshot, topologies, key, pod);
-        let spread = Spread::new(snapshot, topologies, key, pod, &standings);
-        Evaluation { key, pod, standings, fits, topologies, neighbours, spread, storage, volumes }
+        let spread = Spread::new(snapshot, topologies, key, (pod, constraints), &standings);
+        Evaluation { key, pod, profile, standings, fits, topologies, neighbours, spread, storage, volumes }
     }
 
     /// What scores need of it.
@@ -148,10 +167,12 @@ impl<'a> Evaluation<'a> {
         if let Some(verdict) = Verdict::of_standing(self.standings.of(node).obstacles) {
             return verdict;
         }
-        if snapshot.port_taken(node, &self.pod.ports) {
+        let Filters { ports, resources, .. } = self.profile.filters;
+        if ports && snapshot.port_taken(node, &self.pod.ports) {
             return Verdict::Ports;
         }
-        match snapshot.columns.room(node, &self.pod.requests) {
+        let room = || snapshot.columns.room(node, &self.pod.requests, &self.profile.fit);
+        match if resources { room() } else { Room::Enough } {
             Room::Enough => self.check_volumes(snapshot, node).unwrap_or_else(|| self.check_neighbours(node)),
             Room::NotNow => Verdict::Resources,
             Room::Never => Verdict::ResourcesEver,
@@ -160,8 +181,8 @@ impl<'a> Evaluation<'a> {
 
     /// The verdicts on all nodes, while nothing is supposed. Says the same as [`Evaluation::check`] of each.
     pub fn check_all(&self, snapshot: &Snapshot) -> Vec<Verdict> {
-        let asks_ports = !self.pod.ports.is_empty();
-        let asks_volumes = !self.volumes.is_indifferent();
+        let asks_ports = self.profile.filters.ports && !self.pod.ports.is_empty();
+        let asks_volumes = self.profile.filters.volumes && !self.volumes.is_indifferent();
         let asks_neighbours = !self.spread.is_empty() || !self.neighbours.is_indifferent();
         let verdict = |node: NodeId| {
             if let Some(verdict) = Verdict::of_standing(self.standings.of(node).obstacles) {
@@ -189,7 +210,7 @@ impl<'a> Evaluation<'a> {
             Verdict::Feasible | Verdict::Absent => Vec::new(),
             Verdict::Resources | Verdict::ResourcesEver => {
                 let slots = snapshot.columns.full(node).then(|| "Too many pods".to_owned());
-                let short = snapshot.columns.shortages(node, &self.pod.requests);
+                let short = snapshot.columns.shortages(node, &self.pod.requests, &self.profile.fit);
                 slots.into_iter().chain(short.map(|(resource, _)| format!("Insufficient {resource}"))).collect()
             }
             Verdict::VolumeBinding => {
@@ -230,6 +251,9 @@ impl<'a> Evaluation<'a> {
     }
 
     fn check_volumes(&self, snapshot: &Snapshot, node: NodeId) -> Option<Verdict> {
+        if !self.profile.filters.volumes {
+            return None;
+        }
         self.volumes.refuse(self.storage, snapshot, node).map(|refusal| match refusal {
             VolumeRefusal::Disk => Verdict::Disk,
             VolumeRefusal::OncePerPod => Verdict::ClaimInUse,
@@ -240,12 +264,13 @@ impl<'a> Evaluation<'a> {
     }
 
     fn check_neighbours(&self, node: NodeId) -> Verdict {
-        match self.spread.refuse(node) {
+        let Filters { spread: sees_spread, pod_affinity, .. } = self.profile.filters;
+        match self.spread.refuse(node).filter(|_| sees_spread) {
             Some(spread::Refusal::MissingLabel) => return Verdict::SpreadLabel,
             Some(spread::Refusal::Skew) => return Verdict::Spread,
             None => {}
         }
-        match self.neighbours.refuse(node) {
+        match self.neighbours.refuse(node).filter(|_| pod_affinity) {
             None => Verdict::Feasible,
             Some(affinity::Refusal::Affinity) => Verdict::Affinity,
             Some(affinity::Refusal::AntiAffinity) => Verdict::AntiAffinity,

@@ -21,6 +21,7 @@ mod kept;
 mod node;
 mod pod;
 mod preempt;
+mod profile;
 mod requests;
 mod score;
 mod selector;
@@ -38,11 +39,12 @@ mod workloads;
 
 pub use budget::{Budget, Budgets};
 pub use filter::Verdict;
-pub use node::Node;
+pub use node::{Node, TENANT_LABEL};
 pub use pod::{HostPort, NodeNeeds, Pod, PodKey, Scheduled};
 pub use preempt::Preemption;
+pub use profile::{Candidates, DefaultSpread, FitArguments, Profile, RESOURCES_MAX, ScoredResource, Strategy};
 pub use requests::Requests;
-pub use selector::PodSelector;
+pub use selector::{NodeSelector, PodSelector, SpreadConstraint};
 pub use snapshot::{NodeId, Snapshot, Word};
 pub use volumes::{
     AttachLimits, BOUND_BY_CONTROLLER, Capacity, Claim, ClaimKey, Class, Driver, Preparation, Progress, SELECTED_NODE,
@@ -52,12 +54,12 @@ pub use workloads::Workloads;
 
 use columns::Room;
 use filter::Evaluation;
-use fit::Fit;
+use fit::{Fit, Size};
 use kept::Kept;
 use preempt::NoPreemption;
 use score::Wishes;
 use spread::SoftSpread;
-use standing::{Classes, Obstacles, Standings};
+use standing::{Class as NodeClass, Classes, Obstacles, Standings};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use topology::Topologies;
@@ -114,21 +116,59 @@ pub struct Unschedulable {
 }
 
 /// The cluster, and everything that decisions depend on.
-#[derive(Default)]
 pub struct Placement {
+    /// Each decides on the pods that name it.
+    profiles: Vec<Arc<Profile>>,
     pub snapshot: Snapshot,
     pub budgets: Budgets,
     pub workloads: Workloads,
     pub volumes: Volumes,
     classes: Classes,
-    fits: Kept<Arc<Requests>, Fit>,
+    fits: Kept<(usize, Arc<Requests>), Fit>,
     topologies: Topologies,
 }
 
+impl Default for Placement {
+    fn default() -> Placement {
+        Placement::new(vec![Profile::default()])
+    }
+}
+
 impl Placement {
+    /// An empty cluster. There is at least one profile.
+    pub fn new(profiles: Vec<Profile>) -> Placement {
+        assert!(!profiles.is_empty(), "a scheduler has a profile");
+        Placement {
+            profiles: profiles.into_iter().map(Arc::new).collect(),
+            snapshot: Snapshot::default(),
+            budgets: Budgets::default(),
+            workloads: Workloads::default(),
+            volumes: Volumes::default(),
+            classes: Classes::default(),
+            fits: Kept::default(),
+            topologies: Topologies::default(),
+        }
+    }
+
+    /// Whether a scheduler of this name is one of ours.
+    pub fn decides_for(&self, scheduler: &str) -> bool {
+        self.profiles.iter().any(|profile| *profile.scheduler_name == *scheduler)
+    }
+
+    /// How a pod is decided on.
+    pub fn profile(&self, pod: &Pod) -> &Profile {
+        &self.profiles[self.profile_at(pod)]
+    }
+
+    fn profile_at(&self, pod: &Pod) -> usize {
+        self.profiles.iter().position(|profile| *profile.scheduler_name == *pod.scheduler).unwrap_or(0)
+    }
+
     /// Finds a node for a pod. Among equally good ones, `rng` decides.
     pub fn decide(&mut self, key: &PodKey, pod: &Pod, rng: &mut Rng) -> Decision {
-        let Placement { snapshot, budgets, workloads, volumes, classes, fits, topologies } = self;
+        let at = self.profile_at(pod);
+        let Placement { profiles, snapshot, budgets, workloads, volumes, classes, fits, topologies } = self;
+        let profile = &*profiles[at];
         if snapshot.node_count() == 0 {
             let message = "no nodes available to schedule pods".to_owned();
             return Decision::Unschedulable(Unschedulable { message, ..Unschedulable::default() });
@@ -141,10 +181,23 @@ impl Placement {
             Ok(asks) => asks,
             Err(why) => return Decision::Unschedulable(nowhere(snapshot, &why, Verdict::Claims)),
         };
-        let standings = standings(classes, snapshot, pod, named.as_deref());
-        let fit = |node| Fit::of(&snapshot.columns, &pod.requests, node);
-        let fits = fits.current(&pod.requests, snapshot.len(), &snapshot.usage, fit);
-        let mut evaluation = Evaluation::new(snapshot, topologies, (key, pod), standings, fits, (volumes, asks));
+        let pool = snapshot.has_pool(&key.tenant).then(|| key.tenant.clone());
+        let class = NodeClass { profile: at, pool, needs: pod.node_needs.clone() };
+        let defaults = hard_defaults(profile, workloads, key, pod);
+        let constraints = if pod.spread.is_empty() { &defaults } else { &*pod.spread };
+        let counts_others = constraints.iter().any(|c| c.hard);
+        let standings = match &named {
+            Some(named) if !counts_others => {
+                let named: Vec<NodeId> = named.iter().filter_map(|name| snapshot.find(name)).collect();
+                Standings::of_named(snapshot, profile, &class, &named)
+            }
+            _ => classes.standings(snapshot, profile, &class),
+        };
+        let sized = Size::new(&snapshot.columns, &pod.requests, profile);
+        let size = (at, pod.requests.clone());
+        let fits = fits.current(&size, snapshot.len(), &snapshot.usage, |node| sized.fit(node));
+        let mut evaluation =
+            Evaluation::new(snapshot, topologies, (key, pod), (profile, constraints), standings, fits, (volumes, asks));
         if let Some(node) = snapshot.find(&pod.nominated).filter(|node| snapshot.present[node.index()])
             && preempt::check_with_nominated(snapshot, &mut evaluation, node).0 == Verdict::Feasible
         {
@@ -206,30 +259,32 @@ fn nowhere(snapshot: &Snapshot, why: &str, verdict: Verdict) -> Unschedulable {
     Unschedulable { message, refused_by: [verdict].into(), ..Unschedulable::default() }
 }
 
-fn standings(classes: &mut Classes, snapshot: &Snapshot, pod: &Pod, named: Option<&[&str]>) -> Standings {
-    let counts_others = pod.spread.iter().any(|c| c.hard);
-    match named {
-        Some(named) if !counts_others => {
-            let named: Vec<NodeId> = named.iter().filter_map(|name| snapshot.find(name)).collect();
-            Standings::of_named(snapshot, &pod.node_needs, &named)
-        }
-        _ => classes.standings(snapshot, &pod.node_needs),
-    }
+/// The defaults for a pod without constraints, if some of them are a must.
+fn hard_defaults(profile: &Profile, workloads: &Workloads, key: &PodKey, pod: &Pod) -> Vec<SpreadConstraint> {
+    let hard = match &profile.default_spread {
+        DefaultSpread::System => false,
+        DefaultSpread::List(list) => list.iter().any(|(_, _, hard)| *hard),
+    };
+    if hard && pod.spread.is_empty() { workloads.default_spread(&profile.default_spread, key, pod) } else { Vec::new() }
 }
 
 /// Everything about a node itself, were it empty, that keeps a pod away: not only the first obstacle.
-pub fn obstacles(name: &str, node: &Arc<Node>, pod: &Pod) -> BTreeSet<Verdict> {
+pub fn obstacles(profile: &Profile, name: &str, node: &Arc<Node>, key: &PodKey, pod: &Pod) -> BTreeSet<Verdict> {
     let mut alone = Snapshot::default();
     alone.set_node(name, node.clone());
     let id = alone.find(name).expect("it was set just now");
-    let obstacles = Classes::default().standings(&alone, &pod.node_needs).of(id).obstacles;
+    let class = NodeClass { profile: 0, pool: Some(key.tenant.clone()), needs: pod.node_needs.clone() };
+    let obstacles = Classes::default().standings(&alone, profile, &class).of(id).obstacles;
     let by_node = [
         (Obstacles::UNSCHEDULABLE, Verdict::Unschedulable),
         (Obstacles::TAINT, Verdict::Taint),
         (Obstacles::AFFINITY, Verdict::NodeAffinity),
+        (Obstacles::ENFORCED, Verdict::Enforced),
+        (Obstacles::RUNTIME, Verdict::Runtime),
+        (Obstacles::DEDICATED, Verdict::Dedicated),
     ];
     let by_node = by_node.into_iter().filter(|(obstacle, _)| obstacles.has(*obstacle)).map(|(_, verdict)| verdict);
-    let small = alone.columns.room(id, &pod.requests) == Room::Never;
+    let small = alone.columns.room(id, &pod.requests, &profile.fit) == Room::Never;
     by_node.chain(small.then_some(Verdict::ResourcesEver)).collect()
 }
 
@@ -272,11 +327,12 @@ fn check_promised(
 fn scores(snapshot: &Snapshot, workloads: &Workloads, evaluation: &mut Evaluation, feasible: &[NodeId]) -> Vec<i64> {
     let (key, pod) = (evaluation.key, evaluation.pod);
     let strict = !pod.spread.is_empty();
-    let defaults = if strict { Vec::new() } else { workloads.default_spread(key, pod) };
+    let defaults =
+        if strict { Vec::new() } else { workloads.default_spread(&evaluation.profile.default_spread, key, pod) };
     let constraints = pod.spread.iter().chain(&defaults).filter(|c| !c.hard).collect();
     let (standings, fits) = (evaluation.standings.clone(), evaluation.fits.clone());
     let spread = SoftSpread { constraints, strict };
-    let wishes = Wishes { key, pod, standings: &standings, fits: &fits, spread };
+    let wishes = Wishes { key, pod, standings: &standings, fits: &fits, spread, profile: evaluation.profile };
     score::scores(snapshot, evaluation.topologies(), &wishes, feasible)
 }
 
@@ -296,6 +352,7 @@ fn unschedulable(
     let (mut preemption, mut clear_nomination) = (None, false);
     match outcome {
         Ok(found) => preemption = Some(found),
+        Err(NoPreemption::Off) => {}
         Err(NoPreemption::NotEligible(why)) => {
             message += &format!(" {BEFORE_PREEMPTION} not eligible due to {why}.");
         }

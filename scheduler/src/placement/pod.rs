@@ -82,6 +82,8 @@ pub struct Pod {
 pub struct NodeNeeds {
     pub selector: NodeSelector,
     pub tolerations: Box<[wire::Toleration]>,
+    /// Whether it runs a virtual machine instead of containers.
+    pub machine: bool,
 }
 
 /// A port of the host that a pod takes.
@@ -127,7 +129,9 @@ impl From<wire::Pod> for Pod {
         let affinity = spec.affinity.unwrap_or_default();
         let spread = spec.topology_spread_constraints.into_iter().flatten();
         let containers = spec.containers.into_iter().chain(spec.init_containers).flatten();
-        let images: Vec<Option<Box<str>>> = containers.map(|c| c.image.map(|i| normalized_image(&i))).collect();
+        let machine = spec.virtual_machine;
+        let images = containers.map(|c| c.image).chain(machine.iter().map(|m| m.image.clone()));
+        let images: Vec<Option<Box<str>>> = images.map(|i| i.map(|i| normalized_image(&i))).collect();
         let phase = status.phase.as_deref().unwrap_or_default();
         let preempted = status
             .condition("DisruptionTarget")
@@ -157,6 +161,7 @@ impl From<wire::Pod> for Pod {
             node_needs: Arc::new(NodeNeeds {
                 selector: NodeSelector::of(spec.node_selector, affinity.node_affinity),
                 tolerations: spec.tolerations.into_iter().flatten().collect(),
+                machine: machine.is_some(),
             }),
             ports,
             claims,

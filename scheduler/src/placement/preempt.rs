@@ -4,15 +4,12 @@
 
 use super::budget::Budgets;
 use super::filter::{Evaluation, Verdict};
+use super::profile::Candidates;
 use super::snapshot::Snapshot;
 use super::{NodeId, Pod, PodKey, Rng};
 use api::Timestamp;
 use std::cmp::Reverse;
 use std::sync::Arc;
-
-/// So many nodes that would do are compared: a tenth of all, at least this many.
-const CANDIDATES_MIN: usize = 100;
-const CANDIDATES_SHARE: usize = 10;
 
 /// A node and who leaves it.
 #[derive(Clone, Debug)]
@@ -24,6 +21,8 @@ pub struct Preemption {
 
 /// Why nothing can be done.
 pub enum NoPreemption {
+    /// Nobody makes room.
+    Off,
     /// The pod may not ask: the text says why.
     NotEligible(&'static str),
     /// Per node that there is: the reasons.
@@ -47,13 +46,17 @@ pub fn preempt(
     budgets: &Budgets,
     rng: &mut Rng,
 ) -> Result<Preemption, NoPreemption> {
+    if !evaluation.profile.filters.preemption {
+        return Err(NoPreemption::Off);
+    }
     if !evaluation.pod.may_preempt {
         return Err(NoPreemption::NotEligible("preemptionPolicy=Never"));
     }
     if awaits_victims(snapshot, evaluation, verdicts) {
         return Err(NoPreemption::NotEligible("a terminating pod on the nominated node"));
     }
-    let enough = CANDIDATES_MIN.max(snapshot.node_count() / CANDIDATES_SHARE);
+    let Candidates { percentage, least } = evaluation.profile.preemption;
+    let enough = least.max(snapshot.node_count() * percentage / 100);
     let all: Vec<NodeId> = snapshot.nodes().collect();
     let start = rng.below(all.len());
     let mut candidates: Vec<Candidate> = Vec::new();

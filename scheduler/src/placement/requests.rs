@@ -34,11 +34,6 @@ impl Requests {
         self.amounts.iter().find(|(name, _)| **name == *resource).map_or(0, |(_, amount)| *amount)
     }
 
-    /// Whether nothing of CPU and memory is asked for.
-    pub fn best_effort(&self) -> bool {
-        self.of(CPU) == 0 && self.of(MEMORY) == 0
-    }
-
     /// Whether `newer` asks for less of something that `wanted` asks for.
     pub fn freed_for(&self, newer: &Requests, wanted: &Requests) -> bool {
         self.amounts.iter().any(|(name, amount)| newer.of(name) < *amount && wanted.of(name) > 0)
@@ -95,6 +90,12 @@ fn containers_total(spec: &wire::PodSpec, status: &wire::PodStatus, missing: &Am
     let mut running = Amounts::new();
     for container in spec.containers() {
         add(&mut running, &of_container(container, status.container(&container.name), status, missing));
+    }
+    if let Some(machine) = &spec.virtual_machine {
+        let granted = amounts(&machine.resources_allocated);
+        let mut needed = of_container(&wire::Container::of(machine), None, status, missing);
+        raise(&mut needed, &granted);
+        add(&mut running, &needed);
     }
     let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
     for container in spec.init_containers() {

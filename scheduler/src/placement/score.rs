@@ -2,18 +2,13 @@
 
 use super::affinity;
 use super::fit::Fit;
+use super::profile::Profile;
 use super::snapshot::Snapshot;
 use super::spread::{self, SoftSpread};
 use super::standing::Standings;
 use super::topology::Topologies;
 use super::{NodeId, Pod, PodKey, Rng, TOP_SCORE};
 use std::cmp::Ordering;
-
-const WEIGHT_TAINTS: i64 = 3;
-const WEIGHT_NODE_AFFINITY: i64 = 2;
-const WEIGHT_SPREAD: i64 = 2;
-const WEIGHT_POD_AFFINITY: i64 = 2;
-const WEIGHT_IMAGES: i64 = 1;
 
 /// An image on the node is worth something from this size on, and nothing more above the other, per container.
 const IMAGE_BYTES_MIN: i64 = 23 << 20;
@@ -26,22 +21,40 @@ pub struct Wishes<'a> {
     pub standings: &'a Standings,
     pub fits: &'a [Fit],
     pub spread: SoftSpread<'a>,
+    pub profile: &'a Profile,
 }
 
 /// The sum of all weighted scores of each feasible node.
 pub fn scores(snapshot: &Snapshot, topologies: &mut Topologies, wishes: &Wishes, feasible: &[NodeId]) -> Vec<i64> {
     let mut total: Vec<i64> = feasible.iter().map(|&node| wishes.fits[node.index()].score).collect();
-    let mut add = |weight: i64, scores: Option<Vec<i64>>| {
-        for (total, score) in total.iter_mut().zip(scores.into_iter().flatten()) {
+    for (weight, scores) in parts(snapshot, topologies, wishes, feasible) {
+        for (total, score) in total.iter_mut().zip(scores) {
             *total += weight * score;
         }
-    };
-    add(WEIGHT_TAINTS, taints(wishes.standings, feasible));
-    add(WEIGHT_NODE_AFFINITY, node_affinity(wishes, feasible));
-    add(WEIGHT_SPREAD, spreading(snapshot, topologies, wishes, feasible));
-    add(WEIGHT_POD_AFFINITY, pod_affinity(snapshot, topologies, wishes, feasible));
-    add(WEIGHT_IMAGES, images(snapshot, wishes.pod, feasible));
+    }
     total
+}
+
+/// The weight of each score that says something, and the scores of the feasible nodes.
+fn parts(
+    snapshot: &Snapshot,
+    topologies: &mut Topologies,
+    wishes: &Wishes,
+    feasible: &[NodeId],
+) -> Vec<(i64, Vec<i64>)> {
+    let weights = &wishes.profile.weights;
+    let mut parts = Vec::new();
+    let mut add = |weight: i64, scores: &mut dyn FnMut() -> Option<Vec<i64>>| {
+        if weight != 0 {
+            parts.extend(scores().map(|scores| (weight, scores)));
+        }
+    };
+    add(weights.taints, &mut || taints(wishes.standings, feasible));
+    add(weights.node_affinity, &mut || node_affinity(wishes, feasible));
+    add(weights.spread, &mut || spreading(snapshot, topologies, wishes, feasible));
+    add(weights.pod_affinity, &mut || pod_affinity(snapshot, topologies, wishes, feasible));
+    add(weights.images, &mut || images(snapshot, wishes.pod, feasible));
+    parts
 }
 
 /// One of the best nodes; which of equals, `rng` decides.
@@ -63,7 +76,8 @@ fn taints(standings: &Standings, feasible: &[NodeId]) -> Option<Vec<i64>> {
 }
 
 fn node_affinity(wishes: &Wishes, feasible: &[NodeId]) -> Option<Vec<i64>> {
-    if wishes.pod.node_needs.selector.preferred.is_empty() {
+    let added = wishes.profile.added_affinity.as_ref().is_some_and(|added| !added.preferred.is_empty());
+    if wishes.pod.node_needs.selector.preferred.is_empty() && !added {
         return None;
     }
     let weights: Vec<i64> = feasible.iter().map(|&node| wishes.standings.of(node).preferred).collect();
@@ -98,7 +112,7 @@ fn pod_affinity(
     wishes: &Wishes,
     feasible: &[NodeId],
 ) -> Option<Vec<i64>> {
-    let wished = affinity::wishes(snapshot, topologies, wishes.key, wishes.pod);
+    let wished = affinity::wishes(snapshot, topologies, wishes.profile, wishes.key, wishes.pod);
     if wished.is_empty() {
         return None;
     }

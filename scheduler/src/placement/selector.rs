@@ -52,7 +52,7 @@ fn weight(weight: i64) -> i64 {
 const NODE_NAME_FIELD: &str = "metadata.name";
 
 impl NodeSelector {
-    pub(super) fn of(equal: wire::LabelMap, affinity: Option<wire::NodeAffinity>) -> NodeSelector {
+    pub fn of(equal: wire::LabelMap, affinity: Option<wire::NodeAffinity>) -> NodeSelector {
         let affinity = affinity.unwrap_or_default();
         let required =
             affinity.required.map(|r| r.node_selector_terms.into_iter().flatten().map(NodeTerm::of).collect());

@@ -6,6 +6,7 @@
 use super::columns::Columns;
 use super::groups::{GroupId, Groups};
 use super::kept::Changes;
+use super::node::TENANT_LABEL;
 use super::symbol::{Labels, Symbol, Symbols, value_of};
 use super::volumes::{Attached, ClaimKey, Volumes, key_of};
 use super::wire::Taint;
@@ -74,6 +75,8 @@ pub struct Snapshot {
     claims: HashMap<ClaimKey, BTreeMap<NodeId, usize>>,
     /// What is attached to nodes, as far as it was asked for and has not changed since.
     attached: RefCell<HashMap<NodeId, Arc<Attached>>>,
+    /// How many nodes are there for one tenant alone, by that tenant.
+    pools: HashMap<Box<str>, i64>,
     nominated: BTreeMap<Box<str>, BTreeMap<PodKey, Promised>>,
     pub(super) namespaces: HashMap<TenantName, HashMap<Arc<str>, BTreeMap<String, String>>>,
     present_count: usize,
@@ -123,6 +126,25 @@ impl Snapshot {
         self.present[id.index()].then(|| &self.offers[id.index()])
     }
 
+    /// What a node offers; nothing for one that is not there.
+    pub(super) fn offer(&self, node: NodeId) -> &Node {
+        &self.offers[node.index()]
+    }
+
+    /// Whether nodes are there for a tenant alone.
+    pub(super) fn has_pool(&self, tenant: &TenantName) -> bool {
+        self.pools.contains_key(tenant.as_str())
+    }
+
+    fn change_pool(&mut self, node: &Node, sign: i64) {
+        let Some(tenant) = node.labels.get(TENANT_LABEL) else { return };
+        let nodes = self.pools.entry(tenant.as_str().into()).or_default();
+        *nodes += sign;
+        if *nodes == 0 {
+            self.pools.remove(tenant.as_str());
+        }
+    }
+
     pub(super) fn label(&self, node: NodeId, key: Symbol) -> Option<Symbol> {
         value_of(&self.labels[node.index()], key)
     }
@@ -154,7 +176,12 @@ impl Snapshot {
                 }
             }
         }
-        if !known || was.labels != node.labels || was.taints != node.taints || was.unschedulable != node.unschedulable {
+        if was.labels.get(TENANT_LABEL) != node.labels.get(TENANT_LABEL) {
+            self.change_pool(&was, -1);
+            self.change_pool(&node, 1);
+        }
+        let runs = |node: &Node| (node.unschedulable, node.no_containers, node.machines);
+        if !known || was.labels != node.labels || was.taints != node.taints || runs(&was) != runs(&node) {
             let symbols = &mut self.symbols;
             let mut labels: Vec<(Symbol, Symbol)> =
                 node.labels.iter().map(|(k, v)| (symbols.intern(k), symbols.intern(v))).collect();
@@ -172,6 +199,7 @@ impl Snapshot {
         let at = id.index();
         let was = std::mem::take(&mut self.offers[at]);
         self.drop_images(id, &was);
+        self.change_pool(&was, -1);
         self.columns.offer(id, &BTreeMap::new());
         self.usage.add(id);
         self.present[at] = false;

@@ -44,11 +44,11 @@ impl<'a> Spread<'a> {
         snapshot: &Snapshot,
         topologies: &mut Topologies,
         key: &PodKey,
-        pod: &'a Pod,
+        (pod, constraints): (&'a Pod, &'a [SpreadConstraint]),
         standings: &Standings,
     ) -> Spread<'a> {
         let mut spread = Spread { constraints: Vec::new(), label_missing: false };
-        for constraint in pod.spread.iter().filter(|c| c.hard) {
+        for constraint in constraints.iter().filter(|c| c.hard) {
             match topologies.find(snapshot, &constraint.topology_key) {
                 Some(topology) => spread.constraints.push(Counted {
                     constraint,
@@ -139,7 +139,8 @@ impl Counted<'_> {
 
 fn counts(constraint: &SpreadConstraint, standings: &Standings, node: NodeId) -> bool {
     let obstacles = standings.of(node).obstacles;
-    !(constraint.honor_affinity && obstacles.has(Obstacles::AFFINITY)
+    !(obstacles.has(Obstacles::DEDICATED)
+        || constraint.honor_affinity && obstacles.has(Obstacles::AFFINITY)
         || constraint.honor_taints && obstacles.has(Obstacles::TAINT))
 }
 

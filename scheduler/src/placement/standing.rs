@@ -3,10 +3,13 @@
 
 use super::NodeId;
 use super::kept::Kept;
+use super::node::TENANT_LABEL;
+use super::profile::{Filters, Profile};
 use super::selector::{NodeExpression, NodeOperator, NodeTerm};
 use super::snapshot::Snapshot;
 use super::symbol::{Symbol, Symbols, value_of};
 use super::{NodeNeeds, taint};
+use api::TenantName;
 use std::sync::Arc;
 
 /// Why a node's own labels, taints and marks keep a pod away. Several may hold.
@@ -19,6 +22,12 @@ impl Obstacles {
     pub const UNSCHEDULABLE: Obstacles = Obstacles(4);
     pub const TAINT: Obstacles = Obstacles(8);
     pub const AFFINITY: Obstacles = Obstacles(16);
+    /// It does not run what the pod is.
+    pub const RUNTIME: Obstacles = Obstacles(32);
+    /// The scheduler itself wants other nodes.
+    pub const ENFORCED: Obstacles = Obstacles(64);
+    /// It is another tenant's.
+    pub const DEDICATED: Obstacles = Obstacles(128);
 
     pub fn none(self) -> bool {
         self.0 == 0
@@ -58,8 +67,8 @@ impl Standings {
     }
 
     /// As a pod sees them that names its nodes outright: every other stands as not named, whatever else it is.
-    pub fn of_named(snapshot: &Snapshot, needs: &NodeNeeds, named: &[NodeId]) -> Standings {
-        let resolved = Resolved::new(needs, &snapshot.symbols);
+    pub fn of_named(snapshot: &Snapshot, profile: &Profile, class: &Class, named: &[NodeId]) -> Standings {
+        let resolved = Resolved::new(class, profile, &snapshot.symbols);
         let other = |&present: &bool| if present { Standing::NOT_NAMED } else { Standing::ABSENT };
         let mut all: Vec<Standing> = snapshot.present.iter().map(other).collect();
         for &node in named {
@@ -71,14 +80,24 @@ impl Standings {
 
 /// The standings of the pods that were asked about lately.
 #[derive(Default)]
-pub struct Classes(Kept<Arc<NodeNeeds>, Standing>);
+pub struct Classes(Kept<Class, Standing>);
+
+/// What pods have in common that stand alike with every node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Class {
+    /// Of the scheduler that decides.
+    pub profile: usize,
+    /// The tenant, if nodes are there for it alone.
+    pub pool: Option<TenantName>,
+    pub needs: Arc<NodeNeeds>,
+}
 
 impl Classes {
     /// All nodes as pods with these needs see them now.
-    pub fn standings(&mut self, snapshot: &Snapshot, needs: &Arc<NodeNeeds>) -> Standings {
-        let resolved = Resolved::new(needs, &snapshot.symbols);
+    pub fn standings(&mut self, snapshot: &Snapshot, profile: &Profile, class: &Class) -> Standings {
+        let resolved = Resolved::new(class, profile, &snapshot.symbols);
         let standing = |node| resolved.standing(snapshot, node);
-        Standings(self.0.current(needs, snapshot.len(), &snapshot.changes, standing))
+        Standings(self.0.current(class, snapshot.len(), &snapshot.changes, standing))
     }
 }
 
@@ -89,7 +108,12 @@ struct Resolved<'a> {
     equal: Option<Vec<(Symbol, Symbol)>>,
     required: Option<Vec<ResolvedTerm<'a>>>,
     preferred: Vec<(i64, ResolvedTerm<'a>)>,
+    /// What the scheduler asks besides.
+    added: Option<Vec<ResolvedTerm<'a>>>,
     ignores_unschedulable: bool,
+    ignores_runtime: bool,
+    pool: Option<&'a TenantName>,
+    filters: Filters,
 }
 
 /// A term with its texts looked up.
@@ -108,14 +132,26 @@ struct ResolvedExpression {
 }
 
 impl<'a> Resolved<'a> {
-    fn new(needs: &'a NodeNeeds, symbols: &Symbols) -> Resolved<'a> {
+    fn new(class: &'a Class, profile: &'a Profile, symbols: &Symbols) -> Resolved<'a> {
+        let needs = &*class.needs;
         let selector = &needs.selector;
+        let added = profile.added_affinity.as_ref();
+        let added_preferred = added.into_iter().flat_map(|added| &added.preferred);
         let resolve = |term: &'a NodeTerm| ResolvedTerm::new(term, symbols);
         Resolved {
             needs,
             equal: selector.equal.iter().map(|(k, v)| symbols.find(k).zip(symbols.find(v))).collect(),
             required: selector.required.as_ref().map(|terms| terms.iter().map(resolve).collect()),
-            preferred: selector.preferred.iter().map(|(weight, term)| (*weight, resolve(term))).collect(),
+            preferred: selector
+                .preferred
+                .iter()
+                .chain(added_preferred)
+                .map(|(weight, term)| (*weight, resolve(term)))
+                .collect(),
+            added: added.and_then(|added| added.required.as_ref()).map(|terms| terms.iter().map(resolve).collect()),
+            ignores_runtime: taint::ignores_everything(&needs.tolerations),
+            pool: class.pool.as_ref(),
+            filters: profile.filters,
             ignores_unschedulable: taint::ignores_unschedulable(&needs.tolerations),
         }
     }
@@ -131,9 +167,17 @@ impl<'a> Resolved<'a> {
         let matches = |term: &ResolvedTerm| term.matches(&snapshot.symbols, labels, snapshot.name(node));
         let selected = self.equal.as_ref().is_some_and(|all| all.iter().all(|&(k, v)| value_of(labels, k) == Some(v)))
             && self.required.as_ref().is_none_or(|terms| terms.iter().any(matches));
-        let obstacles = Obstacles::UNSCHEDULABLE.when(unschedulable)
-            | Obstacles::TAINT.when(taint::repelled(taints, tolerations))
-            | Obstacles::AFFINITY.when(!selected);
+        let offer = snapshot.offer(node);
+        let runs = self.ignores_runtime || if self.needs.machine { offer.machines } else { !offer.no_containers };
+        let enforced = self.added.as_ref().is_none_or(|terms| terms.iter().any(matches));
+        let owner = offer.labels.get(TENANT_LABEL).map(String::as_str);
+        let Filters { unschedulable: sees_mark, taints: sees_taints, node_affinity, .. } = self.filters;
+        let obstacles = Obstacles::UNSCHEDULABLE.when(sees_mark && unschedulable)
+            | Obstacles::TAINT.when(sees_taints && taint::repelled(taints, tolerations))
+            | Obstacles::AFFINITY.when(node_affinity && !selected)
+            | Obstacles::ENFORCED.when(node_affinity && !enforced)
+            | Obstacles::RUNTIME.when(!runs)
+            | Obstacles::DEDICATED.when(owner.is_some() && owner != self.pool.map(TenantName::as_str));
         Standing {
             obstacles: Obstacles(obstacles),
             discouraged: taint::discouraged(taints, tolerations),

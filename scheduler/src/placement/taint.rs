@@ -34,6 +34,13 @@ pub fn ignores_unschedulable(tolerations: &[Toleration]) -> bool {
     tolerated(&mark, tolerations)
 }
 
+/// Whether a pod goes to nodes whatever keeps others away.
+pub fn ignores_everything(tolerations: &[Toleration]) -> bool {
+    let empty = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
+    let any_effect = |t: &Toleration| empty(&t.effect) || t.effect.as_deref() == Some(NO_SCHEDULE);
+    tolerations.iter().any(|t| empty(&t.key) && t.operator.as_deref() == Some("Exists") && any_effect(t))
+}
+
 fn covers(toleration: &Toleration, taint: &Taint) -> bool {
     let field = |text: &Option<String>| text.clone().unwrap_or_default();
     let (key, effect) = (field(&toleration.key), field(&toleration.effect));

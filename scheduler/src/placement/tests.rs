@@ -130,7 +130,7 @@ fn no_number_of_pods_of_any_size_overflows_or_makes_room() {
                     placed += 1;
                 }
                 let left = i128::from(offered) - count * i128::from(amount);
-                let fit = Fit::of(&columns, &taking, node);
+                let fit = Size::new(&columns, &taking, &Profile::default()).fit(node);
                 assert_eq!(fit.room == Room::Enough, i128::from(amount) <= left, "{count} of {amount} on {offered}");
                 assert_eq!(fit.room == Room::Never, amount > offered, "{count} of {amount} on {offered}");
                 assert!((0..=2 * TOP_SCORE).contains(&fit.score), "{count} of {amount} on {offered}: {}", fit.score);
@@ -139,7 +139,11 @@ fn no_number_of_pods_of_any_size_overflows_or_makes_room() {
                 columns.take(node, &taking, -1);
                 placed -= 1;
             }
-            assert_eq!(columns.room(node, &taking) == Room::Enough, amount <= offered, "all gave back what they took");
+            assert_eq!(
+                columns.room(node, &taking, &Profile::default().fit) == Room::Enough,
+                amount <= offered,
+                "all gave back what they took"
+            );
         }
     }
 }
@@ -219,12 +223,16 @@ impl Random {
 
 /// The verdicts on all nodes by what is kept, the fast way, and by asking each node, the plain way.
 fn verdicts(placement: &mut Placement, key: &PodKey, pod: &Pod) -> (Vec<Verdict>, Vec<Verdict>) {
-    let Placement { snapshot, classes, fits, topologies, volumes, .. } = placement;
-    let standings = standings(classes, snapshot, pod, None);
+    let Placement { profiles, snapshot, classes, fits, topologies, volumes, .. } = placement;
+    let profile = &*profiles[0];
+    let class = NodeClass { profile: 0, pool: None, needs: pod.node_needs.clone() };
+    let standings = classes.standings(snapshot, profile, &class);
     let asks = PodVolumes::new(volumes, snapshot, key, pod).expect("it has no claims");
-    let fit = |node| Fit::of(&snapshot.columns, &pod.requests, node);
-    let fits = fits.current(&pod.requests, snapshot.len(), &snapshot.usage, fit);
-    let evaluation = Evaluation::new(snapshot, topologies, (key, pod), standings, fits, (volumes, asks));
+    let sized = Size::new(&snapshot.columns, &pod.requests, profile);
+    let size = (0, pod.requests.clone());
+    let fits = fits.current(&size, snapshot.len(), &snapshot.usage, |node| sized.fit(node));
+    let evaluation =
+        Evaluation::new(snapshot, topologies, (key, pod), (profile, &pod.spread), standings, fits, (volumes, asks));
     let plain = snapshot.nodes().map(|node| evaluation.check(snapshot, node)).collect();
     (evaluation.check_all(snapshot), plain)
 }
@@ -277,5 +285,72 @@ fn the_kept_picture_agrees_with_one_that_is_made_anew() {
                 assert_eq!(kept[of(&placement)], plain[of(&anew)], "seed {seed}, step {step}, node {name}");
             }
         }
+    }
+}
+
+/// A node with these labels and status besides.
+fn node(labels: Value, status: Value) -> Arc<Node> {
+    let mut node = json!({
+        "metadata": {"labels": labels},
+        "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10", "example.com/gpu": "4"}},
+    });
+    for (name, value) in status.as_object().into_iter().flatten() {
+        node["status"][name] = value.clone();
+    }
+    Arc::new(serde_json::from_value(node).expect("a node"))
+}
+
+#[test]
+fn a_virtual_machine_takes_its_resources_where_machines_can_run() {
+    let mut placement = Placement::default();
+    let ready = |kind: &str, status: &str| json!({"conditions": [{"type": kind, "status": status}]});
+    placement.snapshot.set_node("containers", node(json!({}), json!({})));
+    let machine = |cpu: &str| {
+        let resources = json!({"requests": {"cpu": cpu}, "limits": {"cpu": cpu, "memory": "1Gi"}});
+        pod(json!({"virtualMachine": {"name": "vm", "image": "cirros", "resources": resources}}), json!({}))
+    };
+    let small = machine("1");
+    assert_eq!((small.requests.of("cpu"), small.requests.of("memory")), (1000, 1 << 30));
+    let refusal = refusal_of(placement.decide(&key("red", "vm"), &small, &mut Rng::new(1)));
+    assert!(refusal.message.contains("1 node(s) runtime is not ready"), "{}", refusal.message);
+    placement.snapshot.set_node("machines", node(json!({}), ready("VmRuntimeReady", "True")));
+    assert_eq!(node_of(placement.decide(&key("red", "vm"), &small, &mut Rng::new(1))), "machines");
+    placement.snapshot.place(&key("red", "other"), machine("1500m"), "machines");
+    let refusal = refusal_of(placement.decide(&key("red", "vm"), &small, &mut Rng::new(1)));
+    assert!(refusal.message.contains("1 Insufficient cpu"), "{}", refusal.message);
+    placement.snapshot.set_node("containers", node(json!({}), ready("ContainerRuntimeReady", "False")));
+    let container = pod(json!({"containers": asks("1m")}), json!({}));
+    assert_eq!(node_of(placement.decide(&key("red", "c"), &container, &mut Rng::new(1))), "machines");
+}
+
+#[test]
+fn a_node_that_is_dedicated_to_a_tenant_takes_no_other_tenants_pods() {
+    let mut placement = Placement::default();
+    placement.snapshot.set_node("pool", node(json!({TENANT_LABEL: "red"}), json!({})));
+    let any = pod(json!({"containers": asks("1m"), "tolerations": [{"operator": "Exists"}]}), json!({}));
+    let refusal = refusal_of(placement.decide(&key("blue", "p"), &any, &mut Rng::new(1)));
+    assert!(refusal.message.contains("1 node(s) were dedicated to another tenant"), "{}", refusal.message);
+    assert_eq!(node_of(placement.decide(&key("red", "p"), &any, &mut Rng::new(1))), "pool");
+    placement.snapshot.set_node("pool", node(json!({}), json!({})));
+    assert_eq!(node_of(placement.decide(&key("blue", "p"), &any, &mut Rng::new(1))), "pool");
+}
+
+#[test]
+fn a_profile_packs_what_the_default_spreads() {
+    let mut profile = Profile { scheduler_name: "packer".into(), ..Profile::default() };
+    profile.fit.strategy = Strategy::MostAllocated;
+    profile.fit.resources = [ScoredResource { name: "example.com/gpu".into(), weight: 1 }].into();
+    profile.weights.balanced = 0;
+    let mut placement = Placement::new(vec![Profile::default(), profile]);
+    for name in ["empty", "used"] {
+        placement.snapshot.set_node(name, node(json!({}), json!({})));
+    }
+    let wants = |scheduler: &str| {
+        let containers = json!([{"name": "c", "resources": {"requests": {"cpu": "1m", "example.com/gpu": "1"}}}]);
+        pod(json!({"schedulerName": scheduler, "containers": containers}), json!({}))
+    };
+    placement.snapshot.place(&key("red", "there"), wants("packer"), "used");
+    for (scheduler, chosen) in [("packer", "used"), ("default-scheduler", "empty")] {
+        assert_eq!(node_of(placement.decide(&key("red", "p"), &wants(scheduler), &mut Rng::new(1))), chosen);
     }
 }

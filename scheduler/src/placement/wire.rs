@@ -68,6 +68,17 @@ pub struct PodSpec {
     pub overhead: Quantities,
     pub resources: Option<Resources>,
     pub volumes: Option<Vec<WireVolume>>,
+    pub virtual_machine: Option<VirtualMachine>,
+}
+
+/// What runs instead of containers in a pod of a virtual machine.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VirtualMachine {
+    pub image: Option<String>,
+    pub resources: Option<Resources>,
+    /// What its node has granted.
+    pub resources_allocated: Quantities,
 }
 
 #[derive(Deserialize, Default)]
@@ -80,7 +91,14 @@ pub struct Container {
     pub ports: Option<Vec<Port>>,
 }
 
-#[derive(Deserialize, Default)]
+impl Container {
+    /// A machine as far as it asks for resources.
+    pub fn of(machine: &VirtualMachine) -> Container {
+        Container { resources: machine.resources.clone(), ..Container::default() }
+    }
+}
+
+#[derive(Clone, Deserialize, Default)]
 #[serde(default)]
 pub struct Resources {
     pub requests: Quantities,
@@ -247,6 +265,7 @@ pub struct Taint {
 pub struct NodeStatus {
     pub allocatable: Quantities,
     pub images: Option<Vec<Image>>,
+    pub conditions: Option<Vec<Condition>>,
 }
 
 #[derive(Deserialize, Default)]

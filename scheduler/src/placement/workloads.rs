@@ -1,6 +1,7 @@
 //! Which pods belong together without saying so: those of one service, replica set, stateful set or replication
 //! controller. Pods without constraints of their own are spread over hosts and zones along these.
 
+use super::profile::DefaultSpread;
 use super::selector::{PodSelector, SpreadConstraint};
 use super::{Pod, PodKey};
 use api::TenantName;
@@ -60,7 +61,7 @@ impl Workloads {
     }
 
     /// The wishes of a pod that has no constraints of its own.
-    pub fn default_spread(&self, key: &PodKey, pod: &Pod) -> Vec<SpreadConstraint> {
+    pub fn default_spread(&self, defaults: &DefaultSpread, key: &PodKey, pod: &Pod) -> Vec<SpreadConstraint> {
         let place = (key.tenant.clone(), Box::from(&*key.namespace));
         let mut labels = LabelMap::new();
         for service in self.services.get(&place).into_iter().flat_map(BTreeMap::values) {
@@ -77,16 +78,19 @@ impl Workloads {
         if selector.is_empty() {
             return Vec::new();
         }
-        let wish = |(topology_key, max_skew): (&str, i64)| SpreadConstraint {
+        let wish = |(topology_key, max_skew, hard): (&str, i64, bool)| SpreadConstraint {
             topology_key: topology_key.into(),
             max_skew,
             min_domains: 1,
-            hard: false,
+            hard,
             selector: selector.clone(),
             honor_affinity: true,
             honor_taints: false,
         };
-        DEFAULTS.map(wish).into()
+        match defaults {
+            DefaultSpread::System => DEFAULTS.map(|(label, skew)| wish((label, skew, false))).into(),
+            DefaultSpread::List(list) => list.iter().map(|(label, skew, hard)| wish((label, *skew, *hard))).collect(),
+        }
     }
 }
 

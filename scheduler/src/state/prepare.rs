@@ -7,9 +7,6 @@ use api::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a pod waits for its claims before it looks for another node.
-const PATIENCE: Duration = Duration::from_secs(600);
-
 impl State {
     pub(super) fn storage_changed(&mut self, change: StorageChange, now: Timestamp) -> Vec<Action> {
         let tenant = change.tenant().cloned();
@@ -41,7 +38,7 @@ impl State {
         for claim in &preparation.claims {
             self.awaited.entry(claim.clone()).or_default().insert(key.clone());
         }
-        let until = now.plus(PATIENCE);
+        let until = now.plus(Duration::from_secs(self.placement.profile(&pod).bind_timeout_seconds));
         self.preparing.insert(key.clone(), Preparing { pod: pod.clone(), node: node.clone(), preparation, until });
         let report = Report { condition: None, nominated: Some(node) };
         vec![Action::Report { key: key.clone(), pod: pod.clone(), report }, Action::Prepare { key, pod, writes }]

@@ -11,7 +11,8 @@ struct World {
 impl World {
     /// A cluster of one node with this much CPU.
     fn of(cpu: &str) -> World {
-        let mut world = World { state: State::new("default-scheduler"), now: Timestamp::from_unix_secs(1_000_000) };
+        let mut world =
+            World { state: State::new(vec![Profile::default()]), now: Timestamp::from_unix_secs(1_000_000) };
         let node = json!({"status": {"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "110"}}});
         let node = Some(Arc::new(serde_json::from_value(node).expect("a node")));
         world.apply(Event::Node { name: "n1".to_owned(), node });

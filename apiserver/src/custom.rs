@@ -7,6 +7,7 @@
 //! Invariant: the tenant is part of every key. What is kept weighs no more than `BYTES_MAX`, and of one tenant no more than
 //! `TENANT_BYTES_MAX`, measured by the encoded definitions.
 
+use crate::conversion::{Converter, Webhook};
 use crate::path::ResourcePath;
 use crate::registry::Call;
 use crate::server::Server;
@@ -40,6 +41,8 @@ pub struct Compiled {
     generation: i64,
     /// Objects of later revisions were stored under this spec.
     since: Revision,
+    /// Who converts objects, where that takes more than another name of their version.
+    webhook: Option<Webhook>,
     bytes: usize,
 }
 
@@ -49,6 +52,8 @@ pub struct Custom {
     pub compiled: Arc<Compiled>,
     pub version: Arc<Version>,
     key: Arc<ObjectKey>,
+    /// Where a webhook converts objects.
+    converter: Option<Arc<Converter>>,
 }
 
 impl Custom {
@@ -67,9 +72,79 @@ impl Custom {
         self.view_of(object, object.to_value()?)
     }
 
-    /// What a stored object holds, or most of it, as this version shows it.
-    pub fn view_of(&self, object: &Object, value: Value) -> Result<Value> {
-        self.compiled.definition.view(value, &self.version, self.is_current(object))
+    /// What a stored object holds, or most of it, as this version shows it. What a webhook converts must be ready.
+    pub fn view_of(&self, object: &Object, mut value: Value) -> Result<Value> {
+        let definition = &self.compiled.definition;
+        if let (Some(converter), false) = (&self.converter, self.is_shown(&value)) {
+            let mut converted =
+                converter.converted(object).ok_or_else(|| Error::internal("an object was not converted"))?;
+            let converted_metadata = converted["metadata"].take();
+            for field in ["labels", "annotations"] {
+                match &converted_metadata[field] {
+                    Value::Null => drop(value["metadata"].as_object_mut().map(|metadata| metadata.remove(field))),
+                    texts => value["metadata"][field] = texts.clone(),
+                }
+            }
+            converted["metadata"] = value["metadata"].take();
+            return Ok(definition.shown(converted, &self.version));
+        }
+        definition.view(value, &self.version, self.is_current(object))
+    }
+
+    fn is_shown(&self, value: &Value) -> bool {
+        value["apiVersion"] == *self.version.kind.api_version()
+    }
+
+    /// Has the webhook convert stored objects, where there is one, so that they can be viewed.
+    pub async fn ready(&self, objects: &[Arc<Object>]) -> Result<()> {
+        let (Some(converter), Some(webhook)) = (&self.converter, &self.compiled.webhook) else { return Ok(()) };
+        // By the version that they are stored in: a review has objects of one.
+        let mut waiting: BTreeMap<String, (Vec<&Arc<Object>>, Vec<Value>)> = BTreeMap::new();
+        for object in objects.iter().filter(|object| !converter.knows(object)) {
+            let mut value = object.to_value()?;
+            if self.is_shown(&value) {
+                continue;
+            }
+            if !self.is_current(object) {
+                self.compiled.definition.conform_stored(&mut value);
+            }
+            let (waiting, values) =
+                waiting.entry(value["apiVersion"].as_str().unwrap_or_default().to_owned()).or_default();
+            waiting.push(object);
+            values.push(value);
+        }
+        for (objects, values) in waiting.into_values() {
+            let converted = converter.convert(webhook, values, &self.version.kind.api_version()).await?;
+            converter.keep(objects.into_iter(), converted);
+        }
+        Ok(())
+    }
+
+    /// Forgets what was converted and has been shown.
+    pub fn shown(&self) {
+        if let Some(converter) = &self.converter {
+            converter.forget();
+        }
+    }
+
+    /// An object in another version of its kind.
+    pub async fn convert(&self, mut value: Value, to: &Version) -> Result<Value> {
+        let wanted = to.kind.api_version();
+        if value["apiVersion"] == *wanted {
+            return Ok(value);
+        }
+        if let (Some(converter), Some(webhook)) = (&self.converter, &self.compiled.webhook) {
+            let mut converted = converter.convert(webhook, vec![value], &wanted).await?;
+            return converted.pop().ok_or_else(|| Error::internal("an object was not converted"));
+        }
+        self.compiled.definition.convert(&mut value, to)?;
+        Ok(value)
+    }
+
+    /// A request's object as it is stored.
+    pub async fn to_stored(&self, value: Value) -> Result<Value> {
+        let definition = &self.compiled.definition;
+        definition.to_stored(self.convert(value, definition.storage()).await?)
     }
 
     /// Whether the definition is still the one that was found.
@@ -137,7 +212,13 @@ impl Catalogue {
         let name = format!("{plural}.{group}");
         let Some((key, compiled)) = self.definition(server, tenant, &name)? else { return Ok(None) };
         let found = compiled.definition.served(version).cloned();
-        Ok(found.map(|version| Custom { compiled, version, key: Arc::new(key) }))
+        Ok(found.map(|version| {
+            let converter = compiled.webhook.is_some().then(|| {
+                let converter = Converter::new(server.egress.clone(), tenant.clone());
+                Arc::new(converter)
+            });
+            Custom { compiled, version, key: Arc::new(key), converter }
+        }))
     }
 
     /// A tenant's definition of a name, compiled. The one place where one is looked for.
@@ -296,7 +377,8 @@ fn compile(object: &Object, before: Option<&Compiled>) -> Result<Compiled> {
     let generation = value["metadata"]["generation"].as_i64().unwrap_or(0);
     let same = before.filter(|before| before.generation == generation && before.definition.uid == definition.uid);
     let since = same.map_or(object.revision, |before| before.since);
-    Ok(Compiled { definition, revision: object.revision, generation, since, bytes: object.bytes.len() })
+    let webhook = Webhook::of(&value["spec"]["conversion"]);
+    Ok(Compiled { definition, revision: object.revision, generation, since, webhook, bytes: object.bytes.len() })
 }
 
 impl Listing {

@@ -14,6 +14,7 @@ mod body;
 mod compiled;
 mod compress;
 mod connect;
+mod conversion;
 mod custom;
 mod discovery;
 mod egress;

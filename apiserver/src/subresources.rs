@@ -28,7 +28,9 @@ pub async fn dispatch(
     allowed(call, path, verb)?;
     match (path.subresource.as_str(), verb) {
         ("scale", "get") => {
-            let object = call.view(&*call.current(name)?)?;
+            let current = call.current(name)?;
+            call.ready(std::slice::from_ref(&current)).await?;
+            let object = call.view(&current)?;
             let scale = call.scale(&object)?;
             answer.value(200, &scale)
         }
@@ -55,6 +57,7 @@ pub async fn dispatch(
         }
         (_, "get") => {
             let object = call.current(name)?;
+            call.ready(std::slice::from_ref(&object)).await?;
             registry::object_response(call, 200, &object, answer.accepted, answer.include)
         }
         ("status", "update") => update(answer, name, Part::Status, query, request).await,

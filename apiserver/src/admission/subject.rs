@@ -16,14 +16,20 @@ pub struct Subject<'a> {
 
 impl Subject<'_> {
     /// The new and the old object as the webhook sees them.
-    pub fn shown(&self, new: Option<&Value>) -> Result<(Option<Value>, Option<Value>)> {
+    pub async fn shown(&self, new: Option<&Value>) -> Result<(Option<Value>, Option<Value>)> {
         let (managers, old_managers) = self.attempt.managers;
-        let new = new.map(|new| self.one(new, managers)).transpose()?;
-        let old = self.attempt.old.map(|old| self.one(old, old_managers)).transpose()?;
+        let new = match new {
+            Some(new) => Some(self.one(new, managers).await?),
+            None => None,
+        };
+        let old = match self.attempt.old {
+            Some(old) => Some(self.one(old, old_managers).await?),
+            None => None,
+        };
         Ok((new, old))
     }
 
-    fn one(&self, object: &Value, managers: &str) -> Result<Value> {
+    async fn one(&self, object: &Value, managers: &str) -> Result<Value> {
         let call = self.attempt.call;
         match self.attempt.part {
             Part::Scale => return call.scale(object),
@@ -40,8 +46,7 @@ impl Subject<'_> {
             Some(custom) => {
                 let definition = &custom.compiled.definition;
                 let version = definition.version(&self.seen_as.api_version());
-                definition.convert(&mut shown, version.ok_or_else(Error::no_such_path)?)?;
-                Ok(shown)
+                custom.convert(shown, version.ok_or_else(Error::no_such_path)?).await
             }
             None => Ok(kinds::convert(shown, call.kind, self.seen_as)),
         }
@@ -49,7 +54,7 @@ impl Subject<'_> {
 
     /// What the webhook made of the object, as this request's kind has it: what the schema does not know is left out, and what
     /// the server alone decides stays as it was in `before`.
-    pub fn taken(&self, made: Value, before: &Value) -> Result<Value> {
+    pub async fn taken(&self, made: Value, before: &Value) -> Result<Value> {
         let call = self.attempt.call;
         if self.attempt.part == Part::Scale {
             let mut scaled = before.clone();
@@ -58,11 +63,7 @@ impl Subject<'_> {
         }
         let mut made = match call.custom {
             _ if *self.seen_as == **call.kind => made,
-            Some(custom) => {
-                let mut made = made;
-                custom.compiled.definition.convert(&mut made, &custom.version)?;
-                made
-            }
+            Some(custom) => custom.convert(made, &custom.version).await?,
             None => kinds::convert(made, self.seen_as, call.kind),
         };
         for field in ["apiVersion", "kind"] {

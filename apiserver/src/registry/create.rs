@@ -109,7 +109,7 @@ async fn create_named(
             }
         };
     }
-    let object = call.encode(key.clone(), value, &managing.text)?;
+    let object = call.encode(key.clone(), value, &managing.text).await?;
     let write = Write { class: class_of(&key), key: key.clone(), expect: Expect::Absent, change: Change::Put(object) };
     let mut writes = vec![write];
     writes.extend(claims);
@@ -117,6 +117,7 @@ async fn create_named(
     match call.commit(writes).await? {
         Ok(mut stored) => {
             warnings.extend(told);
+            call.ready(&stored[..1]).await?;
             Ok(Written::Stored { object: stored.remove(0), created: true })
         }
         Err(CommitError::Refused(why)) => Err(Error::forbidden(&kind.group, &kind.plural, &name, &why)),

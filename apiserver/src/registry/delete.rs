@@ -153,7 +153,9 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
         }
         check_preconditions(call, name, &current, options)?;
         let old = current.to_value()?;
-        admission::validate(Attempt::delete(call, options, &old), None).await?;
+        call.ready(std::slice::from_ref(&current)).await?;
+        let shown = if call.custom.is_some() { call.view(&current)? } else { old.clone() };
+        admission::validate(Attempt::delete(call, options, &shown), None).await?;
         let step = next_step(call, &old, options);
         if options.dry_run {
             let (shown, removed) = match step {
@@ -175,7 +177,10 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
             writes.extend(allocation::release(call, &old)?);
         }
         match call.commit(writes).await? {
-            Ok(stored) => return Ok(answer(call, name, &stored[0], &stored[0].to_value()?, removed, options)),
+            Ok(stored) => {
+                call.ready(&stored[..1]).await?;
+                return Ok(answer(call, name, &stored[0], &stored[0].to_value()?, removed, options));
+            }
             Err(CommitError::Stale { .. } | CommitError::Absent | CommitError::Exists(_)) => {}
             Err(
                 other @ (CommitError::Full | CommitError::NoRoom(_) | CommitError::Stopped | CommitError::Refused(_)),
@@ -190,6 +195,7 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
 /// Deletes every object that a list selects, one by one, each by its own rules. Answers with the list.
 pub async fn delete_collection(call: Call<'_>, selection: &ListOptions, options: &DeleteOptions) -> Result<Value> {
     let (objects, revision) = list::select(call, selection)?;
+    call.ready(&objects).await?;
     let mut items = Vec::with_capacity(objects.len());
     for object in objects {
         let own = Call { namespace: &object.key.namespace, ..call };

@@ -41,6 +41,7 @@ pub async fn get(call: Call<'_>, name: &str, version: Option<Revision>, accepted
         reach(call, version).await?;
     }
     let object = call.current(name)?;
+    call.ready(std::slice::from_ref(&object)).await?;
     object_response(call, 200, &object, accepted, IncludeObject::default())
 }
 
@@ -156,6 +157,7 @@ pub async fn list(
         let body = schema::protobuf::list(schema::builtin(), &version, kind, &metadata, &items)?;
         return Ok(respond::bytes(200, Encoding::Protobuf.content_type(), body.into()));
     }
+    call.ready(&page.objects).await?;
     let values = page.objects.iter().map(|object| call.view(object)).collect::<Result<Vec<_>>>()?;
     let body = match accepted.form {
         Form::Table => {

@@ -131,10 +131,18 @@ impl Call<'_> {
         Ok((value, managed))
     }
 
+    /// Makes stored objects ready to be viewed, where that takes a webhook.
+    pub async fn ready(&self, objects: &[Arc<Object>]) -> Result<()> {
+        match self.custom {
+            Some(custom) => custom.ready(objects).await,
+            None => Ok(()),
+        }
+    }
+
     /// This request's kind of value as it is stored.
-    fn stored_form(&self, value: Value) -> Result<Value> {
+    async fn stored_form(&self, value: Value) -> Result<Value> {
         if let Some(custom) = self.custom {
-            return custom.compiled.definition.to_stored(value);
+            return custom.to_stored(value).await;
         }
         Ok(match self.server.storage_kind(self.kind) {
             Some(storage) => kinds::convert(value, self.kind, storage),
@@ -143,9 +151,9 @@ impl Call<'_> {
     }
 
     /// Encodes a value of this request's kind, which is without its managers, for the store.
-    fn encode(&self, key: ObjectKey, value: Value, managed: &str) -> Result<Object> {
+    async fn encode(&self, key: ObjectKey, value: Value, managed: &str) -> Result<Object> {
         let fields = kinds::Registry::selectable(&key.resource);
-        let mut value = self.stored_form(value)?;
+        let mut value = self.stored_form(value).await?;
         Object::encode_managed(key, &mut value, managed, fields)
     }
 }

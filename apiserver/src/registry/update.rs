@@ -66,6 +66,7 @@ pub async fn update(
                 }
             };
         };
+        call.ready(std::slice::from_ref(&current)).await?;
         let (old, managed) = call.managed_view(&current)?;
         let live = Live { value: &old, managed };
         let changed = change(live)?;
@@ -95,7 +96,7 @@ pub async fn update(
         });
         let change = match gone {
             Some(_) => Change::DeleteAs((*current).clone()),
-            None => Change::Put(call.encode(key.clone(), prepared, &managing.text)?),
+            None => Change::Put(call.encode(key.clone(), prepared, &managing.text).await?),
         };
         let expect = if is_stored { Expect::Revision(current.revision) } else { Expect::Absent };
         let write = Write { class: class_of(&key), key: key.clone(), expect, change };
@@ -104,6 +105,7 @@ pub async fn update(
         match call.commit(writes).await? {
             Ok(mut stored) => {
                 warnings.extend(told);
+                call.ready(&stored[..1]).await?;
                 return Ok(match gone {
                     Some(value) => Written::Unstored { value, created: false },
                     None => Written::Stored { object: stored.remove(0), created: false },

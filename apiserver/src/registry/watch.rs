@@ -80,6 +80,7 @@ pub async fn watch(
             pending = Some(Pending::InitialEnd(after));
         }
     }
+    call.ready(&present).await?;
     let lifetime = options.timeout.unwrap_or_else(|| DEFAULT_LIFETIME.mul_f64(rand::rng().random_range(1.0..2.0)));
     let mut bookmarks = tokio::time::interval_at(Instant::now() + BOOKMARK_PERIOD, BOOKMARK_PERIOD);
     bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -129,6 +130,9 @@ impl State {
         if let Some(chunk) = self.frames.chunk(&mut self.present) {
             return Some(chunk);
         }
+        if let Some(custom) = &self.frames.custom {
+            custom.shown();
+        }
         match self.pending.take() {
             Some(Pending::InitialEnd(revision)) => return Some(self.frames.bookmark(revision, true)),
             Some(Pending::Error(error)) => return Some(self.frames.error(&error)),
@@ -151,7 +155,13 @@ impl State {
             // Cancel-safe by the store's promise; last, because it is the busiest.
             delivery = watch.next() => Some(match delivery {
                 Ok(delivery) => {
-                    let frame = self.frames.delivery(&delivery);
+                    let frame = match self.frames.ready(&delivery.object).await {
+                        Ok(()) => self.frames.delivery(&delivery),
+                        Err(error) => {
+                            self.watch = None;
+                            return Some(self.frames.error(&error));
+                        }
+                    };
                     // Under another definition, what follows is another kind's: the client watches again.
                     if self.frames.custom.as_ref().is_some_and(|custom| !custom.is_unchanged(&self.store)) {
                         self.watch = None;
@@ -187,6 +197,14 @@ impl Frames {
         self.accepted == Accepted::JSON
             && self.storage.is_none()
             && self.custom.as_ref().is_none_or(|custom| custom.shows_stored(object))
+    }
+
+    /// Makes an object ready to be shown.
+    async fn ready(&self, object: &Arc<Object>) -> Result<()> {
+        match &self.custom {
+            Some(custom) => custom.ready(std::slice::from_ref(object)).await,
+            None => Ok(()),
+        }
     }
 
     fn delivery(&mut self, delivery: &Delivery) -> Bytes {

@@ -3,10 +3,10 @@
 use crate::{Api, User, names};
 use serde_json::{Value, json};
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const THINGS: &str = "/apis/example.com/v1/namespaces/default/things";
 
-fn definition(spec: Value, versions: &[&str]) -> Value {
+pub fn definition(spec: Value, versions: &[&str]) -> Value {
     let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {
         "spec": {"type": "object", "properties": spec}, "status": {"type": "object", "properties": {"s": {"type": "string"}}},
     }}});
@@ -26,7 +26,7 @@ fn definition(spec: Value, versions: &[&str]) -> Value {
 }
 
 /// Defines a kind, and lets it be served, as the controller of definitions does.
-async fn define(user: &User<'_>, definition: Value) {
+pub async fn define(user: &User<'_>, definition: Value) {
     let (code, mut made) = user.post(DEFINITIONS, definition).await;
     assert_eq!(code, 201, "{made}");
     made["status"]["acceptedNames"] = made["spec"]["names"].clone();
@@ -38,7 +38,7 @@ async fn define(user: &User<'_>, definition: Value) {
     assert_eq!(code, 200, "{answer}");
 }
 
-fn thing(version: &str, name: &str, spec: Value) -> Value {
+pub fn thing(version: &str, name: &str, spec: Value) -> Value {
     json!({"apiVersion": format!("example.com/{version}"), "kind": "Thing", "metadata": {"name": name}, "spec": spec})
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod admission;
 mod apply;
+mod conversion;
 mod custom;
 mod discovery;
 mod encodings;

@@ -80,7 +80,7 @@ pub(super) async fn call(
     let server = attempt.call.server;
     let tenant = attempt.call.target.tenant().ok_or_else(|| Failure::Calling("there is no tenant".into()))?;
     let subject = Subject { attempt, seen_as: &seen_as };
-    let (new, old) = subject.shown(new).map_err(Failure::Refused)?;
+    let (new, old) = subject.shown(new).await.map_err(Failure::Refused)?;
     let uid = uuid::Uuid::new_v4().to_string();
     let request = review::request(attempt, &seen_as, (new.as_ref(), old.as_ref()), &uid);
     drop((new, old));

@@ -57,10 +57,10 @@ async fn one(attempt: Attempt<'_>, webhook: &Webhook, new: &mut Value, warnings:
     let (operations, _) = patch::decode_json(&operations, FieldValidation::Ignore)
         .map_err(|error| internal(error.message().to_owned()))?;
     let subject = Subject { attempt, seen_as: &seen_as };
-    let (shown, _) = subject.shown(Some(new))?;
+    let (shown, _) = subject.shown(Some(new)).await?;
     let patched =
         patch::json(shown.unwrap_or_default(), &operations).map_err(|error| internal(error.message().to_owned()))?;
-    let changed = subject.taken(patched, new)?;
+    let changed = subject.taken(patched, new).await?;
     if changed == *new {
         return Ok(Outcome::Kept);
     }

@@ -3,7 +3,7 @@
 //! A [`Definition`] is made of the stored object once per version of it. It knows nothing of tenants and of where it is
 //! kept: its user finds it by tenant and name.
 //!
-//! Conversion by webhook has one seam: [`Definition::convert`].
+//! Conversion by webhook is its user's: what comes here is converted, or changes its version by name.
 
 mod columns;
 mod embedded;
@@ -102,7 +102,8 @@ impl Definition {
         &self.versions[self.storage]
     }
 
-    /// A request's object as it is stored: in the storage version, without what that does not know, with its defaults.
+    /// A request's object, which is in the storage version or changes to it by name, as it is stored: without what that does
+    /// not know, with its defaults.
     pub fn to_stored(&self, mut value: Value) -> Result<Value> {
         let storage = self.storage();
         self.convert(&mut value, storage)?;
@@ -113,17 +114,32 @@ impl Definition {
     /// A stored object as a version shows it. `current` tells that it was stored under this very definition, so that
     /// it conforms to it.
     pub fn view(&self, mut value: Value, version: &Version, current: bool) -> Result<Value> {
-        let stored_as = text(&value["apiVersion"]).rsplit('/').next().unwrap_or_default();
-        let stored = self.versions.iter().find(|known| known.kind.version == stored_as);
-        let stored = stored.map_or_else(|| self.storage(), |stored| &**stored);
         if !current {
-            stored.conform(&mut value);
+            self.conform_stored(&mut value);
         }
-        if stored.kind.version != version.kind.version {
+        let stored_as = self.stored_version(&value);
+        if stored_as.kind.version != version.kind.version {
             self.convert(&mut value, version)?;
-            structural::prune(&version.schema, &mut value, structural::Pruned::Forgotten);
+            return Ok(self.shown(value, version));
         }
         Ok(value)
+    }
+
+    /// Makes an object that was stored under another definition conform to this one, in the version that it has.
+    pub fn conform_stored(&self, value: &mut Value) {
+        self.stored_version(value).conform(value);
+    }
+
+    fn stored_version(&self, value: &Value) -> &Version {
+        let stored_as = text(&value["apiVersion"]).rsplit('/').next().unwrap_or_default();
+        let stored = self.versions.iter().find(|known| known.kind.version == stored_as);
+        stored.map_or_else(|| self.storage(), |stored| &**stored)
+    }
+
+    /// What was converted to a version, without what that does not know.
+    pub fn shown(&self, mut value: Value, version: &Version) -> Value {
+        structural::prune(&version.schema, &mut value, structural::Pruned::Forgotten);
+        value
     }
 
     /// Whether the stored form of objects is what a version shows.
@@ -131,7 +147,7 @@ impl Definition {
         self.storage().kind.version == version.kind.version
     }
 
-    /// The one place where an object changes its version. Without a webhook it changes its name alone.
+    /// Changes the name of an object's version, which is all that changes without a webhook. What takes one is refused.
     pub fn convert(&self, value: &mut Value, to: &Version) -> Result<()> {
         let wanted = to.kind.api_version();
         if value["apiVersion"] == *wanted {

@@ -322,7 +322,12 @@ impl Catalogue {
     /// The OpenAPI v3 document at a path below `/openapi/v3` where a tenant's own kinds make it another than everyone's:
     /// the index, and the documents of their groups.
     pub fn openapi_v3(&self, server: &Server, tenant: &TenantName, path: &str) -> Result<Option<Hashed>> {
-        let Some(listing) = self.listing(server, tenant)? else { return Ok(None) };
+        let listing = self.listing(server, tenant)?;
+        let remotes = if path.is_empty() { server.aggregation.of(server, tenant)? } else { None };
+        if listing.is_none() && remotes.is_none() {
+            return Ok(None);
+        }
+        let listing = listing.unwrap_or_default();
         let of = |group: &str, version: &str| format!("apis/{group}/{version}");
         if path.is_empty() {
             let mut index: Value =
@@ -334,7 +339,13 @@ impl Catalogue {
                     index["paths"][path] = serde_json::json!({"serverRelativeURL": url});
                 }
             }
-            return Ok(Some(Hashed { hash: listing.hash("", ""), bytes: index.to_string().into() }));
+            let mut hash = listing.hash("", "");
+            for remote in remotes.iter().flat_map(|remotes| remotes.iter()) {
+                let path = of(&remote.group, &remote.version);
+                index["paths"][&path] = serde_json::json!({"serverRelativeURL": format!("/openapi/v3/{path}")});
+                hash = Listing::digest(&format!("{hash}/{path}"));
+            }
+            return Ok(Some(Hashed { hash, bytes: index.to_string().into() }));
         }
         let versions = listing.groups.iter().flat_map(|(group, versions)| versions.iter().map(move |v| (group, v)));
         let Some((group, (version, kinds))) =
@@ -384,8 +395,11 @@ fn compile(object: &Object, before: Option<&Compiled>) -> Result<Compiled> {
 impl Listing {
     /// Tells a document of a group and version, or the index without one, from those of other definitions.
     fn hash(&self, group: &str, version: &str) -> String {
-        let print = format!("{group}/{version}/{}", self.print);
-        Sha256::digest(print).iter().map(|byte| format!("{byte:02X}")).collect()
+        Listing::digest(&format!("{group}/{version}/{}", self.print))
+    }
+
+    fn digest(text: &str) -> String {
+        Sha256::digest(text).iter().map(|byte| format!("{byte:02X}")).collect()
     }
 
     fn is_of(&self, objects: &[&Arc<Object>]) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! A tenant is not told of the operators' kinds: it cannot use them.
 
+use crate::aggregation;
 use crate::custom::Listing;
 use crate::server::Server;
 use api::{Kind, Result, Scope, Subresource, TenantName, Verb};
@@ -52,6 +53,10 @@ pub fn document(server: &Server, tenant: Option<&TenantName>, path: &str, host: 
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     let own = tenant.map(|tenant| server.catalogue.listing(server, tenant)).transpose()?.flatten();
     let groups = groups(server, tenant, own.as_deref());
+    let remote = match (segments.as_slice(), tenant) {
+        (["apis"] | ["apis", _], Some(tenant)) => aggregation::documents(server, tenant)?,
+        _ => Vec::new(),
+    };
     let named = |name: &str| groups.iter().find(|group| group.name == name);
     Ok(match segments.as_slice() {
         ["api"] => Some(json!({
@@ -60,9 +65,23 @@ pub fn document(server: &Server, tenant: Option<&TenantName>, path: &str, host: 
         })),
         ["apis"] => {
             let listed = groups.iter().filter(|group| !group.name.is_empty()).map(|group| self::group(group, false));
-            Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": listed.collect::<Vec<_>>()}))
+            let mut listed: Vec<Value> = listed.collect();
+            for document in &remote {
+                merge(&mut listed, |group| group["name"] == *document.name, &document.group, "versions");
+            }
+            Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}))
         }
-        ["apis", name] if !name.is_empty() => named(name).map(|group| self::group(group, true)),
+        ["apis", name] if !name.is_empty() => {
+            let mut found: Vec<Value> = named(name).map(|group| self::group(group, true)).into_iter().collect();
+            if let Some(document) = remote.iter().find(|document| document.name == *name) {
+                merge(&mut found, |_| true, &document.group, "versions");
+            }
+            found.pop().map(|mut group| {
+                group["kind"] = json!("APIGroup");
+                group["apiVersion"] = json!("v1");
+                group
+            })
+        }
         ["api", version] => named("").and_then(|group| resources(group, version)),
         ["apis", name, version] if !name.is_empty() => named(name).and_then(|group| resources(group, version)),
         _ => None,
@@ -81,8 +100,26 @@ pub fn aggregated(server: &Server, tenant: Option<&TenantName>, core: bool) -> R
         let metadata = if core { json!({}) } else { json!({"name": group.name}) };
         json!({"metadata": metadata, "versions": versions.collect::<Vec<_>>()})
     });
-    let items: Vec<Value> = items.collect();
+    let mut items: Vec<Value> = items.collect();
+    if let (Some(tenant), false) = (tenant, core) {
+        for document in aggregation::documents(server, tenant)? {
+            merge(&mut items, |group| group["metadata"]["name"] == *document.name, &document.aggregated, "versions");
+        }
+    }
     Ok(json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}))
+}
+
+/// Adds a group that services serve, or its versions to the group of that name.
+fn merge(groups: &mut Vec<Value>, is_same: impl Fn(&Value) -> bool, group: &Value, field: &str) {
+    let Some(known) = groups.iter_mut().find(|known| is_same(known)) else { return groups.push(group.clone()) };
+    let versions = group[field].as_array().into_iter().flatten();
+    let new = versions.filter(|version| {
+        !known[field].as_array().is_some_and(|held| held.iter().any(|held| held["version"] == version["version"]))
+    });
+    let new: Vec<Value> = new.cloned().collect();
+    if let Some(held) = known[field].as_array_mut() {
+        held.extend(new);
+    }
 }
 
 fn group(group: &Group, alone: bool) -> Value {

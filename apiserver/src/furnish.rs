@@ -1,5 +1,6 @@
 //! What every tenant has from its first moment, as objects of its own: the system's priority classes, the range of its
-//! services' addresses, and in namespace `default` the service `kubernetes` with where the API is served.
+//! services' addresses, in namespace `default` the service `kubernetes` with where the API is served, and in `kube-system` what
+//! servers of aggregated APIs believe.
 //!
 //! They are written in the transaction that creates the tenant or the namespace. At the start of a server those that are
 //! missing are made, and where the API is served is set right.
@@ -16,6 +17,10 @@ use store::{Change, Expect, Scope, Snapshot, Write};
 const NAMESPACE: &str = "default";
 const SERVICE: &str = "kubernetes";
 const HTTPS_PORT: u16 = 443;
+
+/// Where servers of aggregated APIs read whom to believe.
+const SYSTEM_NAMESPACE: &str = "kube-system";
+const AUTHENTICATION: &str = "extension-apiserver-authentication";
 
 /// How many writes of a start share a transaction.
 const WRITES_AT_ONCE: usize = 512;
@@ -35,13 +40,12 @@ pub fn of_tenant(tenant: &TenantName, now: Timestamp) -> Result<Vec<Write>> {
     all.map(|(group, plural, object)| put(tenant, group, plural, object, now)).collect()
 }
 
-/// Objects of a tenant's namespace, which only `default` has. `advertise` is where the API is served.
-pub fn of_namespace(
-    tenant: &TenantName,
-    name: &str,
-    advertise: Option<SocketAddr>,
-    now: Timestamp,
-) -> Result<Vec<Write>> {
+/// Objects of a tenant's namespace, which only `default` and `kube-system` have.
+pub fn of_namespace(server: &Server, tenant: &TenantName, name: &str, now: Timestamp) -> Result<Vec<Write>> {
+    let advertise = server.advertise;
+    if name == SYSTEM_NAMESPACE {
+        return Ok(vec![put(tenant, "", "configmaps", front_proxy(server), now)?]);
+    }
     if name != NAMESPACE {
         return Ok(Vec::new());
     }
@@ -62,6 +66,20 @@ pub fn of_namespace(
         }
     }
     Ok(writes)
+}
+
+/// How servers of aggregated APIs know this server, and who asks through it. The authority of clients' certificates is left
+/// out: those are of all tenants, and no tenant's server shall take one of another for its own.
+fn front_proxy(server: &Server) -> Value {
+    let list = |text: &str| json!([text]).to_string();
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": AUTHENTICATION, "namespace": SYSTEM_NAMESPACE}, "data": {
+        "requestheader-allowed-names": list(policy::pki::FRONT_PROXY_CLIENT),
+        "requestheader-client-ca-file": server.pki.front_proxy_ca_pem(),
+        "requestheader-extra-headers-prefix": list("X-Remote-Extra-"),
+        "requestheader-group-headers": list("X-Remote-Group"),
+        "requestheader-uid-headers": list("X-Remote-Uid"),
+        "requestheader-username-headers": list("X-Remote-User"),
+    }})
 }
 
 /// Where the API is served, as the two kinds that say so.
@@ -103,9 +121,11 @@ pub async fn complete(server: &Server, now: Timestamp) -> Result<()> {
         let name = TenantName::new(&tenant.key.name)?;
         let space = Space::Tenant(name.clone());
         let mut wanted = of_tenant(&name, now)?;
-        let namespace = ObjectKey::new(ResourceId::new("", "namespaces"), space, "", NAMESPACE)?;
-        if snapshot.get(&namespace).is_some_and(|namespace| !namespace.header.deleting) {
-            wanted.extend(of_namespace(&name, NAMESPACE, server.advertise, now)?);
+        for of in [NAMESPACE, SYSTEM_NAMESPACE] {
+            let namespace = ObjectKey::new(ResourceId::new("", "namespaces"), space.clone(), "", of)?;
+            if snapshot.get(&namespace).is_some_and(|namespace| !namespace.header.deleting) {
+                wanted.extend(of_namespace(server, &name, of, now)?);
+            }
         }
         for write in wanted {
             writes.extend(mend(&snapshot, write)?);
@@ -126,6 +146,7 @@ fn mend(snapshot: &Snapshot, write: Write) -> Result<Option<Write>> {
     let part = match write.key.resource.resource() {
         "endpointslices" => "endpoints",
         "endpoints" => "subsets",
+        "configmaps" => "data",
         _ => return Ok(None),
     };
     let Change::Put(object) = &write.change else { return Ok(None) };

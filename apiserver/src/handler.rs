@@ -11,7 +11,7 @@ use crate::path::{Path, ResourcePath, Route};
 use crate::reauthorize::Opened;
 use crate::server::Server;
 use crate::target::Target;
-use crate::{authz, compress, discovery, negotiate, objects, respond};
+use crate::{aggregation, authz, compress, discovery, negotiate, objects, respond};
 use api::selector::FieldSelector;
 use api::{Error, Identity, Kind, Reason, Result, Scope, Timestamp};
 use axum::body::Body;
@@ -141,6 +141,11 @@ async fn answer(
             label.record = begin(Some(&caller), &what, &request);
             let asked = Asked { peer, caller, path: &path, what: &what, headers: request.headers(), seats: 1 };
             let admitted = admit(server, asked, label).await?;
+            if let Some(tenant) = admitted.decision.tenant()
+                && let Some(remote) = server.aggregation.find_document(server, tenant, below)?
+            {
+                return aggregation::forward(server, (tenant, &admitted.identity), &remote, below, request).await;
+            }
             non_resource(server, &admitted, below, accepting, &request)
         }
         Route::Resource(resource) => {
@@ -178,6 +183,16 @@ async fn answer(
             let asked = Asked { peer, caller, path: &path, what: &what, headers: request.headers(), seats };
             let admitted = admit(server, asked, label).await?;
             let target = Target::new(admitted.decision);
+            if let (None, Some(tenant)) = (kind, target.tenant()) {
+                let (group, version) = (&resource.group, &resource.version);
+                if let Some(remote) = server.aggregation.find(server, tenant, group, version)? {
+                    label.resource = "apiservices".to_owned();
+                    let path = aggregation::below(request.uri().path());
+                    let asks = (tenant, &admitted.identity);
+                    let answered = aggregation::forward(server, asks, &remote, &path, request).await;
+                    return watched(answered, watch, opened, admitted.identity);
+                }
+            }
             let custom = match (kind, target.tenant()) {
                 (None, Some(tenant)) => {
                     let found = server.catalogue.find(
@@ -213,18 +228,25 @@ async fn answer(
                 request = Request::from_parts(head, Body::from(body));
             }
             let answered = objects::dispatch(server, routed, request).await;
-            match watch {
-                Some(watch) => answered.map(|response| {
-                    let response = fairness::guarded(response, watch);
-                    match opened.filter(|_| response.status().is_success()) {
-                        Some(opened) => opened.guard(admitted.identity, response),
-                        None => response,
-                    }
-                }),
-                None => answered,
-            }
+            watched(answered, watch, opened, admitted.identity)
         }
     }
+}
+
+/// An answer that counts as a watch as long as it lasts, and ends with the caller's right.
+fn watched(
+    answered: Result<Response<Body>>,
+    watch: Option<fairness::Counted>,
+    opened: Option<Opened>,
+    identity: Identity,
+) -> Result<Response<Body>> {
+    let Some(watch) = watch else { return answered };
+    let response = answered?;
+    let response = fairness::guarded(response, watch);
+    Ok(match opened.filter(|_| response.status().is_success()) {
+        Some(opened) => opened.guard(identity, response),
+        None => response,
+    })
 }
 
 /// What a group serves, it says in its own words; of others there is no page.

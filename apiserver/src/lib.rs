@@ -6,6 +6,7 @@
 //! Invariant: the key to an object comes from a [`target::Target`], and that from the tenant decision.
 
 mod admission;
+mod aggregation;
 mod allocation;
 mod audit;
 mod authn;

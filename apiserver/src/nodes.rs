@@ -82,7 +82,7 @@ pub async fn forward(
     let upgrade = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
     let outgoing = outgoing.body(Body::empty()).map_err(Error::internal)?;
     let stream = call.server.dial.dial(node).await?;
-    exchange(call, stream, outgoing, upgrade).await
+    exchange((&call.server.stop, &call.server.tasks), stream, outgoing, upgrade).await
 }
 
 fn node_exists(call: Call<'_>, node: &str) -> Result<bool> {
@@ -111,8 +111,7 @@ fn may_stream(call: Call<'_>, name: &str, subresource: &str, method: &Method) ->
 
 /// Sends a request over a fresh connection, and reads the head of its answer.
 pub async fn send(
-    stop: &Stop,
-    tasks: &Tasks,
+    (stop, tasks): (&Stop, &Tasks),
     stream: Box<dyn Stream>,
     outgoing: Request<Body>,
 ) -> Result<Response<hyper::body::Incoming>> {
@@ -137,19 +136,19 @@ pub async fn send(
 
 /// Sends a request over a fresh connection, and passes its answer on; after a 101 also the bytes of both sides.
 pub async fn exchange(
-    call: Call<'_>,
+    (stop, tasks): (&Stop, &Tasks),
     stream: Box<dyn Stream>,
     outgoing: Request<Body>,
     upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Result<Response<Body>> {
-    let mut answer = send(&call.server.stop, &call.server.tasks, stream, outgoing).await?;
+    let mut answer = send((stop, tasks), stream, outgoing).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         let Some(client) = upgrade else {
             return Err(Error::bad_request("the request asks for a stream without an upgrade"));
         };
         let node = hyper::upgrade::on(&mut answer);
-        let stop = call.server.stop.clone();
-        call.server.tasks.spawn("stream", async move {
+        let stop = stop.clone();
+        tasks.spawn("stream", async move {
             let Ok((client, node)) = tokio::try_join!(client, node) else { return };
             let (mut client, mut node) = (TokioIo::new(client), TokioIo::new(node));
             tokio::select! {

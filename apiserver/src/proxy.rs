@@ -54,7 +54,7 @@ pub async fn forward(call: Call<'_>, path: &ResourcePath, mut request: Request<B
     let upgrade = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
     let outgoing = outgoing(request, &format!("/{}{query}", rest_of(rest)), prefix)?;
     let stream = connect(call, &place).await?;
-    let mut answer = nodes::exchange(call, stream, outgoing, upgrade).await?;
+    let mut answer = nodes::exchange((&call.server.stop, &call.server.tasks), stream, outgoing, upgrade).await?;
     keep_below(answer.headers_mut(), prefix);
     Ok(answer)
 }
@@ -178,7 +178,8 @@ fn redirect_below(uri: &Uri) -> Result<Response<Body>> {
     Ok(response)
 }
 
-fn outgoing(request: Request<Body>, target: &str, prefix: &str) -> Result<Request<Body>> {
+/// The request that is passed on, without who asks and what concerns only the client's connection.
+pub fn outgoing(request: Request<Body>, target: &str, prefix: &str) -> Result<Request<Body>> {
     let (head, body) = request.into_parts();
     let mut outgoing = Request::builder().method(head.method).uri(target).body(body).map_err(Error::internal)?;
     let authority = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
@@ -199,7 +200,9 @@ fn outgoing(request: Request<Body>, target: &str, prefix: &str) -> Result<Reques
         headers.entry(header::HOST).or_insert(authority);
     }
     headers.entry(header::HOST).or_insert(HeaderValue::from_static("proxied"));
-    if let Ok(uri) = HeaderValue::from_str(&format!("{prefix}{target}")) {
+    if !prefix.is_empty()
+        && let Ok(uri) = HeaderValue::from_str(&format!("{prefix}{target}"))
+    {
         headers.insert("x-forwarded-uri", uri);
     }
     Ok(outgoing)
@@ -230,7 +233,7 @@ pub async fn tunnel(
     let request = Request::get(path).header(header::HOST, "node").header(header::CONNECTION, "Upgrade");
     let request = request.header(header::UPGRADE, "tcp").body(Body::empty()).map_err(Error::internal)?;
     let stream = dial.dial(node).await?;
-    let mut answer = nodes::send(stop, tasks, stream, request).await?;
+    let mut answer = nodes::send((stop, tasks), stream, request).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let code = answer.status().as_u16();
         let body = crate::body::read(Body::new(answer.into_body())).await?;

@@ -1,6 +1,7 @@
 //! The API server's state: the store, the table of kinds, credentials and compiled rules. Requests borrow it.
 
 use crate::admission::{PolicyCache, WebhookCache};
+use crate::aggregation::{self, Aggregation};
 use crate::audit::Audit;
 use crate::authn::Impersonations;
 use crate::authz::RuleCache;
@@ -57,6 +58,7 @@ pub struct Server {
     pub rules: RuleCache,
     pub policies: PolicyCache,
     pub webhooks: WebhookCache,
+    pub aggregation: Aggregation,
     pub catalogue: Catalogue,
     pub impersonations: Impersonations,
     pub fairness: Arc<Fairness>,
@@ -89,6 +91,7 @@ impl Server {
             rules: RuleCache::default(),
             policies: PolicyCache::default(),
             webhooks: WebhookCache::default(),
+            aggregation: Aggregation::default(),
             catalogue: Catalogue::default(),
             impersonations: Impersonations::default(),
             fairness: Fairness::new(config.limits),
@@ -107,7 +110,9 @@ impl Server {
         server.ensure_system_tenant(now).await?;
         server.ensure_shared(now).await?;
         crate::furnish::complete(&server, now).await?;
-        Ok(Arc::new(server))
+        let server = Arc::new(server);
+        server.tasks.spawn("api services", aggregation::keep(server.clone(), server.stop.clone()));
+        Ok(server)
     }
 
     pub fn service_account_key(&self) -> &ServiceAccountKey {

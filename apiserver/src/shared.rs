@@ -1,5 +1,5 @@
 //! Objects that every tenant has from the start and that are the same in all: default roles and bindings, flow schemas
-//! and priority levels. A tenant shows them without storing them, until it changes one.
+//! and priority levels, and the APIServices of what is built in. A tenant shows them without storing them, until it changes one.
 //!
 //! Invariant: what a tenant stores hides the shared object of that name. Only reads of one tenant show shared objects;
 //! a tenant that is being deleted has none.
@@ -35,7 +35,7 @@ static SHARED: LazyLock<HashMap<ResourceId, BTreeMap<Name, Value>>> = LazyLock::
 });
 
 /// The default objects: group, plural, and the objects without tenant, uid and times.
-pub fn lists() -> [(&'static str, &'static str, Vec<Value>); 6] {
+pub fn lists() -> [(&'static str, &'static str, Vec<Value>); 7] {
     let roles = policy::rbac::default_roles();
     let flows = policy::fairness::default_flows();
     [
@@ -45,6 +45,7 @@ pub fn lists() -> [(&'static str, &'static str, Vec<Value>); 6] {
         (policy::rbac::GROUP, "rolebindings", roles.role_bindings),
         (policy::fairness::GROUP, "flowschemas", flows.flow_schemas),
         (policy::fairness::GROUP, "prioritylevelconfigurations", flows.priority_levels),
+        ("apiregistration.k8s.io", "apiservices", kinds::local_api_services()),
     ]
 }
 

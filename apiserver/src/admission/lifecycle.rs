@@ -83,7 +83,7 @@ pub fn furnish(attempt: Attempt<'_>, new: &Value, admitted: &mut Admitted) -> Re
     } else if attempt.creates("", "namespaces")
         && let Some(tenant) = call.target.tenant()
     {
-        admitted.writes.extend(furnish::of_namespace(tenant, name, call.server.advertise, call.now)?);
+        admitted.writes.extend(furnish::of_namespace(call.server, tenant, name, call.now)?);
     }
     Ok(())
 }

@@ -13,6 +13,8 @@ mod tls;
 pub use endpoint::{Endpoint, Place};
 pub use networks::Networks;
 use services::Backend;
+pub use services::endpoints;
+pub use tls::{Trust, client_config};
 
 use crate::nodes::{Dial, Stream};
 use crate::proxy;

@@ -51,10 +51,51 @@ pub fn backend(
     }
 }
 
+/// What a check of a service finds.
+pub struct Endpoints {
+    pub has_port: bool,
+    pub port_name: String,
+    pub has_slices: bool,
+    pub has_ready: bool,
+}
+
+/// Whether something answers at a port of a service; `None` without the service.
+pub fn endpoints(
+    snapshot: &Snapshot,
+    tenant: &TenantName,
+    namespace: &str,
+    name: &str,
+    port: u16,
+) -> Option<Endpoints> {
+    let service = service(snapshot, tenant, namespace, name)?.to_value().ok()?;
+    if service["spec"]["type"] == "ExternalName" {
+        return Some(Endpoints { has_port: true, port_name: String::new(), has_slices: true, has_ready: true });
+    }
+    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    let declared = ports.into_iter().find(|declared| declared["port"] == port);
+    let port_name = declared.and_then(|declared| declared["name"].as_str()).unwrap_or_default().to_owned();
+    let has_ready = !candidates(snapshot, tenant, namespace, name, &port_name).is_empty();
+    let has_slices = slices(snapshot, tenant, namespace, name).next().is_some();
+    Some(Endpoints { has_port: declared.is_some(), port_name, has_slices, has_ready })
+}
+
 /// A service, if there is one.
-pub fn service(snapshot: &Snapshot, tenant: &TenantName, namespace: &str, name: &str) -> Option<Arc<Object>> {
+fn service(snapshot: &Snapshot, tenant: &TenantName, namespace: &str, name: &str) -> Option<Arc<Object>> {
     let key = ObjectKey::new(ResourceId::new("", "services"), Space::Tenant(tenant.clone()), namespace, name).ok()?;
     snapshot.get(&key).cloned()
+}
+
+fn slices<'s>(
+    snapshot: &'s Snapshot,
+    tenant: &TenantName,
+    namespace: &str,
+    service: &'s str,
+) -> impl Iterator<Item = &'s Arc<Object>> {
+    let resource = ResourceId::new("discovery.k8s.io", "endpointslices");
+    let scope = Scope::Namespace(resource, tenant.clone(), namespace.into());
+    let slices = snapshot.range(&scope, None);
+    slices
+        .filter(move |slice| slice.header.labels.get("kubernetes.io/service-name").is_some_and(|name| name == service))
 }
 
 fn candidates(
@@ -64,13 +105,8 @@ fn candidates(
     service: &str,
     port_name: &str,
 ) -> Vec<Backend> {
-    let scope =
-        Scope::Namespace(ResourceId::new("discovery.k8s.io", "endpointslices"), tenant.clone(), namespace.into());
-    let slices = snapshot
-        .range(&scope, None)
-        .filter(|slice| slice.header.labels.get("kubernetes.io/service-name").is_some_and(|name| name == service));
     let mut found = Vec::new();
-    for slice in slices.filter_map(|slice| slice.to_value().ok()) {
+    for slice in slices(snapshot, tenant, namespace, service).filter_map(|slice| slice.to_value().ok()) {
         let ports = slice["ports"].as_array().into_iter().flatten();
         let mut ports = ports.filter(|port| port["name"].as_str().unwrap_or_default() == port_name);
         let number = ports.find_map(|port| port["port"].as_u64()).and_then(|port| u16::try_from(port).ok());

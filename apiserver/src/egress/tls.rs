@@ -13,6 +13,8 @@ use std::sync::{Arc, LazyLock};
 pub enum Trust<'a> {
     /// Authorities in PEM; those of the system when there are none.
     Authorities(&'a [u8]),
+    /// Anybody's.
+    Anyone,
 }
 
 /// A client's certificate and its key.
@@ -30,6 +32,7 @@ pub fn client_config(trust: &Trust<'_>, credential: Option<Credential>) -> Resul
             let inner = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
             Arc::new(Verifier { inner: Some(inner.map_err(|e| e.to_string())?), trusted, provider: provider.clone() })
         }
+        Trust::Anyone => Arc::new(Verifier { inner: None, trusted: Vec::new(), provider: provider.clone() }),
     };
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|e| e.to_string())?.dangerous().with_custom_certificate_verifier(verifier);

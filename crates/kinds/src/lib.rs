@@ -45,6 +45,7 @@ mod value;
 mod workloads;
 
 pub use convert::convert;
+pub use extension::local_api_services;
 pub use fields::field_selector;
 pub use registry::{Group, Registry, registry};
 pub use scheduling::{SYSTEM_PRIORITIES, is_system_priority};

@@ -131,6 +131,8 @@ pub struct Pki {
     authority: Authority,
     server: (CertificateDer<'static>, PrivateKeyDer<'static>),
     service_account_key: ServiceAccountKey,
+    front_proxy: Authority,
+    front_proxy_credential: (CertificateDer<'static>, PrivateKeyDer<'static>),
 }
 
 impl Pki {
@@ -138,10 +140,12 @@ impl Pki {
     pub fn open(dir: &Path, server_names: &[String], now: Timestamp) -> Result<Pki, PkiError> {
         let dir = dir.join("pki");
         file::create_folder(&dir)?;
-        let authority = open_authority(&dir, now)?;
+        let authority = open_authority(&dir, ("ca", "ursa-ca"), now)?;
+        let front_proxy = open_authority(&dir, ("front-proxy-ca", "ursa-front-proxy-ca"), now)?;
+        let front_proxy_credential = front_proxy_client(&front_proxy, now)?;
         let server = open_server(&dir, &authority, server_names, now)?;
         let service_account_key = open_service_account_key(&dir)?;
-        Ok(Pki { authority, server, service_account_key })
+        Ok(Pki { authority, server, service_account_key, front_proxy, front_proxy_credential })
     }
 
     /// The certificate of the authority, for clients to trust and for the server to check clients with.
@@ -152,6 +156,16 @@ impl Pki {
     /// What signs clients' certificates.
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// The certificate of the authority by which servers of aggregated APIs know this server. It signs nothing else.
+    pub fn front_proxy_ca_pem(&self) -> &str {
+        &self.front_proxy.pem
+    }
+
+    /// What this server presents to servers of aggregated APIs.
+    pub fn front_proxy_credential(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        (vec![self.front_proxy_credential.0.clone()], self.front_proxy_credential.1.clone_key())
     }
 
     /// What the server presents.
@@ -178,8 +192,22 @@ impl Pki {
     }
 }
 
-fn open_authority(dir: &Path, now: Timestamp) -> Result<Authority, PkiError> {
-    let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
+/// The name of the client that servers of aggregated APIs believe.
+pub const FRONT_PROXY_CLIENT: &str = "front-proxy-client";
+
+fn front_proxy_client(
+    authority: &Authority,
+    now: Timestamp,
+) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), PkiError> {
+    let key = KeyPair::generate().map_err(PkiError::certificate)?;
+    let mut params = params(FRONT_PROXY_CLIENT, SERVER_LIFETIME, now)?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let certificate = params.signed_by(&key, &authority.issuer).map_err(PkiError::certificate)?;
+    Ok((certificate.der().clone(), PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()))))
+}
+
+fn open_authority(dir: &Path, (stem, name): (&str, &str), now: Timestamp) -> Result<Authority, PkiError> {
+    let (cert_path, key_path) = (dir.join(format!("{stem}.crt")), dir.join(format!("{stem}.key")));
     let (cert, key) = (file::read(&cert_path)?, file::read(&key_path)?);
     if cert.is_some() && key.is_none() {
         return Err(PkiError::file(&key_path, "the key of the authority is missing; its certificate is there"));
@@ -188,7 +216,7 @@ fn open_authority(dir: &Path, now: Timestamp) -> Result<Authority, PkiError> {
     let cert = match cert {
         Some(cert) => cert,
         None => {
-            let mut params = params("ursa-ca", CA_LIFETIME, now)?;
+            let mut params = params(name, CA_LIFETIME, now)?;
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
             params.use_authority_key_identifier_extension = false;

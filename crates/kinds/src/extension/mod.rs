@@ -4,6 +4,7 @@ mod api_services;
 mod bindings;
 mod clients;
 mod definitions;
+mod local_api_services;
 mod policies;
 mod rules;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod webhooks;
 pub(crate) use api_services::API_SERVICES;
 pub(crate) use bindings::{MUTATING_POLICY_BINDINGS, VALIDATING_POLICY_BINDINGS};
 pub(crate) use definitions::CUSTOM_RESOURCE_DEFINITIONS;
+pub use local_api_services::local_api_services;
 pub(crate) use policies::{MUTATING_POLICIES, VALIDATING_POLICIES};
 pub(crate) use webhooks::{MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS};
 

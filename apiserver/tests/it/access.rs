@@ -46,7 +46,8 @@ async fn operators_reach_one_tenant_or_all() {
     for path in ["/tenants/acme/api/v1/configmaps", "/api/v1/tenants/acme/configmaps"] {
         assert_eq!(names(&operator.get(path).await.1), ["acme"], "{path}");
     }
-    assert_eq!(names(&operator.get("/api/v1/tenants/all/configmaps").await.1), ["acme", "umbrella"]);
+    let all = operator.get("/api/v1/tenants/all/configmaps?fieldSelector=metadata.namespace=default").await.1;
+    assert_eq!(names(&all), ["acme", "umbrella"]);
     assert_eq!(operator.get("/tenants/nobody/api/v1/configmaps").await.0, 404);
     let (code, _) = operator.post("/api/v1/tenants/all/namespaces/default/configmaps", config_map("x")).await;
     assert_eq!(code, 400);

@@ -220,7 +220,10 @@ fn every_file_is_for_its_owner_only() {
         assert_eq!(entry.metadata().expect("it is there").permissions().mode() & 0o777, 0o600, "{files:?}");
     }
     files.sort();
-    assert_eq!(files, ["ca.crt", "ca.key", "sa.key", "server.crt", "server.key"]);
+    assert_eq!(
+        files,
+        ["ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "server.crt", "server.key"]
+    );
     assert_eq!(fs::metadata(&folder).expect("a folder").permissions().mode() & 0o777, 0o700);
 }
 

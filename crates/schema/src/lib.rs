@@ -2,6 +2,7 @@
 //!
 //! This crate knows no kind by name except through its schemas.
 
+mod additions;
 mod conform;
 mod decode;
 mod defaults;
@@ -20,6 +21,7 @@ mod scalars;
 mod sources;
 pub mod structural;
 mod unpublished;
+mod written;
 pub mod yaml;
 
 pub use conform::{Decoded, FieldValidation, conform};

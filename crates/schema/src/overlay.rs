@@ -1,8 +1,9 @@
 //! The facts about types that k8s-openapi lacks, as one table. `hack/overlay.py` writes it and explains its format.
 
-use crate::unpublished;
+use crate::{additions, unpublished};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::LazyLock;
 
 static KUBERNETES: &str = include_str!("overlay.txt");
@@ -22,9 +23,8 @@ io.k8s.api.core.v1.TenantStatus
  conditions list=map patch=merge merge=type keys=type
 ";
 
-/// Facts of the definitions that no document publishes.
-static UNPUBLISHED: LazyLock<String> =
-    LazyLock::new(|| unpublished::table().iter().map(unpublished::Unpublished::overlay).collect());
+/// Facts of the definitions that no document publishes, and of what was added to upstream's.
+static WRITTEN: LazyLock<String> = LazyLock::new(|| unpublished::overlay() + &additions::overlay());
 
 /// What the table says of one definition.
 #[derive(Default)]
@@ -55,10 +55,14 @@ pub(crate) struct FieldFacts {
 
 /// Reads the table. It is part of the program: a line that it cannot read is a mistake of ours.
 pub(crate) fn facts() -> BTreeMap<&'static str, DefinitionFacts> {
-    let mut definitions = BTreeMap::new();
+    let mut definitions: BTreeMap<&'static str, DefinitionFacts> = BTreeMap::new();
     let mut current = DefinitionFacts::default();
     let mut name = "";
-    let lines = KUBERNETES.lines().chain(URSA.lines()).chain(UNPUBLISHED.lines());
+    let mut add = |name, facts: DefinitionFacts| match definitions.entry(name) {
+        Entry::Vacant(new) => drop(new.insert(facts)),
+        Entry::Occupied(known) => known.into_mut().fields.extend(facts.fields),
+    };
+    let lines = KUBERNETES.lines().chain(URSA.lines()).chain(WRITTEN.lines());
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     for line in lines {
         let mut words = line.split_ascii_whitespace();
@@ -66,11 +70,11 @@ pub(crate) fn facts() -> BTreeMap<&'static str, DefinitionFacts> {
         if line.starts_with(' ') {
             current.fields.insert(first, field_facts(words));
         } else {
-            definitions.insert(std::mem::replace(&mut name, first), std::mem::take(&mut current));
+            add(std::mem::replace(&mut name, first), std::mem::take(&mut current));
             definition_facts(&mut current, words);
         }
     }
-    definitions.insert(name, current);
+    add(name, current);
     definitions.remove("");
     definitions
 }

@@ -8,7 +8,7 @@
 
 use crate::definitions::{Definition, Definitions, Field, Schema};
 use crate::json::{MAX_DEPTH, measure};
-use crate::unpublished;
+use crate::{additions, unpublished};
 use api::{Error, Result, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -56,7 +56,9 @@ static MESSAGES: LazyLock<HashMap<String, Vec<(u32, &str)>>> = LazyLock::new(|| 
         };
         messages.entry(name.to_owned()).or_default().extend(fields.split(' ').map(field));
     }
-    messages.extend(unpublished::table().into_iter().map(|message| (message.name.clone(), message.numbers())));
+    for message in unpublished::table().into_iter().chain(additions::table()) {
+        messages.entry(message.name.clone()).or_default().extend(message.numbers());
+    }
     messages
 });
 

@@ -2,7 +2,7 @@
 //! upstream publishes, the lists of kinds, which k8s-openapi has no schemas of, and Ursa's own.
 
 use crate::overlay::DefinitionFacts;
-use crate::unpublished;
+use crate::{additions, unpublished};
 use k8s_openapi::api::{
     admissionregistration::v1 as admissionregistration, apps::v1 as apps, authentication::v1 as authentication,
     authorization::v1 as authorization, autoscaling::v1 as autoscaling, autoscaling::v2 as autoscaling_v2,
@@ -41,6 +41,14 @@ macro_rules! collect {
 pub(crate) fn definitions(facts: &BTreeMap<&'static str, DefinitionFacts>) -> Map<String, Value> {
     let mut definitions = generated();
     add_ursa(&mut definitions);
+    for addition in additions::table() {
+        match definitions.get_mut(&addition.name) {
+            Some(known) => {
+                known["properties"].as_object_mut().expect("pods have fields").extend(addition.properties());
+            }
+            None => drop(definitions.insert(addition.name.clone(), addition.schema())),
+        }
+    }
     definitions
         .extend(unpublished::table().into_iter().map(|definition| (definition.name.clone(), definition.schema())));
     for (name, facts) in facts {

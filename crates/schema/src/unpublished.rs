@@ -1,12 +1,10 @@
 //! Types that clients may send and be answered in protobuf, and that no published document describes: options of requests,
 //! reviews of webhooks, aggregated discovery, metadata alone.
 //!
-//! One table holds all that is known of them: ` NUMBER:NAME TYPE [FACTS]` below the line of their definition.
+//! One table holds all that is known of them.
 
-use crate::sources::REFERENCE;
-use serde_json::{Map, Value, json};
+use crate::written::{self, Written};
 
-/// Facts are those of `overlay.txt`. A type with dots is a definition, whose package's common start is left out.
 static TABLE: &str = "
 meta.v1.CreateOptions kinds=/v1/CreateOptions
  1:dryRun []string
@@ -142,76 +140,12 @@ apidiscovery.v2.APISubresourceDiscovery
  4:verbs []string null
 ";
 
-/// One definition of the table.
-pub(crate) struct Unpublished {
-    pub name: String,
-    /// The facts of the definition, as words of the overlay.
-    facts: &'static str,
-    fields: Vec<(u32, &'static str, &'static str, &'static str)>,
+/// The definitions.
+pub(crate) fn table() -> Vec<Written> {
+    written::read(TABLE)
 }
 
-/// The table. It is part of the program: a line that cannot be read is a mistake of ours.
-pub(crate) fn table() -> Vec<Unpublished> {
-    let mut found: Vec<Unpublished> = Vec::new();
-    for line in TABLE.lines().filter(|line| !line.is_empty()) {
-        let Some(field) = line.strip_prefix(' ') else {
-            let (name, facts) = line.split_once(' ').unwrap_or((line, ""));
-            found.push(Unpublished { name: full_name(name), facts, fields: Vec::new() });
-            continue;
-        };
-        let mut words = field.splitn(3, ' ');
-        let (number, name) = words.next().and_then(|word| word.split_once(':')).expect("a field has a number");
-        let number = number.parse().expect("a field's number is a number");
-        let kind = words.next().expect("a field has a type");
-        let last = found.last_mut().expect("a field follows its definition");
-        last.fields.push((number, name, kind, words.next().unwrap_or_default()));
-    }
-    found
-}
-
-impl Unpublished {
-    /// As OpenAPI.
-    pub fn schema(&self) -> Value {
-        let mut properties: Map<String, Value> =
-            self.fields.iter().map(|(_, name, kind, _)| ((*name).to_owned(), schema_of(kind))).collect();
-        if !self.facts.is_empty() {
-            properties.extend(["apiVersion", "kind"].map(|field| (field.to_owned(), json!({"type": "string"}))));
-        }
-        json!({"type": "object", "properties": properties})
-    }
-
-    /// As lines of the overlay.
-    pub fn overlay(&self) -> String {
-        let fields = self.fields.iter().map(|(_, name, _, facts)| format!(" {name} {facts}\n"));
-        format!("{} unpublished {}\n{}", self.name, self.facts, fields.collect::<String>())
-    }
-
-    /// The numbers and the names of the fields.
-    pub fn numbers(&self) -> Vec<(u32, &'static str)> {
-        self.fields.iter().map(|(number, name, _, _)| (*number, *name)).collect()
-    }
-}
-
-fn full_name(short: &str) -> String {
-    let package = match short {
-        "runtime.RawExtension" => "io.k8s.apimachinery.pkg.",
-        _ if short.starts_with("meta.") => "io.k8s.apimachinery.pkg.apis.",
-        _ => "io.k8s.api.",
-    };
-    format!("{package}{short}")
-}
-
-fn schema_of(kind: &str) -> Value {
-    if let Some(item) = kind.strip_prefix("[]") {
-        return json!({"type": "array", "items": schema_of(item)});
-    }
-    if let Some(item) = kind.strip_prefix("{}") {
-        return json!({"type": "object", "additionalProperties": schema_of(item)});
-    }
-    match kind {
-        "string" | "boolean" => json!({"type": kind}),
-        "byte" => json!({"type": "string", "format": kind}),
-        "int32" | "int64" => json!({"type": "integer", "format": kind}),
-        definition => json!({"$ref": format!("{REFERENCE}{}", full_name(definition))}),
-    }
+/// As lines of the overlay.
+pub(crate) fn overlay() -> String {
+    table().iter().map(|definition| definition.overlay("unpublished")).collect()
 }

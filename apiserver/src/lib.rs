@@ -5,6 +5,7 @@
 //!
 //! Invariant: the key to an object comes from a [`target::Target`], and that from the tenant decision.
 
+mod actions;
 mod admission;
 mod aggregation;
 mod allocation;

@@ -1,5 +1,6 @@
 //! Parts of objects with verbs of their own: status, scale, finalize, binding, token, eviction, ephemeral containers.
 
+use crate::actions;
 use crate::admission::{self, Attempt};
 use crate::body::{self, Format};
 use crate::eviction;
@@ -54,6 +55,11 @@ pub async fn dispatch(
                 201,
                 &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
             )
+        }
+        ("action", "create") => {
+            let (options, value) = decode(answer, name, query, request, ("", "v1", "CustomAction")).await?;
+            admission::ask(Attempt::create_in(call, name, "action", &options), &value).await?;
+            actions::act(answer, name, &value, &options).await
         }
         (_, "get") => {
             let object = call.current(name)?;
@@ -115,7 +121,7 @@ async fn decode(
     if matches!(kind, "Binding" | "Eviction") && !named.is_empty() && named != name {
         return Err(Error::bad_request(format!("name in URL does not match name in {kind} object")));
     }
-    if kind != "TokenRequest" && !named.is_empty() && named != name {
+    if !matches!(kind, "TokenRequest" | "CustomAction") && !named.is_empty() && named != name {
         return Err(Error::bad_request(format!(
             "the name of the object ({named}) does not match the name on the URL ({name})"
         )));

@@ -4,7 +4,10 @@ use crate::Api;
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// A document without what may differ: order, hashes, addresses, the operators' own kinds, and versions before v1.
+/// Resources and subresources that only Ursa has.
+const OURS: [&str; 4] = ["action", "actions", "controllerinstances", "tenants"];
+
+/// A document without what may differ: order, hashes, addresses, Ursa's own kinds, and versions before v1.
 fn normalized(value: &Value) -> Value {
     const OTHER: [&str; 3] = ["storageVersionHash", "serverAddressByClientCIDRs", "freshness"];
     match value {
@@ -14,8 +17,11 @@ fn normalized(value: &Value) -> Value {
         }
         Value::Array(items) => {
             let ours = |item: &&Value| {
-                let name = item["name"].as_str().or(item["resource"].as_str()).unwrap_or_default();
-                !matches!(name.split('/').next(), Some("controllerinstances" | "tenants"))
+                let name = ["name", "resource", "subresource"].iter().find_map(|field| item[*field].as_str());
+                let ours = |name: &str| {
+                    name == "pods/action" || name.split('/').next().is_some_and(|name| OURS.contains(&name))
+                };
+                !name.is_some_and(ours)
             };
             let is_final = |item: &&Value| !item["version"].as_str().unwrap_or_default().contains(['a', 'b']);
             let mut items: Vec<Value> = items.iter().filter(ours).filter(is_final).map(normalized).collect();

@@ -9,6 +9,7 @@ mod custom;
 mod discovery;
 mod encodings;
 mod hook;
+mod machines;
 mod objects;
 mod policies;
 mod rbac;

@@ -9,6 +9,7 @@ use api::{Error, Kind, ResourceId, Result};
 /// The fields beyond name and namespace that a selector may name, as clients name them.
 pub(crate) fn of_kind(group: &str, plural: &str) -> &'static [&'static str] {
     match (group, plural) {
+        ("", "actions") => &["spec.nodeName", "status.complete"],
         ("", "pods") => &[
             "spec.nodeName",
             "spec.restartPolicy",

@@ -45,6 +45,7 @@ mod value;
 mod workloads;
 
 pub use convert::convert;
+pub use core::action_for;
 pub use extension::local_api_services;
 pub use fields::field_selector;
 pub use registry::{Group, Registry, registry};

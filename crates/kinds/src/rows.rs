@@ -104,6 +104,7 @@ pub(crate) const GROUPS: &[Group] = &[
 ];
 
 const CORE_V1: &[Row] = &[
+    row("Action", "actions", NAMESPACED).short(&["ac"]).subresources(&[STATUS]),
     row("Binding", "bindings", NAMESPACED).verbs(CREATE),
     row("ComponentStatus", "componentstatuses", CLUSTER).short(&["cs"]).verbs(READ),
     row("ConfigMap", "configmaps", NAMESPACED).short(&["cm"]),
@@ -119,6 +120,7 @@ const CORE_V1: &[Row] = &[
     row("PersistentVolumeClaim", "persistentvolumeclaims", NAMESPACED).short(&["pvc"]).subresources(&[STATUS]),
     row("PersistentVolume", "persistentvolumes", TENANT).short(&["pv"]).subresources(&[STATUS]),
     row("Pod", "pods", NAMESPACED).short(&["po"]).categories(&["all"]).subresources(&[
+        sub("action", CREATE, "", "CustomAction"),
         sub("attach", CONNECT, "", "PodAttachOptions"),
         sub("binding", CREATE, "", "Binding"),
         own("ephemeralcontainers", MODIFY),

@@ -200,6 +200,7 @@ fn unqualified_finalizers(new: &Value, old: Option<&Value>) -> Vec<String> {
 /// The strategy of a kind: one for all that tenants define, [`Strategy::PLAIN`] for built-in ones without needs.
 pub fn strategy(kind: &Kind) -> &'static Strategy {
     match (kind.group.as_str(), kind.kind.as_str()) {
+        ("", "Action") => &core::ACTIONS,
         ("", "ConfigMap") => &core::CONFIG_MAPS,
         ("", "Endpoints") => &core::ENDPOINTS,
         ("", "Event") => &core::CORE_EVENTS,

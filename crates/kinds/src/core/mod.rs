@@ -1,5 +1,6 @@
 //! Kinds of the core group that have no file of their own.
 
+mod actions;
 mod configuration;
 mod controller_instances;
 mod endpoints;
@@ -9,6 +10,8 @@ mod namespaces;
 mod nodes;
 mod tenants;
 
+pub(crate) use actions::ACTIONS;
+pub use actions::action_for;
 pub(crate) use configuration::{CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS};
 pub(crate) use controller_instances::CONTROLLER_INSTANCES;
 pub(crate) use endpoints::{ENDPOINT_SLICES, ENDPOINTS};

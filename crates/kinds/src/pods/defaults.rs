@@ -1,6 +1,7 @@
 //! Defaults of pod specs that take code. Pods and the pod templates of workloads share them, but for what only a pod
 //! gets: requests from limits, host ports, service links.
 
+use super::machines;
 use crate::value::{default, int, is_empty, is_true, list, list_mut, members, object, remove, set, text};
 use api::Quantity;
 use serde_json::{Value, json};
@@ -23,6 +24,10 @@ pub(crate) fn pod(pod: &mut Value) {
     let spec = &mut pod["spec"];
     pod_spec(spec);
     default(spec, "enableServiceLinks", true);
+    if let Some(machine) = spec.get_mut("virtualMachine") {
+        requests_from_limits(machine);
+        machines::defaults(spec);
+    }
     let host_network = is_true(&spec["hostNetwork"]);
     for field in ["initContainers", "containers"] {
         for container in list_mut(spec, field) {
@@ -55,6 +60,7 @@ pub(crate) fn pod_spec(spec: &mut Value) {
         list_mut(spec, field).for_each(container);
     }
     list_mut(spec, "volumes").for_each(volume);
+    machines::defaults(spec);
 }
 
 /// `serviceAccount` is the old name of `serviceAccountName`; both are shown.
@@ -261,13 +267,14 @@ pub(crate) fn total(spec: &Value, field: &str, resource: &str) -> Option<Quantit
         }
     }
     let running = list(&spec["containers"]).iter().map(of).fold(sidecars, sum);
-    running.max(peak)
+    running.max(peak).or_else(|| of(&spec["virtualMachine"]))
 }
 
 /// What a whole pod asks for: its own `requests` or `limits`, and where it says nothing, its containers' together.
 pub(crate) fn totals(spec: &Value, field: &str) -> BTreeMap<String, Quantity> {
     let own = &spec["resources"][field];
     let containers = ["containers", "initContainers"].into_iter().flat_map(|containers| list(&spec[containers]));
+    let containers = containers.chain([&spec["virtualMachine"]]);
     let of_containers = containers.flat_map(|container| members(&container["resources"][field]));
     let names: BTreeSet<&str> = of_containers.chain(members(own)).map(|(name, _)| name).collect();
     let amount = |name: &str| Quantity::parse(text(&own[name])).or_else(|| total(spec, field, name));

@@ -5,6 +5,7 @@ mod containers;
 mod create;
 pub(crate) mod defaults;
 mod handlers;
+pub(crate) mod machines;
 mod print;
 pub(crate) mod qos;
 mod resize;

@@ -1,5 +1,6 @@
 //! What kubectl shows of pods.
 
+use super::machines;
 use crate::print::or_none;
 use crate::table::{AGE, Column, NAME, age, column, explained, since};
 use crate::value::{int, is_empty, is_true, list, text};
@@ -50,8 +51,13 @@ struct Summary {
 pub(super) fn row(pod: &Value, now: Timestamp) -> Vec<Value> {
     let (spec, status) = (&pod["spec"], &pod["status"]);
     let sidecars = list(&spec["initContainers"]).iter().filter(|c| is_sidecar(c)).count();
-    let total = list(&spec["containers"]).len() + sidecars;
-    let summary = summary(pod);
+    let is_machine = machines::is_machine(spec);
+    let total = list(&spec["containers"]).len() + sidecars + usize::from(is_machine);
+    let mut summary = summary(pod);
+    if is_machine {
+        summary.ready = usize::from(status["phase"] == "Running");
+        summary.restarts.add(&status["virtualMachineStatus"]);
+    }
     let restarts = match summary.restarts {
         Restarts { count, last: Some(last) } if count != 0 => {
             format!("{count} ({} ago)", since(&json!(last.to_string()), now))

@@ -12,7 +12,8 @@ const RESOURCES: [&str; 2] = ["cpu", "memory"];
 pub(crate) fn class(spec: &Value) -> &'static str {
     let pod_level = &spec["resources"];
     let holders: Vec<&Value> = if is_empty(&pod_level["requests"]) && is_empty(&pod_level["limits"]) {
-        ["containers", "initContainers"].iter().flat_map(|f| list(&spec[*f])).map(|c| &c["resources"]).collect()
+        let containers = ["containers", "initContainers"].iter().flat_map(|f| list(&spec[*f]));
+        containers.chain(spec.get("virtualMachine")).map(|c| &c["resources"]).collect()
     } else {
         vec![pod_level]
     };

@@ -11,6 +11,10 @@ use serde_json::Value;
 pub(super) fn prepare(new: &mut Value, old: &Value) {
     let asked = new["spec"].clone();
     only_spec(new, old);
+    if let (Some(machine), asked) = (new["spec"].get_mut("virtualMachine"), &asked["virtualMachine"]) {
+        keep(machine, asked, "resources");
+        keep(machine, asked, "resizePolicy");
+    }
     for field in ["containers", "initContainers"].into_iter().filter(|field| !is_empty(&asked[*field])) {
         // Each container of old once: what is asked of it again is refused as it came.
         let mut by_name = first_by(list(&old["spec"][field]), |container| &container["name"]);
@@ -49,6 +53,10 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<Cause> {
                 only_other_resources(container, old);
             }
         }
+        if let Some(machine) = rest.get_mut("virtualMachine") {
+            only_other_resources(machine, &old["virtualMachine"]);
+        }
+        keep(&mut rest, old, "workloadInfo");
         if &rest != old && causes.is_empty() {
             causes.forbidden(&SPEC, "only cpu and memory resources are mutable");
         }

@@ -1,7 +1,7 @@
 //! Checks of pod specs, of pods and of the templates of workloads alike: the spec itself. Containers, volumes, security
 //! and affinity have files of their own.
 
-use super::{affinity, containers, security, volumes};
+use super::{affinity, containers, machines, security, volumes};
 use crate::addresses;
 use crate::causes::{Causes, Path};
 use crate::generic::{annotations, labels};
@@ -65,7 +65,12 @@ pub(crate) fn pod_spec(spec: &Value, is_pod: bool, at: &Path, causes: &mut Cause
     let volumes = volumes::volumes(list(&spec["volumes"]), &at.child("volumes"), causes);
     let claims = pod_claims(&spec["resourceClaims"], &at.child("resourceClaims"), causes);
     let context = Context { spec, is_pod, volumes, claims };
-    containers::all(&context, at, causes);
+    if machines::is_machine(spec) {
+        machines::machine(&context, at, causes);
+    } else {
+        containers::all(&context, at, causes);
+    }
+    machines::nics(list(&spec["nics"]), &at.child("nics"), causes);
     resources::pod_level(spec, at, causes);
     causes.one_of(&at.child("restartPolicy"), &spec["restartPolicy"], &["Always", "OnFailure", "Never"]);
     let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];

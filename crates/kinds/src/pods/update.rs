@@ -1,7 +1,7 @@
 //! What an update of a pod may change, and what the subresource of its ephemeral containers may.
 
 use super::create::positive_grace;
-use super::{SPEC, spec};
+use super::{SPEC, machines, spec};
 use crate::causes::{Causes, Path};
 use crate::value::{first_by, int, is_empty, keep, list, list_mut, members, remove, text};
 use api::Cause;
@@ -30,6 +30,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<Cause> {
             return;
         }
         tolerations(new, old, causes);
+        machines::nics_update(list(&new["nics"]), list(&old["nics"]), &SPEC.child("nics"), causes);
         gates(list(&new["schedulingGates"]), list(&old["schedulingGates"]), causes);
         let mut rest = new.clone();
         for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
@@ -40,6 +41,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<Cause> {
                 keep(container, old, "image");
             }
         }
+        machines::keep_mutable(&mut rest, old);
         if int(&old["terminationGracePeriodSeconds"]).is_some_and(|seconds| seconds < 0) {
             keep(&mut rest, old, "terminationGracePeriodSeconds");
         }

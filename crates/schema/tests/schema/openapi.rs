@@ -163,8 +163,11 @@ fn every_definition_is_the_same_as_upstreams() {
             assert_same(&format!("{name} in {path}"), &ours, theirs);
             compared += 1;
         }
-        let superfluous =
-            ours.as_object().expect("definitions").keys().find(|name| theirs[name.as_str()].is_null() && !is_ours(name));
+        let superfluous = ours
+            .as_object()
+            .expect("definitions")
+            .keys()
+            .find(|name| theirs[name.as_str()].is_null() && !is_ours(name));
         assert_eq!(superfluous, None, "{path}");
     }
     assert!(compared > 1000, "{compared} definitions were compared");
@@ -176,7 +179,8 @@ fn the_second_version_has_the_same_definitions_as_upstreams() {
     let theirs = read(&folder.join("swagger.json"));
     let published = Published::new(&all_kinds(&folder).0);
     let ours: Value = serde_json::from_slice(&published.v2_json().bytes).expect("JSON");
-    for (name, ours) in ours["definitions"].as_object().expect("definitions").iter().filter(|(name, _)| !is_ours(name)) {
+    for (name, ours) in ours["definitions"].as_object().expect("definitions").iter().filter(|(name, _)| !is_ours(name))
+    {
         let mut ours = ours.clone();
         for (definition, field) in OURS {
             if definition == name {

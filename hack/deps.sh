@@ -4,7 +4,7 @@
 #
 #   hack/deps.sh [--tests]
 #
-#   --tests    also what only tests use: the Python client, from PyPI, into target/clients
+#   --tests    also what only tests use: etcd, and the Python client, from PyPI, into target/clients
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 export PATH=$PATH:/usr/sbin:/sbin
@@ -31,8 +31,9 @@ install() {
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT
     fi
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "$@" || return
-    if [[ " $* " == *' containerd '* ]] && command -v systemctl >/dev/null; then
-        systemctl disable containerd || true
+    if command -v systemctl >/dev/null; then
+        [[ " $* " != *' containerd '* ]] || systemctl disable containerd || true
+        [[ " $* " != *' etcd-server '* ]] || systemctl disable etcd || true
     fi
 }
 
@@ -75,7 +76,10 @@ tell_old_kubectl() {
         echo "kubectl is ${BASH_REMATCH[0]}, from before 1.27: SPECIFICATION.md says which ones are tested" >&3
 }
 
-[ "${1-}" != --tests ] || need python3-venv python3 -c 'import ensurepip, venv'
+if [ "${1-}" = --tests ]; then
+    need python3-venv python3 -c 'import ensurepip, venv'
+    need etcd-server command -v etcd
+fi
 
 [ ${#missing[@]} -eq 0 ] || install_missing
 { : >&3; } 2>/dev/null || exec 3>&1

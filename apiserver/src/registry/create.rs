@@ -198,7 +198,8 @@ pub fn commit_error(error: CommitError) -> Error {
             Error::new(api::Reason::TooManyRequests, "too many writes are waiting, please try again later")
                 .retry_after(1)
         }
-        CommitError::NoRoom(why) => Error::new(api::Reason::ServiceUnavailable, why),
+        CommitError::NoRoom(why) | CommitError::Unavailable(why) => Error::new(api::Reason::ServiceUnavailable, why),
+        CommitError::TooLarge(why) => Error::new(api::Reason::RequestEntityTooLarge, why),
         CommitError::Stopped => Error::new(api::Reason::ServiceUnavailable, "the store has stopped accepting writes"),
         CommitError::Exists(_) | CommitError::Stale { .. } | CommitError::Absent | CommitError::Refused(_) => {
             Error::internal("a precondition of a write failed where its caller set none")

@@ -182,11 +182,7 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
                 return Ok(answer(call, name, &stored[0], &stored[0].to_value()?, removed, options));
             }
             Err(CommitError::Stale { .. } | CommitError::Absent | CommitError::Exists(_)) => {}
-            Err(
-                other @ (CommitError::Full | CommitError::NoRoom(_) | CommitError::Stopped | CommitError::Refused(_)),
-            ) => {
-                return Err(commit_error(other));
-            }
+            Err(other) => return Err(commit_error(other)),
         }
     }
     Err(Error::conflict(&call.kind.group, &call.kind.plural, name, "too many others write it"))

@@ -116,9 +116,7 @@ pub async fn update(
             }
             // Read again: either the client's own precondition fails now, or its change is made on the newer object.
             Err(CommitError::Stale { .. } | CommitError::Absent | CommitError::Exists(_)) => {}
-            Err(other @ (CommitError::Full | CommitError::NoRoom(_) | CommitError::Stopped)) => {
-                return Err(commit_error(other));
-            }
+            Err(other) => return Err(commit_error(other)),
         }
     }
     Err(conflict(call, name, MODIFIED))

@@ -32,8 +32,8 @@ const TRIM_EVERY: Duration = Duration::from_secs(30);
 
 pub(crate) struct Hub {
     limits: Limits,
-    /// The revision that the store was opened at. No history reaches further back.
-    opened_at: Revision,
+    /// The revision that the store was opened at, or began anew at. No history reaches further back.
+    opened_at: AtomicU64,
     state: ArcSwap<State>,
     /// Every event up to this revision has been given to its watchers.
     dispatched: AtomicU64,
@@ -62,7 +62,7 @@ impl Hub {
         let opened_at = state.revision;
         Hub {
             limits,
-            opened_at,
+            opened_at: AtomicU64::new(opened_at),
             state: ArcSwap::from_pointee(state),
             dispatched: AtomicU64::new(opened_at),
             topics: Mutex::new(Topics { by_resource: HashMap::new(), trimmed: now, watchers: 0, closed: false }),
@@ -74,11 +74,6 @@ impl Hub {
         Snapshot::new(self.state.load_full())
     }
 
-    /// Follows the revision of the current snapshot.
-    pub(crate) fn revisions(&self) -> tokio::sync::watch::Receiver<Revision> {
-        self.revision.subscribe()
-    }
-
     pub(crate) fn dispatched(&self) -> Revision {
         self.dispatched.load(Ordering::Acquire)
     }
@@ -88,7 +83,7 @@ impl Hub {
     }
 
     pub(crate) fn resource_revision(&self, resource: &ResourceId) -> Revision {
-        self.state.load().resource_revision(resource).max(self.opened_at)
+        self.state.load().resource_revision(resource).max(self.opened_at())
     }
 
     /// Makes durable changes visible: `events` lead from the current snapshot to `state`.
@@ -97,9 +92,10 @@ impl Hub {
         let state = Arc::new(state);
         let (mut wakers, mut given_up) = (Vec::new(), Vec::new());
         let mut topics = self.topics.lock();
+        let opened_at = self.opened_at();
         let replaced = self.state.swap(state);
         for event in events {
-            let topic = topics.topic(&event.object.key.resource, self.opened_at);
+            let topic = topics.topic(&event.object.key.resource, opened_at);
             topic.dispatch(event, &self.limits, &mut wakers);
             topic.history.push(event.clone());
             topic.history.trim(&self.limits, now);
@@ -127,7 +123,7 @@ impl Hub {
                 return Ok(Snapshot::new(current));
             }
             let events: Vec<Arc<Event>> = match topics.by_resource.get(resource) {
-                None if revision < self.opened_at => return Err(TooOld { oldest: self.opened_at }),
+                None if revision < self.opened_at() => return Err(TooOld { oldest: self.opened_at() }),
                 None => Vec::new(),
                 Some(Topic { history, remade, .. }) => {
                     let position = history.position_after(revision)?;
@@ -153,7 +149,7 @@ impl Hub {
     pub(crate) fn register(&self, scope: &Scope, interest: Interest, after: Revision) -> Result<Arc<Inbox>, TooOld> {
         let mut topics = self.topics.lock();
         let closed = topics.closed;
-        let topic = topics.topic(scope.resource(), self.opened_at);
+        let topic = topics.topic(scope.resource(), self.opened_at());
         let position = topic.history.position_after(after)?;
         let phase = match position < topic.history.end() {
             _ if closed => Phase::Ended(WatchEnded::Closed),
@@ -170,13 +166,13 @@ impl Hub {
     pub(crate) fn unregister(&self, resource: &ResourceId, inbox: &Inbox) {
         let mut topics = self.topics.lock();
         topics.watchers -= 1;
-        topics.topic(resource, self.opened_at).remove(inbox);
+        topics.topic(resource, self.opened_at()).remove(inbox);
     }
 
     /// Moves the next events of the history to a watcher that is behind.
     pub(crate) fn refill(&self, scope: &Scope, inbox: &Inbox) {
         let mut topics = self.topics.lock();
-        let history = &topics.topic(scope.resource(), self.opened_at).history;
+        let history = &topics.topic(scope.resource(), self.opened_at()).history;
         let mut queue = inbox.lock();
         let Phase::Behind(position) = queue.phase else { return };
         let Some(events) = history.from(position) else {
@@ -189,19 +185,54 @@ impl Hub {
         queue.phase = if next < history.end() { Phase::Behind(next) } else { Phase::Live };
     }
 
+    /// Waits until the snapshot is at `revision`; false when the deadline passes first. Cancel-safe.
+    pub(crate) async fn reaches(&self, revision: Revision, deadline: Duration) -> bool {
+        let mut revisions = self.revision.subscribe();
+        let reached = revisions.wait_for(|&current| current >= revision);
+        matches!(tokio::time::timeout(deadline, reached).await, Ok(Ok(_)))
+    }
+
+    /// Goes on from `state`, which is later than what was published by changes that nobody knows. All watches end as
+    /// having fallen behind.
+    pub(crate) fn reset(&self, state: State) {
+        let revision = state.revision;
+        let state = Arc::new(state);
+        let mut topics = self.topics.lock();
+        self.opened_at.store(revision, Ordering::Release);
+        let replaced = self.state.swap(state);
+        let wakers = topics.end_all(WatchEnded::Lagged);
+        let mut given_up = Vec::new();
+        for topic in topics.by_resource.values_mut() {
+            given_up.push((std::mem::replace(&mut topic.history, History::new(revision)), topic.remade.take()));
+        }
+        self.dispatched.store(revision, Ordering::Release);
+        drop(topics);
+        drop((replaced, given_up));
+        wakers.into_iter().for_each(Waker::wake);
+        self.revision.send_replace(revision);
+    }
+
     /// Ends all watches, after what they have queued.
     pub(crate) fn close(&self) {
         let mut topics = self.topics.lock();
         topics.closed = true;
-        let inboxes =
-            topics.by_resource.values().flat_map(|topic| topic.by_prefix.values().chain(topic.by_node.values()));
-        let wakers: Vec<Waker> = inboxes.flatten().filter_map(|inbox| inbox.end(WatchEnded::Closed)).collect();
+        let wakers = topics.end_all(WatchEnded::Closed);
         drop(topics);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn opened_at(&self) -> Revision {
+        self.opened_at.load(Ordering::Acquire)
     }
 }
 
 impl Topics {
+    fn end_all(&self, ended: WatchEnded) -> Vec<Waker> {
+        let inboxes =
+            self.by_resource.values().flat_map(|topic| topic.by_prefix.values().chain(topic.by_node.values()));
+        inboxes.flatten().filter_map(|inbox| inbox.end(ended)).collect()
+    }
+
     fn topic(&mut self, resource: &ResourceId, opened_at: Revision) -> &mut Topic {
         self.by_resource.entry(resource.clone()).or_insert_with(|| Topic {
             history: History::new(opened_at),

@@ -12,6 +12,7 @@
 
 mod data_dir;
 mod engine;
+mod etcd;
 mod event;
 mod history;
 mod hub;
@@ -19,6 +20,7 @@ mod inbox;
 mod load;
 mod log;
 mod open_error;
+mod partition;
 mod queue;
 mod record;
 mod scope;
@@ -30,8 +32,10 @@ mod transaction;
 mod watch;
 mod writer;
 
+pub use etcd::{EtcdOptions, EtcdTls};
 pub use event::{Delivery, Event, EventKind};
 pub use open_error::OpenError;
+pub use partition::Partition;
 pub use scope::Scope;
 pub use snapshot::Snapshot;
 pub use store::{FieldsOf, Limits, Stats, Store, TooOld};

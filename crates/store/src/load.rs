@@ -27,9 +27,11 @@ const FIRST_REVISION: Revision = 1;
 pub(crate) const UNSYNCED_REVISIONS_MAX: Revision = 1_000_000;
 
 /// A verified record.
-struct Stored {
-    revision: Revision,
-    body: Bytes,
+pub(crate) struct Stored {
+    pub(crate) revision: Revision,
+    /// The revision that the body says.
+    pub(crate) written: Revision,
+    pub(crate) body: Bytes,
 }
 
 #[derive(Default)]
@@ -99,7 +101,7 @@ impl Found {
             (REVISION_KEY, decoded) => self.revision = decoded.map(|(revision, _)| revision),
             (OPEN_KEY, decoded) => self.open = decoded.is_some(),
             (_, Some((revision, body))) => {
-                let stored = Stored { revision, body: Bytes::copy_from_slice(body) };
+                let stored = Stored { revision, written: revision, body: Bytes::copy_from_slice(body) };
                 match self.objects.get_mut(key) {
                     Some(replaced) => *replaced = stored,
                     None => _ = self.objects.insert(key.into(), stored),
@@ -115,7 +117,7 @@ impl Found {
 }
 
 /// Parses headers on all cores.
-fn decode_all(stored: HashMap<Box<str>, Stored>, fields: FieldsOf) -> Result<Vec<Object>, String> {
+pub(crate) fn decode_all(stored: HashMap<Box<str>, Stored>, fields: FieldsOf) -> Result<Vec<Object>, String> {
     let mut stored: Vec<(Box<str>, Stored)> = stored.into_iter().collect();
     // Neighbours share memory.
     stored.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -138,14 +140,15 @@ fn decode_all(stored: HashMap<Box<str>, Stored>, fields: FieldsOf) -> Result<Vec
 
 fn decode_part(stored: Vec<(Box<str>, Stored)>, fields: FieldsOf) -> Result<Vec<Object>, String> {
     let mut objects: Vec<Object> = Vec::with_capacity(stored.len());
-    for (durable, Stored { revision, body }) in stored {
+    for (durable, Stored { revision, written, body }) in stored {
         let mut key = ObjectKey::parse_durable(&durable).ok_or_else(|| format!("key {durable:?} names no object"))?;
         if let Some(neighbour) = objects.last() {
             share(&mut key, &neighbour.key);
         }
         let fields = fields(&key.resource);
-        let object = Object::decode(key, revision, body, fields);
-        objects.push(object.map_err(|error| format!("record {durable} holds no object ({})", source_of(&error)))?);
+        let object = Object::decode(key, written, body, fields);
+        let object = object.map_err(|error| format!("record {durable} holds no object ({})", source_of(&error)))?;
+        objects.push(if written == revision { object } else { object.at_revision(revision) });
     }
     Ok(objects)
 }

@@ -12,6 +12,8 @@ pub enum OpenError {
     Foreign { dir: PathBuf },
     #[error("data directory {} has format {found:?}, unknown to this version of Ursa; use the version that wrote it", .dir.display())]
     Format { dir: PathBuf, found: String },
+    #[error("the etcd cluster at {servers} cannot be used: {why}")]
+    Etcd { servers: String, why: String },
     #[error("cannot use {}: {why}; check its permissions and that its disk has room", .path.display())]
     Unreadable { path: PathBuf, why: String },
     #[error("data directory {} is damaged: {what}; restore it from a backup", .dir.display())]

@@ -1,23 +1,18 @@
 //! The handle to one partition.
 
-use crate::data_dir::DataDir;
+#[cfg(test)]
 use crate::engine::Engine;
-use crate::hub::Hub;
-use crate::load::load;
-use crate::log::Log;
 use crate::open_error::OpenError;
-use crate::queue::{Commit, Queue};
+use crate::partition::Partition;
 use crate::scope::Scope;
 use crate::snapshot::Snapshot;
 use crate::transaction::{CommitError, Write};
 use crate::watch::Watch;
-use crate::writer::{Shared, Writer};
 use api::selector::Selector;
 use api::{Object, ResourceId, Revision};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The selectable fields of a resource, to rebuild headers on load.
 pub type FieldsOf = fn(&ResourceId) -> &'static [&'static str];
@@ -85,123 +80,90 @@ pub struct Stats {
     pub watchers: usize,
 }
 
-/// One partition; cheap to clone. When the last clone is dropped the writer finishes what is queued and stops.
+/// Everything that is stored; cheap to clone.
 #[derive(Clone)]
-pub struct Store(Arc<Handle>);
+pub struct Store(Partition);
 
-struct Handle(Arc<Shared>);
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.0.queue.close();
+impl From<Partition> for Store {
+    fn from(partition: Partition) -> Store {
+        Store(partition)
     }
 }
 
 impl Store {
-    /// Opens the directory, makes it if it is missing or empty, loads and verifies everything. Blocks.
+    /// A store of one embedded partition; see [`Partition::embedded`]. Blocks.
     pub fn open(dir: &Path, fields: FieldsOf, limits: Limits) -> Result<Store, OpenError> {
-        let engine = Log::new(DataDir::claim(dir)?, limits.checkpoint_after_bytes);
-        Store::start(Box::new(engine), dir, fields, limits)
+        Partition::embedded(dir, fields, limits).map(Store)
     }
 
-    /// Loads from an engine and starts its writer. `dir` is for messages.
+    #[cfg(test)]
     pub(crate) fn start(
-        mut engine: Box<dyn Engine>,
+        engine: Box<dyn Engine>,
         dir: &Path,
         fields: FieldsOf,
         limits: Limits,
     ) -> Result<Store, OpenError> {
-        let state = load(&mut *engine, dir, fields)?;
-        let relaxed_sync_after = limits.relaxed_sync_after;
-        let shared = Arc::new(Shared {
-            hub: Arc::new(Hub::new(state.clone(), limits.clone(), Instant::now())),
-            queue: Queue::new(limits),
-            commits: AtomicU64::new(0),
-            syncs: AtomicU64::new(0),
-            failed: tokio::sync::watch::Sender::new(None),
-            stopped: tokio::sync::watch::Sender::new(false),
-        });
-        let writer = Writer::new(shared.clone(), engine, state, relaxed_sync_after);
-        let thread = std::thread::Builder::new().name("store-writer".to_owned());
-        thread.spawn(|| writer.run()).map_err(|error| OpenError::unreadable(dir, &error))?;
-        Ok(Store(Arc::new(Handle(shared))))
+        Partition::start(engine, dir, fields, limits).map(Store)
     }
 
-    /// The state after the latest commit.
+    /// The state after the latest commit that this process has seen.
     pub fn snapshot(&self) -> Snapshot {
-        self.shared().hub.snapshot()
+        self.0.snapshot()
     }
 
-    /// The revision of the latest commit.
+    /// The revision of the snapshot.
     pub fn revision(&self) -> Revision {
         self.snapshot().revision()
     }
 
+    /// Returns when the snapshot holds everything that was committed before the call, by whichever process: what a read
+    /// must wait for that may not be stale. The error says why that cannot be known.
+    pub async fn current(&self) -> Result<(), CommitError> {
+        self.0.current().await
+    }
+
     /// Commits all writes under one revision, or none of them. Returns the stored objects in the order of the writes; of
-    /// a deleted object its last state, at the deletion's revision; of a revision that changed nothing none. A commit that was begun is not undone by dropping
-    /// the future.
+    /// a deleted object its last state, at the deletion's revision; of a revision that changed nothing none. A commit
+    /// that was begun is not undone by dropping the future.
     pub async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Arc<Object>>, CommitError> {
         for write in &writes {
             assert!(write.body().is_none_or(|object| object.key == write.key), "a write stores its object at its key");
         }
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        self.shared().queue.push(Commit::new(writes, reply))?;
-        answer.await.unwrap_or(Err(CommitError::Stopped))
+        self.0.commit(writes).await
     }
 
     /// The exact state of one resource, and no other, at an old revision. At the current revision or a later one it is
     /// the current snapshot.
     pub fn snapshot_at(&self, resource: &ResourceId, revision: Revision) -> Result<Snapshot, TooOld> {
-        self.shared().hub.snapshot_at(resource, revision)
+        self.0.hub().snapshot_at(resource, revision)
     }
 
     /// Waits until the store is at `revision`; false when the deadline passes first. Cancel-safe.
     pub async fn wait_for(&self, revision: Revision, deadline: Duration) -> bool {
-        let mut revisions = self.shared().hub.revisions();
-        let reached = revisions.wait_for(|&current| current >= revision);
-        matches!(tokio::time::timeout(deadline, reached).await, Ok(Ok(_)))
+        self.0.hub().reaches(revision, deadline).await
     }
 
     /// The events after a revision: from the history, then as they are committed, without gap or duplicate.
     pub fn watch(&self, scope: Scope, selector: Selector, after: Revision) -> Result<Watch, TooOld> {
-        Watch::start(self.shared().hub.clone(), scope, selector, after)
+        Watch::start(self.0.hub().clone(), scope, selector, after)
     }
 
     /// No object of the resource has changed after this revision.
     pub fn resource_revision(&self, resource: &ResourceId) -> Revision {
-        self.shared().hub.resource_revision(resource)
+        self.0.hub().resource_revision(resource)
     }
 
-    /// Completes with the reason when the disk has failed: nothing is acknowledged any more, and the process must exit.
-    /// Cancel-safe.
+    /// Completes with the reason when nothing can be acknowledged any more, and the process must exit. Cancel-safe.
     pub async fn failed(&self) -> String {
-        let mut failed = self.shared().failed.subscribe();
-        let reason = failed.wait_for(Option::is_some).await.expect("this handle keeps the sender");
-        reason.clone().expect("waited for it")
+        self.0.failed().await
     }
 
-    /// Writes what is queued, syncs, and stops the writer; later commits fail. The directory is free afterwards.
+    /// Writes what is queued, syncs, and stops; later commits fail. A directory is free afterwards.
     pub async fn close(&self) {
-        self.shared().queue.close();
-        let mut stopped = self.shared().stopped.subscribe();
-        stopped.wait_for(|&stopped| stopped).await.expect("this handle keeps the sender");
+        self.0.close().await;
     }
 
     pub fn stats(&self) -> Stats {
-        let shared = self.shared();
-        let snapshot = shared.hub.snapshot();
-        let (objects, bytes) = snapshot.size();
-        Stats {
-            objects,
-            bytes,
-            revision: snapshot.revision(),
-            commits: shared.commits.load(Ordering::Relaxed),
-            syncs: shared.syncs.load(Ordering::Relaxed),
-            watchers: shared.hub.watchers(),
-        }
-    }
-
-    fn shared(&self) -> &Shared {
-        &self.0.0
+        self.0.stats()
     }
 }

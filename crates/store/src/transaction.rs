@@ -112,9 +112,15 @@ pub enum CommitError {
     /// Too much is waiting to be written; the same commit can succeed later.
     #[error("too many writes are waiting for the disk")]
     Full,
-    /// The disk is full; the same commit can succeed when there is room again.
+    /// The disk or the storage cluster is full; the same commit can succeed when there is room again.
     #[error("{0}")]
     NoRoom(String),
+    /// The storage cluster cannot take it now, and why; where it says so, whether it was written is unknown.
+    #[error("{0}")]
+    Unavailable(String),
+    /// More than the storage cluster takes in one transaction, and what.
+    #[error("the storage cluster takes no such transaction: {0}")]
+    TooLarge(String),
     /// The store is closed, or its disk has failed. Whether a commit that was under way is on disk is unknown.
     #[error("the store has stopped")]
     Stopped,

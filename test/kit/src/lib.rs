@@ -6,6 +6,7 @@
 mod answer;
 mod component;
 mod containerd;
+mod etcd;
 mod hollow;
 mod kubectl;
 mod scratch;
@@ -15,6 +16,7 @@ mod wait;
 pub use answer::{Answer, run};
 pub use component::Component;
 pub use containerd::{Containerd, Task};
+pub use etcd::Etcd;
 pub use hollow::HollowNodes;
 pub use kubectl::{Kubectl, Lines};
 pub use scratch::Scratch;

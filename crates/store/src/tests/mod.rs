@@ -1,10 +1,12 @@
 //! What the tests of the store share: a disk in memory that obeys commands, and short names for objects and writes.
 
 mod commit;
+mod conformance;
 mod corruption;
 mod directory;
 mod disk;
 mod durability;
+mod etcd;
 mod model;
 mod power;
 mod watch;

@@ -23,7 +23,7 @@ const SYSTEM_NAMESPACE: &str = "kube-system";
 const AUTHENTICATION: &str = "extension-apiserver-authentication";
 
 /// How many writes of a start share a transaction.
-const WRITES_AT_ONCE: usize = 512;
+const WRITES_AT_ONCE: usize = 64;
 
 /// Objects of a new tenant.
 pub fn of_tenant(tenant: &TenantName, now: Timestamp) -> Result<Vec<Write>> {

@@ -11,7 +11,7 @@ use crate::path::{Path, ResourcePath, Route};
 use crate::reauthorize::Opened;
 use crate::server::Server;
 use crate::target::Target;
-use crate::{aggregation, authz, compress, discovery, negotiate, objects, respond};
+use crate::{aggregation, authz, compress, discovery, negotiate, objects, registry, respond};
 use api::selector::FieldSelector;
 use api::{Error, Identity, Kind, Reason, Result, Scope, Timestamp};
 use axum::body::Body;
@@ -115,6 +115,9 @@ async fn answer(
     }
     let now = Timestamp::now();
     let path = Path::parse(request.uri().path())?;
+    if matches!(path.route, Route::Resource(_)) && !allows_older(&request) {
+        server.store.current().await.map_err(registry::commit_error)?;
+    }
     let begin = |who: Option<&Identity>, what: &Attributes, request: &Request<Body>| {
         let audit = server.audit.as_ref()?;
         Record::begin(audit, who, what, &path, (request.uri(), request.headers()), now)
@@ -253,6 +256,18 @@ fn watched(
 fn no_such_kind(server: &Server, group: &str) -> Error {
     let known = server.kinds.groups().iter().any(|known| known.name == group);
     if known { Error::no_such_path() } else { Error::page_not_found() }
+}
+
+/// Whether a request is content with what this server has seen: a read that says at which version, 0 for any. All others
+/// rest on everything that was answered before them, by whichever server, their identities and rights too.
+fn allows_older(request: &Request<Body>) -> bool {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    reads
+        && request.uri().query().is_some_and(|query| {
+            query
+                .split('&')
+                .any(|pair| pair.strip_prefix("resourceVersion=").is_some_and(|version| !version.is_empty()))
+        })
 }
 
 /// Who a request is for, and where it goes, once both are authorized.

@@ -12,10 +12,10 @@ use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Limits, Store};
+use store::{EtcdOptions, EtcdTls, Limits, OpenError, Partition, Store};
 use tokio::net::TcpListener;
 
 /// How long the certificates of the kubeconfigs are valid; they are issued anew at every start.
@@ -46,6 +46,7 @@ pub fn main(args: ApiArgs) -> Result<(), String> {
 pub struct Checked {
     tokens: TokenFile,
     issuers: Issuers,
+    etcd: Option<EtcdOptions>,
     tenant_networks: apiserver::Networks,
 }
 
@@ -55,7 +56,7 @@ impl Checked {
         let tokens = token_file(args.token_auth_file.as_deref())?;
         let issuers = issuers(args.authentication_config.as_deref())?;
         let tenant_networks = args.tenant_egress_allow.parse().map_err(|e| format!("--tenant-egress-allow: {e}"))?;
-        Ok(Checked { tokens, issuers, tenant_networks })
+        Ok(Checked { tokens, issuers, etcd: etcd(args)?, tenant_networks })
     }
 }
 
@@ -81,8 +82,7 @@ impl Api {
         let listener = TcpListener::bind(address).await.map_err(|e| cannot_listen(address, &e))?;
         let address = listener.local_addr().map_err(|e| cannot_listen(address, &e))?;
         let dir = args.data_dir.as_path();
-        let store = Store::open(&dir.join("store"), kinds::Registry::selectable, Limits::default())
-            .map_err(|e| e.to_string())?;
+        let store = open_store(dir, checked.etcd).await.map_err(|e| e.to_string())?;
         let names = server_names(args.bind_address, node_name);
         let pki = Arc::new(Pki::open(dir, &names, Timestamp::now()).map_err(|e| e.to_string())?);
         let config = Config {
@@ -163,6 +163,39 @@ fn refuse_foreign(dir: &Path) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{} holds something else than Ursa's data; choose another directory with --data-dir", dir.display()))
+}
+
+/// How the etcd cluster of the system partition is reached, where there is one.
+fn etcd(args: &ApiArgs) -> Result<Option<EtcdOptions>, String> {
+    if args.etcd_servers.is_empty() {
+        return Ok(None);
+    }
+    for server in &args.etcd_servers {
+        let uri = server.parse::<http::Uri>().ok();
+        let is_url = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
+        if !is_url {
+            return Err(format!("--etcd-servers: {server:?} is not of the form https://HOST:PORT"));
+        }
+    }
+    let read = |flag: &str, path: &Option<PathBuf>| {
+        let read =
+            |path: &PathBuf| fs::read(path).map_err(|e| format!("--{flag} {} cannot be read: {e}", path.display()));
+        path.as_ref().map(read).transpose()
+    };
+    let ca = read("etcd-cafile", &args.etcd_cafile)?;
+    let certificate = read("etcd-certfile", &args.etcd_certfile)?;
+    let identity = certificate.zip(read("etcd-keyfile", &args.etcd_keyfile)?);
+    let tls = (ca.is_some() || identity.is_some()).then_some(EtcdTls { ca, identity });
+    Ok(Some(EtcdOptions { tls, ..EtcdOptions::new(args.etcd_servers.clone()) }))
+}
+
+/// The embedded store in the data directory, or the etcd cluster.
+async fn open_store(dir: &Path, etcd: Option<EtcdOptions>) -> Result<Store, OpenError> {
+    let (fields, limits) = (kinds::Registry::selectable, Limits::default());
+    match etcd {
+        Some(options) => Partition::etcd(options, fields, limits).await.map(Store::from),
+        None => Store::open(&dir.join("store"), fields, limits),
+    }
 }
 
 fn token_file(path: Option<&Path>) -> Result<TokenFile, String> {

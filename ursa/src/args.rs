@@ -44,6 +44,18 @@ pub struct ApiArgs {
     /// The port to listen on; 0 takes a free one, which admin.kubeconfig names
     #[arg(long, value_name = "PORT", default_value_t = 6443)]
     pub secure_port: u16,
+    /// Keep the objects in an etcd cluster instead: the URLs of its members, separated by ','
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    pub etcd_servers: Vec<String>,
+    /// The authority of the members' certificates
+    #[arg(long, value_name = "FILE", requires = "etcd_servers")]
+    pub etcd_cafile: Option<PathBuf>,
+    /// The certificate that the members are shown
+    #[arg(long, value_name = "FILE", requires = "etcd_keyfile")]
+    pub etcd_certfile: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long, value_name = "FILE", requires = "etcd_certfile")]
+    pub etcd_keyfile: Option<PathBuf>,
     /// A CSV file of static tokens: token,user,uid,"group,group",,tenant
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,

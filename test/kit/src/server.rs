@@ -1,7 +1,7 @@
 //! `ursa server` as a process of its own, on a free port, with a fresh data directory.
 
 use crate::wait::time_until;
-use crate::{Answer, Containerd, Kubectl, Scratch, run, wait_for};
+use crate::{Answer, Containerd, Etcd, Kubectl, Scratch, run, wait_for};
 use bytes::Bytes;
 use client::Client;
 use http::Request;
@@ -25,6 +25,8 @@ pub struct Options {
     /// Without controllers, scheduler and node agent.
     alone: bool,
     data_dir: Option<PathBuf>,
+    /// Whose keys it shares.
+    keys_from: Option<PathBuf>,
     args: Vec<String>,
 }
 
@@ -45,6 +47,16 @@ impl Options {
         options.arg("--container-runtime-endpoint").arg(containerd.endpoint())
     }
 
+    /// With its objects in an etcd cluster.
+    pub fn stored_in(self, etcd: &Etcd) -> Options {
+        self.arg(format!("--etcd-servers={}", etcd.urls().join(",")))
+    }
+
+    /// As another API server beside one: with the same authority, so that all clients can use both.
+    pub fn beside(self, server: &Server) -> Options {
+        Options { keys_from: Some(server.data_dir().join("pki")), ..self }
+    }
+
     /// One more argument of the command line.
     pub fn arg(mut self, arg: impl Into<String>) -> Options {
         self.args.push(arg.into());
@@ -56,6 +68,9 @@ impl Options {
 #[derive(Debug)]
 pub struct Server {
     options: Options,
+    /// Where `URSA_TEST_STORE` asks for it: another API server, which answers tenants, and what both store in.
+    peer: Option<Box<Server>>,
+    _etcd: Option<Etcd>,
     /// What is not asked for elsewhere lies here; the log always.
     scratch: Scratch,
     port: u16,
@@ -72,12 +87,33 @@ pub struct Tenant {
 }
 
 impl Server {
-    /// Starts a server and waits until it is ready.
+    /// Starts a server and waits until it is ready. With `URSA_TEST_STORE=etcd` it stores in an etcd cluster, and its
+    /// tenants are answered by another API server beside it.
     pub async fn start(options: Options) -> Server {
+        let own_store = options.args.iter().any(|arg| arg.starts_with("--etcd-servers"));
+        if own_store || std::env::var_os("URSA_TEST_STORE").is_none_or(|store| store != "etcd") {
+            return Server::start_alone(options).await;
+        }
+        let etcd = Etcd::start(1, &[]).await;
+        let mut server = Server::start_alone(options.stored_in(&etcd)).await;
+        let peer = Server::start_alone(Options::alone().stored_in(&etcd).beside(&server)).await;
+        (server.peer, server._etcd) = (Some(Box::new(peer)), Some(etcd));
+        server
+    }
+
+    async fn start_alone(options: Options) -> Server {
         let scratch = Scratch::new();
         let options = Options { data_dir: Some(options.data_dir.unwrap_or_else(|| scratch.join("data"))), ..options };
+        if let Some(keys) = &options.keys_from {
+            let pki = options.data_dir.as_ref().expect("set just now").join("pki");
+            std::fs::create_dir_all(&pki).expect("a fresh directory");
+            for key in ["ca.crt", "ca.key", "sa.key"] {
+                std::fs::copy(keys.join(key), pki.join(key)).expect("a server has made its keys");
+            }
+        }
         let child = spawn(&options, 0, &scratch);
-        let mut server = Server { options, scratch, port: 0, child, ready_after: Duration::ZERO };
+        let mut server =
+            Server { options, peer: None, _etcd: None, scratch, port: 0, child, ready_after: Duration::ZERO };
         server.ready().await;
         server
     }
@@ -142,19 +178,29 @@ impl Server {
     /// A tenant that is there already.
     pub async fn known_tenant(&self, name: &str) -> Tenant {
         let kubeconfig = self.scratch.join(&format!("{name}.kubeconfig"));
-        std::fs::write(&kubeconfig, self.ursa(&["kubeconfig", "--tenant", name]).await.ok())
-            .expect("a fresh directory");
+        let mut text = self.ursa(&["kubeconfig", "--tenant", name]).await.ok();
+        if let Some(peer) = &self.peer {
+            text = text.replace(&self.url(), &peer.url());
+        }
+        std::fs::write(&kubeconfig, text).expect("a fresh directory");
         Tenant { name: name.to_owned(), kubectl: Kubectl::new(kubeconfig, self.scratch.path()) }
     }
 
     /// Kills the process as a power loss would, without a chance to finish anything.
     pub fn kill9(&mut self) {
+        if let Some(peer) = &mut self.peer {
+            peer.kill9();
+        }
         self.child.kill().expect("it runs");
         self.child.wait().expect("a child can be waited for");
     }
 
     /// Starts again on the same data and port, and waits until it is ready.
     pub async fn restart(&mut self) {
+        if let Some(peer) = &mut self.peer {
+            peer.child = spawn(&peer.options, peer.port, &peer.scratch);
+            peer.ready().await;
+        }
         self.child = spawn(&self.options, self.port, &self.scratch);
         self.ready().await;
     }

@@ -5,6 +5,7 @@ mod command_line;
 mod components;
 mod crash;
 mod demo;
+mod etcd;
 mod hollow;
 mod scripts;
 mod streams;

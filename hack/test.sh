@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # Installs what is missing, runs every check and every test, and ends with 'N passed, N failed'. Leaves no process behind.
 #
+#   hack/test.sh [--full]
+#
+#   --full    also the long forms of tests, which take hours
+#
 # What each step prints is kept in target/test; of a step that fails, the end is shown. The logs of what failed tests started
 # are in target/test/kit.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 export PATH=$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin
 
+[ "${1-}" != --full ] || { export URSA_TEST_FULL=1 && shift; }
 [ $# -eq 0 ] || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2 && exit 64; }
 [ "$(id -u)" = 0 ] || die "needs root, for the tests with containers and networks: run it with sudo"
 cd "$root"
@@ -95,6 +100,19 @@ rust_tests() {
     report "tests of the crates (time of all)" "$status" "$logs/tests-failed.log" "$seconds" "$unit" "$unit_bad"
 }
 
+# The end-to-end suite once more, on two API servers over an etcd cluster: a part of it, or all that needs no streams to
+# pods, which the second server does not have.
+etcd_tests() {
+    local log=$logs/etcd.log began status=0 name good bad all=0 all_bad=0 chosen=(tenants::)
+    began=$(now)
+    [ -z "${URSA_TEST_FULL-}" ] || chosen=(--skip streams:: --skip demo:: --skip scripts:: --skip command_line::)
+    URSA_TEST_STORE=etcd cargo test -p e2e --release --no-fail-fast -- --show-output "${chosen[@]}" >"$log" 2>&1 || status=$?
+    while read -r name good bad; do
+        all=$((all + good)) all_bad=$((all_bad + bad))
+    done < <(test_counts "$log")
+    report "end to end, on etcd" "$status" "$log" "$(seconds_since "$began")" "$all" "$all_bad"
+}
+
 # oracle FAMILY [OPTION...]: replays one family; its output, status and end go into files, for oracle_report.
 oracle() {
     local title="oracle $*" log status=0
@@ -127,6 +145,7 @@ if [ -n "$built" ]; then
     export URSA_BIN=$root/target/release/ursa
     check "tidy" target/release/xtask tidy || true
     rust_tests
+    etcd_tests
     # The controllers' cases wait for most of their time: they run beside the others, each family with a server of its own.
     oracle controllers &
     controllers=$!

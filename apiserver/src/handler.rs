@@ -144,6 +144,9 @@ async fn answer(
             label.record = begin(Some(&caller), &what, &request);
             let asked = Asked { peer, caller, path: &path, what: &what, headers: request.headers(), seats: 1 };
             let admitted = admit(server, asked, label).await?;
+            if below == crate::backup::PATH {
+                return crate::backup::answer(server, &admitted.identity, request).await;
+            }
             if let Some(tenant) = admitted.decision.tenant()
                 && let Some(remote) = server.aggregation.find_document(server, tenant, below)?
             {

@@ -12,6 +12,7 @@ mod allocation;
 mod audit;
 mod authn;
 mod authz;
+mod backup;
 mod body;
 mod compiled;
 mod compress;

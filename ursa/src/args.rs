@@ -28,6 +28,10 @@ pub enum Command {
     Tenant(TenantArgs),
     /// Print a kubeconfig for a user of a tenant
     Kubeconfig(KubeconfigArgs),
+    /// Write a backup of everything, or of one tenant, into a file, while the server runs
+    Backup(BackupArgs),
+    /// Restore a backup: everything into an empty data directory, or one tenant into a running server
+    Restore(RestoreArgs),
     /// Make the API traffic of many nodes that run nothing
     HollowNodes(HollowNodesArgs),
 }
@@ -280,6 +284,31 @@ pub struct HollowNodesArgs {
     /// Delete the nodes at the end
     #[arg(long)]
     pub delete_nodes: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct BackupArgs {
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// The file, which must not be there yet
+    pub file: PathBuf,
+    /// Of this tenant alone
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// The backup
+    pub file: PathBuf,
+    /// Everything, into this data directory, which holds no objects yet and which no server uses
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// This tenant, into a running server, where it is not there
+    #[arg(long, value_name = "NAME", conflicts_with = "data_dir")]
+    pub tenant: Option<String>,
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -2,6 +2,7 @@
 
 mod api_server;
 mod args;
+mod backup;
 mod components;
 mod credential;
 mod hollow;
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
         Command::NodeAgent(args) => components::node_agent(args),
         Command::Tenant(args) => tenant::main(args),
         Command::Kubeconfig(args) => credential::main(args),
+        Command::Backup(args) => backup::backup(args),
+        Command::Restore(args) => backup::restore(args),
         Command::HollowNodes(args) => hollow::main(args),
     };
     match done {

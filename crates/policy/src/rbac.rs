@@ -48,7 +48,7 @@ pub struct Attributes<'a> {
 
 /// Whether a path belongs to the operators, whatever roles a tenant has.
 pub fn is_operators_path(path: &str) -> bool {
-    path == "/metrics"
+    matches!(path, "/metrics" | "/backup")
 }
 
 /// 403 as the API server words it. Where `tenant` is not the caller's own, the text names it.

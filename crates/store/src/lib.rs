@@ -10,6 +10,7 @@
 //! Invariant: no lock is held across an await, and nothing but the writer's own thread touches the disk.
 //! Knows nothing about HTTP, kinds or permissions.
 
+mod backup;
 mod data_dir;
 mod engine;
 mod etcd;
@@ -23,6 +24,7 @@ mod open_error;
 mod partition;
 mod queue;
 mod record;
+mod restore;
 mod scope;
 mod snapshot;
 mod store;
@@ -32,10 +34,12 @@ mod transaction;
 mod watch;
 mod writer;
 
+pub use backup::{Backup, BackupError, Record, Restore, extract};
 pub use etcd::{EtcdOptions, EtcdTls};
 pub use event::{Delivery, Event, EventKind};
 pub use open_error::OpenError;
 pub use partition::Partition;
+pub use restore::{RestoreError, Restored, restore};
 pub use scope::Scope;
 pub use snapshot::Snapshot;
 pub use store::{FieldsOf, Limits, Stats, Store, TooOld};

@@ -19,12 +19,16 @@ use std::thread;
 
 pub(crate) const REVISION_KEY: &str = "/ursa/m/revision";
 const OPEN_KEY: &str = "/ursa/m/open";
+const RESTORING_KEY: &str = "/ursa/m/restoring";
 
 /// Before the first commit. Not 0, which asks for "any" as a `resourceVersion`.
 const FIRST_REVISION: Revision = 1;
 
 /// Revisions that may be handed out between two syncs.
 pub(crate) const UNSYNCED_REVISIONS_MAX: Revision = 1_000_000;
+
+/// What lies between a backup and the store that is made of it: more than a store can hand out in a year.
+pub(crate) const REVISIONS_SKIPPED: Revision = 1 << 40;
 
 /// A verified record.
 pub(crate) struct Stored {
@@ -39,6 +43,7 @@ struct Found {
     objects: HashMap<Box<str>, Stored>,
     revision: Option<Revision>,
     open: bool,
+    restoring: bool,
 }
 
 /// Loads everything and marks the store as open.
@@ -46,6 +51,9 @@ pub(crate) fn load(engine: &mut dyn Engine, dir: &Path, fields: FieldsOf) -> Res
     let damaged = |what: String| OpenError::damaged(dir, what);
     let mut found = Found::default();
     let synced = engine.load(&mut |key, record| found.visit(key, record))?;
+    if found.restoring {
+        return Err(OpenError::HalfRestored { dir: dir.to_owned() });
+    }
     let newest = found.objects.iter().max_by_key(|(_, stored)| stored.revision);
     let last = match (found.revision, newest) {
         (None, Some((any, _))) => return Err(damaged(format!("the last revision is missing beside record {any}"))),
@@ -87,6 +95,11 @@ pub(crate) fn contents(state: &State) -> impl Iterator<Item = Change> {
     objects.chain([open, revision_record(state.revision)])
 }
 
+/// Marks a store of which a part is still to be restored, or takes the mark away.
+pub(crate) fn restoring(is_restoring: bool) -> Change {
+    (RESTORING_KEY.to_owned(), is_restoring.then(|| record::encode(RESTORING_KEY, 0, b"")))
+}
+
 /// Says which revision was committed last; part of every batch.
 pub(crate) fn revision_record(revision: Revision) -> Change {
     (REVISION_KEY.to_owned(), Some(record::encode(REVISION_KEY, revision, b"")))
@@ -100,6 +113,7 @@ impl Found {
         match (key, decoded) {
             (REVISION_KEY, decoded) => self.revision = decoded.map(|(revision, _)| revision),
             (OPEN_KEY, decoded) => self.open = decoded.is_some(),
+            (RESTORING_KEY, decoded) => self.restoring = decoded.is_some(),
             (_, Some((revision, body))) => {
                 let stored = Stored { revision, written: revision, body: Bytes::copy_from_slice(body) };
                 match self.objects.get_mut(key) {

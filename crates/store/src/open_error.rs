@@ -16,6 +16,8 @@ pub enum OpenError {
     Etcd { servers: String, why: String },
     #[error("cannot use {}: {why}; check its permissions and that its disk has room", .path.display())]
     Unreadable { path: PathBuf, why: String },
+    #[error("the restore into {} was not finished; remove it and restore again", .dir.display())]
+    HalfRestored { dir: PathBuf },
     #[error("data directory {} is damaged: {what}; restore it from a backup", .dir.display())]
     Damaged { dir: PathBuf, what: String },
 }

@@ -147,6 +147,11 @@ impl Snapshot {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// The resources of which there are objects.
+    pub fn resources(&self) -> Vec<ResourceId> {
+        self.0.resources.keys().cloned().collect()
+    }
+
     /// How many objects a scope holds. Walks them.
     pub fn count(&self, scope: &Scope) -> usize {
         self.range(scope, None).count()

@@ -57,6 +57,12 @@ impl Options {
         Options { keys_from: Some(server.data_dir().join("pki")), ..self }
     }
 
+    /// On a directory of the caller's.
+    pub fn data_dir(mut self, dir: PathBuf) -> Options {
+        self.data_dir = Some(dir);
+        self
+    }
+
     /// One more argument of the command line.
     pub fn arg(mut self, arg: impl Into<String>) -> Options {
         self.args.push(arg.into());

@@ -65,6 +65,27 @@ impl Log {
         Log { open: None, checkpoint_after, dir }
     }
 
+    /// Makes a store of which the first batch is written before it counts as one.
+    pub(crate) fn begin_restore(&mut self, first: &[Change]) -> Result<(), OpenError> {
+        self.make(first)?;
+        self.load(&mut |_, _| Ok(())).map(drop)
+    }
+
+    /// Makes the files of an empty log.
+    fn make(&mut self, first: &[Change]) -> Result<(), OpenError> {
+        let dir = self.dir.engine();
+        let unreadable = |error: io::Error| OpenError::unreadable(&dir, &error);
+        fs::create_dir(&dir).map_err(unreadable)?;
+        let mut segment = Segment::create(&dir, 1, 0, 0).map_err(unreadable)?;
+        if !first.is_empty() {
+            let mut encoder = Encoder::default();
+            encoder.begin();
+            first.iter().for_each(|change| encoder.push(change));
+            segment.append(&mut encoder, Kind::Batch, 0).and_then(|()| segment.sync()).map_err(unreadable)?;
+        }
+        sync_dir(self.dir.path()).map_err(unreadable)
+    }
+
     fn open(&mut self) -> Result<&mut Open, Failed> {
         self.open.as_mut().ok_or_else(|| Failed::Broken("the store has not been read".to_owned()))
     }
@@ -78,10 +99,8 @@ impl Engine for Log {
     fn load(&mut self, visit: Visit<'_>) -> Result<Revision, OpenError> {
         let dir = self.dir.engine();
         let unreadable = |error: io::Error| OpenError::unreadable(&dir, &error);
-        if self.dir.is_new() {
-            fs::create_dir(&dir).map_err(unreadable)?;
-            Segment::create(&dir, 1, 0, 0).map_err(unreadable)?;
-            sync_dir(self.dir.path()).map_err(unreadable)?;
+        if self.dir.is_new() && !dir.exists() {
+            self.make(&[])?;
         }
         let synced = Note::read(self.dir.path());
         let found = recover::read(&dir, synced, self.dir.path(), visit)?;

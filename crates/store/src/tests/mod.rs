@@ -1,5 +1,6 @@
 //! What the tests of the store share: a disk in memory that obeys commands, and short names for objects and writes.
 
+mod backup;
 mod commit;
 mod conformance;
 mod corruption;

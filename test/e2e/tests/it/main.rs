@@ -1,5 +1,6 @@
 //! Ursa end to end: real servers, real kubectl, real containers. One tenant per test.
 
+mod backup;
 mod clients;
 mod command_line;
 mod components;

@@ -80,10 +80,10 @@ async fn a_damaged_backup_is_refused_wherever_the_damage_is() {
     let at = bytes.windows(4).rposition(|window| window == b"\"res").expect("a member");
     let mut altered = bytes.clone();
     altered[at] = b'x';
-    let refused = read(&altered).expect_err("a refusal").to_string();
+    let refused = read(&altered).err().expect("a refusal").to_string();
     assert_eq!(refused, "it is damaged: record /ursa/t/a/core/pods/n/4 does not match its checksum");
-    assert_eq!(read(b"dear").expect_err("a refusal").to_string(), "it is damaged: a line is cut or too long");
-    assert_eq!(read(b"dear\n").expect_err("a refusal").to_string(), "it is no backup of Ursa");
+    assert_eq!(read(b"dear").err().expect("a refusal").to_string(), "it is damaged: a line is cut or too long");
+    assert_eq!(read(b"dear\n").err().expect("a refusal").to_string(), "it is no backup of Ursa");
 }
 
 #[tokio::test]
@@ -122,6 +122,6 @@ async fn a_restore_that_was_interrupted_is_no_store() {
     let path = dir.path().join("store");
     let refused = restore(&path, &bytes[..bytes.len() - 30], fields).expect_err("a refusal");
     assert!(matches!(refused, RestoreError::Backup(_)), "{refused}");
-    let refused = Store::open(&path, fields, Limits::default()).expect_err("a refusal").to_string();
+    let refused = Store::open(&path, fields, Limits::default()).err().expect("a refusal").to_string();
     assert!(refused.contains("was not finished; remove it and restore again"), "{refused}");
 }

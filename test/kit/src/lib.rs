@@ -7,6 +7,7 @@ mod answer;
 mod component;
 mod containerd;
 mod etcd;
+pub mod history;
 mod hollow;
 mod kubectl;
 mod scratch;

@@ -8,6 +8,7 @@ mod directory;
 mod disk;
 mod durability;
 mod etcd;
+mod guarantees;
 mod model;
 mod power;
 mod watch;

@@ -16,7 +16,7 @@ use tempfile::{TempDir, tempdir};
 const KEYS: usize = 12;
 
 /// How often: rarely, or with `URSA_TEST_FULL` as often as it takes.
-fn rounds(quick: u64, full: u64) -> u64 {
+pub(super) fn rounds(quick: u64, full: u64) -> u64 {
     if std::env::var("URSA_TEST_FULL").is_ok_and(|full| full == "1") { full } else { quick }
 }
 

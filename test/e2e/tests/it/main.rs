@@ -7,6 +7,7 @@ mod components;
 mod crash;
 mod demo;
 mod etcd;
+mod faults;
 mod hollow;
 mod scripts;
 mod streams;

@@ -36,7 +36,7 @@ pub async fn answer(server: &Server, identity: &Identity, request: Request<Body>
     let query = Query::parse(request.uri().query());
     let tenant = query.get("tenant").map(TenantName::new).transpose()?;
     match (request.method(), tenant) {
-        (&Method::GET, tenant) => backup(server, tenant.as_ref()),
+        (&Method::GET, tenant) => backup(server, tenant.as_ref()).await,
         (&Method::POST, Some(tenant)) => restore(server, &tenant, request.into_body()).await,
         (&Method::POST, None) => {
             Err(Error::bad_request("a running server takes one tenant: say which, as ?tenant=NAME"))
@@ -45,7 +45,8 @@ pub async fn answer(server: &Server, identity: &Identity, request: Request<Body>
     }
 }
 
-fn backup(server: &Server, tenant: Option<&TenantName>) -> Result<Response<Body>> {
+async fn backup(server: &Server, tenant: Option<&TenantName>) -> Result<Response<Body>> {
+    server.store.current().await.map_err(crate::registry::commit_error)?;
     if let Some(tenant) = tenant.filter(|tenant| server.tenant(tenant).is_none()) {
         return Err(Error::not_found("", "tenants", tenant.as_str()));
     }

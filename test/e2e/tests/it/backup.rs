@@ -1,6 +1,6 @@
 //! Backups of a running server, restored as docs/storage.md says (check T09).
 
-use kit::{Options, Scratch, Server, Tenant, wait_for};
+use kit::{Options, Scratch, Server, Tenant, checkout, wait_for};
 use std::time::Duration;
 
 /// The uid of a ConfigMap, and its resource version.
@@ -77,4 +77,27 @@ async fn everything_comes_back_in_an_empty_directory_and_watches_of_before_start
     let path = format!("/api/v1/configmaps?watch=1&resourceVersion={}", later.1);
     let expired = tenant.kubectl.run(&["get", "--raw", &path], "").await;
     assert!(format!("{expired}").contains("too old resource version"), "{expired}");
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_storage_work() {
+    let server = Server::start(Options::without_node()).await;
+    let scratch = Scratch::new();
+    server.tenant("acme").await;
+    let page = std::fs::read_to_string(checkout("docs/storage.md")).expect("the page");
+    let (_, section) = page.split_once("## Backup and restore").expect("its section");
+    let (section, _) = section.split_once("\n## ").expect("the next one");
+    let examples: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("    ursa ")).collect();
+    assert_eq!(examples.len(), 5, "{examples:?}");
+    for example in examples {
+        // Files in a directory of this test.
+        let words = example.split(' ').map(|word| match word.rsplit('/').next() {
+            Some(name) if word.ends_with(".backup") || word.starts_with('/') => {
+                scratch.join(name).display().to_string()
+            }
+            _ => word.to_owned(),
+        });
+        let words: Vec<String> = words.collect();
+        server.ursa(&words.iter().map(String::as_str).collect::<Vec<_>>()).await.ok();
+    }
 }

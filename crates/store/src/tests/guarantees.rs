@@ -80,7 +80,11 @@ async fn follow(store: &Store, last: &Cell<Option<Revision>>, slowness: usize, l
                     break;
                 }
                 None => {
-                    seen.push(Seen::Bookmark(watch.progress()));
+                    // It may be one behind the last event, of whose revision others could follow.
+                    let progress = watch.progress();
+                    if !matches!(seen.last(), Some(Seen::Changed(revision, _)) if *revision > progress) {
+                        seen.push(Seen::Bookmark(progress));
+                    }
                     for _ in 0..=slowness {
                         tokio::task::yield_now().await;
                     }

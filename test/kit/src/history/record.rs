@@ -4,7 +4,7 @@
 use super::Revision;
 use super::linear::{Ask, Operation, Told};
 use super::watches::{Change, Kind, Seen};
-use crate::{Server, Tenant};
+use crate::{Server, Tenant, leave_alone};
 use api::{Error, TenantName};
 use client::{CONFIG_MAPS, Client, DeleteParams, ListParams, WatchEvent, WatchParams};
 use futures::StreamExt;
@@ -178,7 +178,7 @@ async fn write(client: Client, shared: Arc<Shared>, seed: u64) -> Vec<Operation>
             Some(Told::Unknown) => {
                 // It may happen as long as a server runs that has heard of it.
                 operations.push(Operation { key, ask, told: Told::Unknown, called, returned });
-                tokio::time::sleep(RETRY_AFTER).await;
+                leave_alone(RETRY_AFTER).await;
             }
             Some(told) => {
                 shared.acknowledged.fetch_add(u64::from(matches!(told, Told::Written(_))), Ordering::Relaxed);
@@ -257,7 +257,7 @@ async fn watch(client: Client, shared: Arc<Shared>) -> Vec<Seen> {
         let Some(from) = at else {
             at = first_list(&client, &mut seen).await;
             if at.is_none() {
-                tokio::time::sleep(RETRY_AFTER).await;
+                leave_alone(RETRY_AFTER).await;
             }
             continue;
         };
@@ -277,7 +277,7 @@ async fn watch(client: Client, shared: Arc<Shared>) -> Vec<Seen> {
                 }
             }
             Err(error) if error.code() == 410 => at = None,
-            Err(_) => tokio::time::sleep(RETRY_AFTER).await,
+            Err(_) => leave_alone(RETRY_AFTER).await,
         }
     }
     seen

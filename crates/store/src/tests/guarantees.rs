@@ -85,7 +85,10 @@ async fn follow(store: &Store, last: &Cell<Option<Revision>>, slowness: usize, l
                     if !matches!(seen.last(), Some(Seen::Changed(revision, _)) if *revision > progress) {
                         seen.push(Seen::Bookmark(progress));
                     }
-                    for _ in 0..=slowness {
+                    // The slowest look again when more has happened than the history holds.
+                    let again = if slowness > 100 { progress + 2000 } else { 0 };
+                    tokio::task::yield_now().await;
+                    while last.get().is_none() && store.revision() < again {
                         tokio::task::yield_now().await;
                     }
                 }

@@ -221,6 +221,24 @@ impl Catalogue {
         }))
     }
 
+    /// The version of a tenant's own kind of a name, if it is served.
+    pub fn by_kind(
+        &self,
+        server: &Server,
+        tenant: &TenantName,
+        group: &str,
+        version: &str,
+        kind: &str,
+    ) -> Result<Option<Custom>> {
+        let Some(listing) = self.listing(server, tenant)? else { return Ok(None) };
+        let versions = listing.groups.get(group).into_iter().flatten();
+        let mut kinds = versions.filter(|(known, _)| known == version).flat_map(|(_, kinds)| kinds);
+        match kinds.find(|known| known.kind == kind) {
+            Some(known) => self.find(server, tenant, group, version, &known.plural),
+            None => Ok(None),
+        }
+    }
+
     /// A tenant's definition of a name, compiled. The one place where one is looked for.
     fn definition(
         &self,

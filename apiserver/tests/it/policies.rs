@@ -1,5 +1,6 @@
 //! Policies of admission that are expressions: what they refuse, warn of and change, and for whom.
 
+use crate::custom::{define, definition, thing};
 use crate::{Api, User, config_map};
 use serde_json::{Value, json};
 
@@ -149,4 +150,24 @@ async fn policies_are_not_asked_about_policies() {
     assert_eq!(acme.post(MAPS, config_map("a")).await.0, 422);
     assert_eq!(acme.delete(&format!("{GROUP}/validatingadmissionpolicies/p"), json!({})).await.0, 200);
     assert_eq!(acme.post(MAPS, config_map("a")).await.0, 201);
+}
+
+#[tokio::test]
+async fn parameters_may_be_of_a_kind_that_the_tenant_defines() {
+    let api = Api::start().await;
+    let acme = api.tenant("acme").await;
+    let mut spec = validation("object.metadata.name != params.spec.a");
+    spec["paramKind"] = json!({"apiVersion": "example.com/v2", "kind": "Thing"});
+    validating(&acme, "p", spec, &["Deny"]).await;
+    let reference =
+        json!({"spec": {"paramRef": {"name": "x", "namespace": "default", "parameterNotFoundAction": "Deny"}}});
+    let path = format!("{GROUP}/validatingadmissionpolicybindings/p");
+    assert_eq!(acme.patch("merge", &path, reference).await.0, 200);
+    let (code, answer) = acme.post(MAPS, config_map("good")).await;
+    assert!(code == 422 && answer.to_string().contains("failed to find resource referenced by paramKind"), "{answer}");
+    define(&acme, definition(json!({"a": {"type": "string"}}), &["v1", "v2"])).await;
+    let things = "/apis/example.com/v1/namespaces/default/things";
+    assert_eq!(acme.post(things, thing("v1", "x", json!({"a": "bad"}))).await.0, 201);
+    assert_eq!(acme.post(MAPS, config_map("good")).await.0, 201);
+    assert_eq!(acme.post(MAPS, config_map("bad")).await.0, 422);
 }

@@ -3,6 +3,7 @@
 use super::asks::Asks;
 use super::compile::{Binding, Policy};
 use crate::admission::Attempt;
+use crate::custom::Custom;
 use api::selector::LabelSelector;
 use api::{Identity, ObjectKey, ResourceId, Scope};
 use cel::policy::{CONDITIONS_BUDGET, POLICY_BUDGET, Variables};
@@ -129,7 +130,7 @@ impl<'a> Asked<'a> {
             return Ok(vec![Value::Null]);
         };
         let call = self.attempt.call;
-        let kind = self.param_kind(version, kind).ok_or("paramKind kind is not known")?;
+        let (kind, custom) = self.param_kind(version, kind).ok_or("paramKind kind is not known")?;
         let text = |field: &str| binding.param_ref[field].as_str().unwrap_or_default();
         let namespaced = kind.scope == Scope::Namespaced;
         let namespace = match (text("namespace"), namespaced) {
@@ -162,12 +163,23 @@ impl<'a> Asked<'a> {
         if found.is_empty() && text("parameterNotFoundAction") == "Deny" {
             return Err("no params found for policy binding with `Deny` parameterNotFoundAction".into());
         }
-        Ok(found.iter().filter_map(|object| object.to_value().ok()).collect())
+        let shown = |object: &Arc<api::Object>| match &custom {
+            Some(custom) => custom.view(object),
+            None => object.to_value(),
+        };
+        found.iter().map(|object| shown(object).map_err(|error| error.message().to_owned())).collect()
     }
 
-    fn param_kind(&self, version: &str, kind: &str) -> Option<Arc<api::Kind>> {
+    /// The kind of parameters: a built-in one, or one of the tenant's own with its definition.
+    fn param_kind(&self, version: &str, kind: &str) -> Option<(Arc<api::Kind>, Option<Custom>)> {
         let (group, version) = version.split_once('/').unwrap_or(("", version));
-        self.attempt.call.server.kinds.by_kind(group, version, kind).cloned()
+        let call = self.attempt.call;
+        if let Some(kind) = call.server.kinds.by_kind(group, version, kind) {
+            return Some((kind.clone(), None));
+        }
+        let custom = call.server.catalogue.by_kind(call.server, call.target.tenant()?, group, version, kind);
+        let custom = custom.ok().flatten()?;
+        Some((custom.version.kind.clone(), Some(custom)))
     }
 
     /// Why a policy cannot be asked at all: it did not compile, or its parameters are of no kind.

@@ -25,10 +25,10 @@ pub fn custom_document(kinds: Vec<CustomKind>) -> Hashed {
         let name = definition_name(&kind);
         let list = format!("{name}List");
         schemas.add(&kind.group, &kind.version, &kind.kind, name.clone(), definition(&kind, schema, &selectable));
-        schemas.add(&kind.group, &kind.version, &kind.list_kind, list, list_definition(&kind, &name));
+        schemas.add(&kind.group, &kind.version, &kind.list_kind, list, list_definition(&kind, &name, &selectable));
         rows.push(kind);
     }
-    Hashed::of_json(&v3::document(&schemas, &rows))
+    Hashed::of_json(&v3::custom_document(&schemas, &rows))
 }
 
 /// `com.example.v1.Thing`
@@ -74,9 +74,7 @@ fn definition(kind: &Kind, mut schema: Value, selectable: &[String]) -> Value {
     schema["properties"]["kind"] = kind_field();
     schema["properties"]["metadata"] = metadata();
     schema["x-kubernetes-group-version-kind"] = group_version_kind(kind, &kind.kind);
-    if !selectable.is_empty() {
-        schema["x-kubernetes-selectable-fields"] = selectable.iter().map(|path| json!({"fieldPath": path})).collect();
-    }
+    select(&mut schema, selectable);
     schema
 }
 
@@ -121,8 +119,8 @@ fn complete(schema: &mut Value) {
     }
 }
 
-fn list_definition(kind: &Kind, item: &str) -> Value {
-    json!({
+fn list_definition(kind: &Kind, item: &str, selectable: &[String]) -> Value {
+    let mut list = json!({
         "description": format!("{} is a list of {}", kind.list_kind, kind.kind),
         "properties": {
             "apiVersion": api_version("APIVersion"),
@@ -137,5 +135,14 @@ fn list_definition(kind: &Kind, item: &str) -> Value {
         "required": ["items"],
         "type": "object",
         "x-kubernetes-group-version-kind": group_version_kind(kind, &kind.list_kind),
-    })
+    });
+    select(&mut list, selectable);
+    list
+}
+
+/// Names the fields by which objects can be selected.
+fn select(schema: &mut Value, selectable: &[String]) {
+    if !selectable.is_empty() {
+        schema["x-kubernetes-selectable-fields"] = selectable.iter().map(|path| json!({"fieldPath": path})).collect();
+    }
 }

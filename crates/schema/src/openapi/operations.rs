@@ -34,10 +34,20 @@ pub(super) struct Contents {
 
 impl Contents {
     pub fn of(schemas: &Schemas, kinds: &[Arc<Kind>]) -> Contents {
-        let groups = kinds.iter().map(|kind| (&*kind.group, &*kind.version)).chain([("", "v1")]).collect();
-        let paths = paths(schemas, kinds);
         let watched = kinds.iter().any(|kind| kind.allows(Verb::Watch));
-        let mut roots = if watched { vec![format!("{META}.WatchEvent")] } else { Vec::new() };
+        let roots = if watched { vec![format!("{META}.WatchEvent")] } else { Vec::new() };
+        Contents::with(schemas, kinds, paths(schemas, kinds), roots)
+    }
+
+    /// Those of kinds that a tenant defines: without what discovery answers and what a watch sends.
+    pub fn of_custom(schemas: &Schemas, kinds: &[Arc<Kind>]) -> Contents {
+        let mut paths = paths(schemas, kinds);
+        paths.retain(|path| !path.path.ends_with('/'));
+        Contents::with(schemas, kinds, paths, Vec::new())
+    }
+
+    fn with(schemas: &Schemas, kinds: &[Arc<Kind>], paths: Vec<Path>, mut roots: Vec<String>) -> Contents {
+        let groups = kinds.iter().map(|kind| (&*kind.group, &*kind.version)).chain([("", "v1")]).collect();
         for operation in paths.iter().flat_map(|path| &path.operations) {
             roots.push(operation.answer.clone());
             roots.extend(operation.body.definition());

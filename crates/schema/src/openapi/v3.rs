@@ -23,6 +23,17 @@ pub(super) fn document(schemas: &Schemas, kinds: &[Arc<Kind>]) -> Value {
     })
 }
 
+/// The document of kinds that a tenant defines.
+pub(super) fn custom_document(schemas: &Schemas, kinds: &[Arc<Kind>]) -> Value {
+    let contents = Contents::of_custom(schemas, kinds);
+    json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"},
+        "paths": contents.print_paths(print, parameter),
+        "components": {"schemas": contents.definitions},
+    })
+}
+
 fn print(operation: &Operation) -> Value {
     let answers = operation.codes.iter().map(|(code, text)| {
         ((*code).to_owned(), json!({"content": content(&TYPES, &operation.answer), "description": text}))

@@ -1,6 +1,7 @@
 //! What a `clientConfig` names: a URL, or a port of a service of the tenant, and whose certificates it trusts.
 
 use super::Sender;
+use super::rest::Rest;
 use super::tls::{self, Trust};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -31,6 +32,8 @@ pub struct Endpoint {
     pub server_name: String,
     pub tls: Result<Arc<ClientConfig>, String>,
     idle: Mutex<Vec<Sender>>,
+    /// How it has answered of late.
+    pub rest: Mutex<Rest>,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -58,7 +61,15 @@ impl Endpoint {
             let place = Place::Url { host: host.clone(), port: uri.port_u16().unwrap_or(443) };
             let origin = format!("https://{}", uri.authority().map_or(host.as_str(), |authority| authority.as_str()));
             let path = if url.ends_with(uri.path()) { uri.path().to_owned() } else { String::new() };
-            return Ok(Endpoint { place, origin, path, server_name: host, tls, idle: Mutex::default() });
+            return Ok(Endpoint {
+                place,
+                origin,
+                path,
+                server_name: host,
+                tls,
+                idle: Mutex::default(),
+                rest: Mutex::default(),
+            });
         }
         let service = &config["service"];
         let (name, namespace) = (text(&service["name"]), text(&service["namespace"]));
@@ -84,6 +95,7 @@ impl Endpoint {
             server_name,
             tls,
             idle: Mutex::default(),
+            rest: Mutex::default(),
         }
     }
 

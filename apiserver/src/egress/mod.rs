@@ -7,6 +7,7 @@
 
 mod endpoint;
 mod networks;
+mod rest;
 mod services;
 mod tls;
 
@@ -34,6 +35,7 @@ use std::time::Duration;
 use store::Store;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 /// How many requests to its servers a tenant has under way; more wait, within their timeouts.
@@ -77,12 +79,26 @@ impl Egress {
         left: Duration,
     ) -> Result<Value, String> {
         let told = |why: &str| format!("Post {:?}: {why}", endpoint.url(timeout));
+        if endpoint.rest.lock().is_resting(Instant::now()) {
+            return Err(told(
+                "context deadline exceeded: it did not answer of late, and is asked again in some seconds",
+            ));
+        }
+        let mut is_asked = false;
         let exchanged = tokio::time::timeout(timeout.min(left), async {
             let seats = self.seats(tenant);
             let _seat = seats.acquire().await.map_err(|_| told("the server is shutting down"))?;
+            is_asked = true;
             self.exchange(tenant, endpoint, body, timeout).await
         });
-        match exchanged.await {
+        let exchanged = exchanged.await;
+        match exchanged {
+            Err(_) if is_asked => endpoint.rest.lock().missed(Instant::now()),
+            // It waited for others of its tenant.
+            Err(_) => {}
+            Ok(_) => endpoint.rest.lock().answered(),
+        }
+        match exchanged {
             Err(_) => Err(told("context deadline exceeded")),
             Ok(Err(Fault::Unreached(why))) => Err(told(&why)),
             Ok(Err(Fault::Answered(why))) => Err(why),

@@ -4,6 +4,7 @@
 //! their hashes, so it keeps nothing of them.
 
 mod custom;
+mod enums;
 mod operations;
 mod protobuf;
 mod schemas;

@@ -1,10 +1,19 @@
 //! The definitions as they are published, as OpenAPI v3: with descriptions, extensions and defaults.
 
-use super::REFERENCE;
+use super::{REFERENCE, enums};
 use crate::overlay::{self, DefinitionFacts, FieldFacts};
 use crate::sources;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Fields in the metadata of everything that the server sets and no client has to know: as they are not published, what
+/// clients make of the documents is the same as with upstream's.
+const UNTOLD: [(&str, &str); 4] = [
+    ("io.k8s.api.core.v1.ObjectReference", "tenant"),
+    ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "hashKey"),
+    ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "tenant"),
+    ("io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference", "hashKey"),
+];
 
 /// All published definitions. Large: it lives as long as documents are made from it.
 pub(super) struct Schemas {
@@ -21,6 +30,11 @@ impl Schemas {
         for (name, facts) in &facts {
             let definition = definitions.get_mut(*name).expect("the overlay's definitions exist");
             add_facts(definition, facts);
+        }
+        enums::add(&mut definitions);
+        for (definition, field) in UNTOLD {
+            let fields = definitions[definition]["properties"].as_object_mut().expect("a definition with fields");
+            fields.remove(field).expect("a field that is served");
         }
         let published = facts.iter().filter(|(_, facts)| !facts.unpublished);
         let kinds = published.flat_map(|(name, facts)| facts.kinds.iter().map(|kind| (*kind, *name))).collect();

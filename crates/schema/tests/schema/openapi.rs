@@ -8,16 +8,12 @@ use std::sync::Arc;
 
 /// What only Ursa has: fields by definition and name.
 const OURS: &[(&str, &str)] = &[
-    ("io.k8s.api.core.v1.ObjectReference", "tenant"),
     ("io.k8s.api.core.v1.PodSpec", "nics"),
     ("io.k8s.api.core.v1.PodSpec", "virtualMachine"),
     ("io.k8s.api.core.v1.PodSpec", "vpc"),
     ("io.k8s.api.core.v1.PodSpec", "workloadInfo"),
     ("io.k8s.api.core.v1.PodStatus", "nicStatuses"),
     ("io.k8s.api.core.v1.PodStatus", "virtualMachineStatus"),
-    ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "hashKey"),
-    ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "tenant"),
-    ("io.k8s.apimachinery.pkg.apis.meta.v1.OwnerReference", "hashKey"),
 ];
 
 /// Definitions that only Ursa has and upstream's refer to.
@@ -114,7 +110,8 @@ fn normalized(schema: &Value) -> Value {
             let mut normal = Map::new();
             for (key, value) in map {
                 match (key.as_str(), value) {
-                    ("description", Value::String(_)) => {}
+                    // Upstream's documents were made without its closed sets of words.
+                    ("description", Value::String(_)) | ("enum", Value::Array(_)) => {}
                     ("allOf", Value::Array(all)) if all.len() == 1 => {
                         normal.extend(normalized(&all[0]).as_object().cloned().unwrap_or_default());
                     }
@@ -311,4 +308,22 @@ fn the_protobuf_form_holds_definitions_with_their_kinds() {
     assert_eq!(definitions.len(), json["definitions"].as_object().expect("definitions").len());
     let paths = field(field(document, 8)[0], 2);
     assert_eq!(paths.len(), json["paths"].as_object().expect("paths").len());
+}
+
+#[test]
+fn a_closed_set_of_words_is_published_with_what_they_mean() {
+    let published = Published::new(&some_kinds());
+    let document: Value =
+        serde_json::from_slice(&published.v3_document("api/v1").expect("a document").bytes).expect("JSON");
+    let of = |definition: &str, field: &str| {
+        document["components"]["schemas"][format!("io.k8s.api.core.v1.{definition}")]["properties"][field].clone()
+    };
+    assert_eq!(of("PodSpec", "restartPolicy")["enum"], json!(["Always", "Never", "OnFailure"]));
+    let effect = of("Toleration", "effect");
+    assert!(
+        text(&effect["description"])
+            .contains("\n\nPossible enum values:\n - `\"NoExecute\"` Evict any already-running")
+    );
+    assert!(of("VirtualMachine", "powerSpec")["description"].is_string());
+    assert!(of("ObjectReference", "tenant").is_null());
 }

@@ -136,8 +136,10 @@ impl Change {
             }
         }
         let document = Document::derived(&patched, self.messages.clone());
-        schema::conform(definitions, definition, document, self.validation)
-            .map_err(|why| patch::invalid(&patched, &why))
+        schema::conform(definitions, definition, document, self.validation).map_err(|why| match &self.how {
+            How::Strategic(patch) => patch::invalid_strategic(patch, &why),
+            How::Json(_) | How::Merge(_) => patch::invalid(&patched, &why),
+        })
     }
 
     /// Whether the managers of fields have to be in the object that is patched. Most patches do not look at them.

@@ -138,7 +138,12 @@ impl Causes {
 
     /// A value that an earlier item has.
     pub fn duplicate(&mut self, at: &Path, value: impl Serialize) {
-        self.add("FieldValueDuplicate", at, || format!("Duplicate value: {}", shown(value)));
+        self.duplicate_because(at, value, "");
+    }
+
+    /// A value that an earlier item has, with what makes it the same.
+    pub fn duplicate_because(&mut self, at: &Path, value: impl Serialize, why: &str) {
+        self.add("FieldValueDuplicate", at, || with(&format!("Duplicate value: {}", shown(value)), why));
     }
 
     /// A reference to something that is not there.

@@ -19,6 +19,7 @@ mod extension;
 mod fields;
 mod flowcontrol;
 pub mod generic;
+mod golang;
 mod names;
 mod networking;
 mod node;

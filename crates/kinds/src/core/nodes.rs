@@ -3,6 +3,7 @@
 use crate::Strategy;
 use crate::addresses;
 use crate::causes::{Causes, Path};
+use crate::golang;
 use crate::names;
 use crate::pods::spec::taint_effect;
 use crate::print::{joined, or_none};
@@ -74,7 +75,8 @@ fn taints(taints: &[Value], at: &Path, causes: &mut Causes) {
             effect => taint_effect(effect, &at.child("effect"), causes),
         }
         if repeated.contains(&i) {
-            causes.duplicate(&at, taint);
+            let why = "taints must be unique by key and effect pair";
+            causes.duplicate_because(&at, golang::shown("Taint", taint), why);
         }
     }
 }

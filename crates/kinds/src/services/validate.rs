@@ -4,6 +4,7 @@ use super::{has_health_check_port, is_external_name, is_headless, is_load_balanc
 use crate::addresses;
 use crate::causes::{Causes, Path};
 use crate::generic::labels;
+use crate::golang;
 use crate::names;
 use crate::value::{int, is_empty, list, repeats, text};
 use api::Cause;
@@ -114,7 +115,10 @@ fn node_ports(spec: &Value, causes: &mut Causes) {
     }
     let repeated = repeats(ports.iter().map(|port| (&port["protocol"], &port["port"])));
     for (i, port) in ports.iter().enumerate().filter(|(i, _)| repeated.contains(i)) {
-        causes.duplicate(&at.index(i), json!({"protocol": port["protocol"], "port": port["port"]}));
+        causes.duplicate(
+            &at.index(i),
+            golang::shown("ServicePort", &json!({"protocol": port["protocol"], "port": port["port"]})),
+        );
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::causes::{Causes, Path};
 use crate::generic::spec_changed;
+use crate::golang;
 use crate::pods::spec;
 use crate::print::{self, CONTAINERS, IMAGES, number};
 use crate::selectors::{label_selector, selects_all};
@@ -107,7 +108,7 @@ fn update_strategy(strategy: &Value, at: &Path, causes: &mut Causes) {
                 _ => {}
             }
         }
-        _ => causes.unsupported(at, strategy, &["RollingUpdate", "OnDelete"]),
+        _ => causes.unsupported(at, golang::shown("DaemonSetUpdateStrategy", strategy), &["RollingUpdate", "OnDelete"]),
     }
 }
 

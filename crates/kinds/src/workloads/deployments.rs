@@ -6,6 +6,7 @@ use super::{
 };
 use crate::causes::{Causes, Path};
 use crate::generic::spec_changed;
+use crate::golang;
 use crate::print::{self, CONTAINERS, IMAGES, number};
 use crate::table::{AGE, Column, NAME, age, column, explained};
 use crate::value::{default, int, object};
@@ -83,7 +84,7 @@ fn strategy(strategy: &Value, at: &Path, causes: &mut Causes) {
             }
             at_most_all(unavailable, &unavailable_at, causes);
         }
-        _ => causes.unsupported(at, strategy, &["Recreate", "RollingUpdate"]),
+        _ => causes.unsupported(at, golang::shown("DeploymentStrategy", strategy), &["Recreate", "RollingUpdate"]),
     }
 }
 

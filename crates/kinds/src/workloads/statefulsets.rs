@@ -5,6 +5,7 @@ use super::{
 };
 use crate::causes::{Causes, Path};
 use crate::generic::spec_changed;
+use crate::golang;
 use crate::names;
 use crate::print::{self, CONTAINERS, IMAGES, number};
 use crate::storage::claim_spec;
@@ -116,7 +117,11 @@ fn update_strategy(strategy: &Value, at: &Path, causes: &mut Causes) {
         "RollingUpdate" => {
             not_negative(&strategy["rollingUpdate"], &["partition"], &rolling, causes);
         }
-        _ => causes.invalid(at, strategy, "must be 'RollingUpdate' or 'OnDelete'"),
+        _ => causes.invalid(
+            at,
+            golang::shown("StatefulSetUpdateStrategy", strategy),
+            "must be 'RollingUpdate' or 'OnDelete'",
+        ),
     }
 }
 

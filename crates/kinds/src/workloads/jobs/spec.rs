@@ -2,6 +2,7 @@
 
 use super::super::{SPEC, not_negative};
 use crate::causes::{Causes, Path};
+use crate::golang;
 use crate::names;
 use crate::pods::spec as pods;
 use crate::value::{int, is_empty, is_true, keep, list, remove, repeats, text};
@@ -184,7 +185,7 @@ fn success_policy(spec: &Value, at: &Path, causes: &mut Causes) {
         return;
     }
     if spec["completionMode"] != "Indexed" {
-        return causes.invalid(at, policy, "requires indexed completion mode");
+        return causes.invalid(at, golang::shown("SuccessPolicy", policy), "requires indexed completion mode");
     }
     let (rules, at) = (list(&policy["rules"]), at.child("rules"));
     if rules.is_empty() {
@@ -267,11 +268,16 @@ pub(super) fn change(new_job: &Value, old_job: &Value, causes: &mut Causes) {
         as_before_scheduling(&mut template, &old["template"]);
     }
     if template != old["template"] {
-        causes.immutable(&SPEC.child("template"), &new["template"]);
+        causes.immutable(&SPEC.child("template"), golang::template(&new["template"]));
     }
     for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
         if new[field] != old[field] {
-            causes.immutable(&SPEC.child(field), &new[field]);
+            let of_type = match field {
+                "podFailurePolicy" => golang::shown("PodFailurePolicy", &new[field]),
+                "successPolicy" => golang::shown("SuccessPolicy", &new[field]),
+                _ => golang::Shown::Plain(new[field].clone()),
+            };
+            causes.immutable(&SPEC.child(field), of_type);
         }
     }
 }

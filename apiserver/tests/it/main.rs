@@ -15,6 +15,7 @@ mod policies;
 mod rbac;
 mod services;
 mod shares;
+mod tables;
 mod watches;
 mod webhooks;
 
@@ -121,6 +122,11 @@ impl User<'_> {
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.json(Method::POST, path, "application/json", body.to_string()).await
+    }
+
+    /// Posts a body as it is written.
+    pub async fn json_text(&self, path: &str, body: &str) -> Answer {
+        self.json(Method::POST, path, "application/json", body.to_owned()).await
     }
 
     pub async fn put(&self, path: &str, body: &Value) -> Answer {

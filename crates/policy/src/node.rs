@@ -106,6 +106,13 @@ pub fn admits(
             named(node, object)?;
             no_owners(object)
         }
+        // Services and network policies select by labels.
+        ("", "pods", _) => match stored {
+            Some(stored) if stored["metadata"]["labels"] != object["metadata"]["labels"] => {
+                Err(format!("node {node:?} cannot update labels through pod status"))
+            }
+            _ => Ok(()),
+        },
         ("", "serviceaccounts", "token") => {
             let bound = &object["spec"]["boundObjectRef"];
             let (name, uid) = (text(&bound["name"]), text(&bound["uid"]));
@@ -215,16 +222,44 @@ fn no_owners(object: &Value) -> Result<(), String> {
     }
 }
 
+/// Labels of Kubernetes' own that a node says of itself. The others say what the operators make of it.
+const OWN_LABELS: [&str; 11] = [
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+];
+
+/// Whether a label is the operators', who tell nodes apart by it, so that a node cannot draw others' pods to itself.
+fn is_operators_label(key: &str) -> bool {
+    let Some((domain, _)) = key.split_once('/') else { return false };
+    let below = |parent: &str| domain == parent || domain.strip_suffix(parent).is_some_and(|left| left.ends_with('.'));
+    let own = below("kubelet.kubernetes.io") || below("node.kubernetes.io") || OWN_LABELS.contains(&key);
+    below("node-restriction.kubernetes.io") || ((below("kubernetes.io") || below("k8s.io")) && !own)
+}
+
 /// Taints and labels that keep pods off a node are the operators' once it exists.
 fn unchanged(object: &Value, stored: Option<&Value>) -> Result<(), String> {
-    const RESERVED: &str = "node-restriction.kubernetes.io/";
-    let nothing = Value::Null;
-    let reserved = |node: &Value| -> Vec<(String, Value)> {
-        let labels = node["metadata"]["labels"].as_object().into_iter().flatten();
-        labels.filter(|(key, _)| key.starts_with(RESERVED)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    let label = |node: Option<&Value>, key: &str| node.and_then(|node| node["metadata"]["labels"].get(key)).cloned();
+    let keys = |node: Option<&Value>| -> Vec<String> {
+        let labels = node.and_then(|node| node["metadata"]["labels"].as_object());
+        labels.into_iter().flatten().map(|(key, _)| key.clone()).collect()
     };
-    if reserved(object) != reserved(stored.unwrap_or(&nothing)) {
-        return Err(format!("is not allowed to modify labels with the prefix {RESERVED:?}"));
+    let mut changed = keys(Some(object));
+    changed.extend(keys(stored));
+    changed.retain(|key| label(Some(object), key) != label(stored, key) && is_operators_label(key));
+    changed.sort();
+    changed.dedup();
+    if !changed.is_empty() {
+        let verb = if stored.is_some() { "modify" } else { "set the following" };
+        return Err(format!("is not allowed to {verb} labels: {}", changed.join(", ")));
     }
     match stored {
         Some(stored) if stored["spec"]["taints"] != object["spec"]["taints"] => {

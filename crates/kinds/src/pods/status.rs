@@ -28,6 +28,8 @@ pub(super) fn prepare(new: &mut Value, old: &Value) {
     if old["metadata"]["deletionTimestamp"].is_null() {
         remove(&mut new["metadata"], "deletionTimestamp");
     }
+    // Who reports on a pod does not say whose it is.
+    keep(&mut new["metadata"], &old["metadata"], "ownerReferences");
 }
 
 pub(super) fn validate(new: &Value, old: &Value) -> Vec<Cause> {

@@ -226,11 +226,23 @@ fn a_node_writes_nothing_that_reaches_beyond_itself() {
         changed("/metadata/name", json!("n2")),
         changed("/metadata", json!({"name": "n1", "ownerReferences": [{"kind": "Node"}]})),
         changed("/metadata/labels", json!({"node-restriction.kubernetes.io/team": "a"})),
+        changed("/metadata/labels", json!({"node-role.kubernetes.io/control-plane": ""})),
+        changed("/metadata/labels", json!({"team.k8s.io/a": ""})),
     ] {
         assert!(!admitted("nodes", &object, None), "{object}");
         assert!(!admitted("nodes", &object, Some(&stored)), "{object}");
     }
     assert!(!admitted("nodes", &changed("/spec", json!({})), Some(&stored)));
+    let own = json!({"kubernetes.io/os": "linux", "x.node.kubernetes.io/a": "b", "example.com/notkubernetes.io": ""});
+    assert!(admitted("nodes", &changed("/metadata/labels", own), Some(&stored)));
+    let role = changed("/metadata/labels", json!({"node-role.kubernetes.io/edge": ""}));
+    assert!(!admitted("nodes", &stored, Some(&role)), "what the operators said stays");
+    assert!(admitted(
+        "pods",
+        &json!({"metadata": {"name": "web"}, "status": {"phase": "Running"}}),
+        Some(&json!({"metadata": {"name": "web"}}))
+    ));
+    assert!(!admitted("pods", &stored, Some(&changed("/metadata/labels", json!({"app": "other"})))));
     assert!(admitted("leases", &json!({"metadata": {"name": "n1"}}), None));
     assert!(!admitted("leases", &json!({"metadata": {"name": "n2"}}), None));
     let owned = json!({"metadata": {"name": "n1", "ownerReferences": [{"kind": "Pod"}]}});

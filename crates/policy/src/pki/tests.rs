@@ -292,3 +292,64 @@ fn nobody_becomes_a_master_by_a_request() {
     let error = pki.authority().sign_client(&tenant("acme"), &request, HOUR, now()).expect_err("a refusal").to_string();
     assert!(error.contains("system:masters"), "{error}");
 }
+
+/// T67: whatever a request names, what is signed of it names the tenant that it was made in, no master and no node.
+#[test]
+fn no_request_is_signed_beyond_its_tenant() {
+    const USERS: [&str; 11] = [
+        "root",
+        "system:admin",
+        "system:node:n1",
+        "system:apiserver",
+        "system:kube-scheduler",
+        "system:node:",
+        "umbrella:root",
+        "system:serviceaccount:default:plain",
+        "tenant:system",
+        "system",
+        "",
+    ];
+    const GROUPS: [&str; 9] = [
+        "system:masters",
+        "system:nodes",
+        "tenant:system",
+        "tenant:umbrella",
+        "tenant:acme",
+        "tenant:acme,system",
+        "tenant:",
+        "umbrella",
+        "",
+    ];
+    let (_dir, pki) = new_pki();
+    let key = KeyPair::generate().expect("a key");
+    let (mut asked, mut signed) = (0, 0);
+    for user in USERS {
+        for organization in GROUPS {
+            for unit in GROUPS {
+                let mut name = DistinguishedName::new();
+                for (kind, value) in [
+                    (DnType::OrganizationName, organization),
+                    (DnType::OrganizationalUnitName, unit),
+                    (DnType::CommonName, user),
+                ] {
+                    if !value.is_empty() {
+                        name.push(kind, value);
+                    }
+                }
+                let mut params = CertificateParams::default();
+                params.distinguished_name = name;
+                let request = params.serialize_request(&key).expect("a request").pem().expect("PEM");
+                asked += 1;
+                let Ok(pem) = pki.authority().sign_client(&tenant("acme"), &request, HOUR, now()) else { continue };
+                signed += 1;
+                let der = CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM");
+                let who = identity_of_certificate(&der).expect("an identity").identity;
+                let named = (user, organization, unit);
+                assert_eq!(who.tenant, tenant("acme"), "{named:?}");
+                assert!(!who.in_group("system:masters"), "{named:?}: {:?}", who.groups);
+                assert_eq!(crate::node::node_name(&who), None, "{named:?}");
+            }
+        }
+    }
+    assert!(asked >= 60 && signed > 0, "{signed} of {asked}");
+}

@@ -54,6 +54,11 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITIONS: Strategy = Strategy {
                     causes.invalid(&at.child("name"), name, "must be spec.names.plural+\".\"+spec.group");
                 }
             }
+            if crate::registry().kinds().iter().any(|kind| kind.group == group && kind.plural == plural) {
+                // Its objects would be stored as that resource's, and be taken for them.
+                let why = "is a resource of this group that is built in";
+                causes.invalid(&SPEC.child("names").child("plural"), plural, why);
+            }
             validate(definition, causes);
             approval(&definition["metadata"], None, group, causes);
             preserved(&definition["spec"], &Value::Null, causes);

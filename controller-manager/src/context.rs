@@ -29,6 +29,10 @@ impl Account {
     }
 
     fn identity(self, tenant: &TenantName) -> Identity {
+        #[cfg(test)]
+        if let Some(wide) = crate::tests::threats::planted_identity() {
+            return wide;
+        }
         match self {
             Account::Service(name) => Identity::service_account(tenant.clone(), NAMESPACE, name),
             Account::Component(name) => Identity::new(tenant.clone(), name, &[]),

@@ -3,6 +3,7 @@
 mod fake;
 mod resources;
 mod services;
+pub mod threats;
 
 use crate::context::{Account, Clients, Context};
 use crate::controllers::owner::{Claim, Owner, Recheck};

@@ -113,7 +113,10 @@ impl Collector {
     /// Lets an owner go once nothing that blocks it is left; else sees to it that what blocks it goes.
     async fn wait_for_dependents(&self, item: &Item, monitor: &Monitor, owner: &Object) -> Result<Option<Duration>> {
         let dependents = self.monitors.dependents(item, &owner.metadata.uid);
-        let blocking: Vec<_> = dependents.into_iter().filter(|(_, d)| d.blocks(&owner.metadata.uid)).collect();
+        // What a tenant writes into its objects holds up none of the operators'.
+        let own = |dependent: &Item| dependent.key.tenant == item.key.tenant;
+        let blocks = |(dependent, object): &(Item, Arc<Object>)| own(dependent) && object.blocks(&owner.metadata.uid);
+        let blocking: Vec<_> = dependents.into_iter().filter(blocks).collect();
         if blocking.is_empty() {
             return self.remove_finalizer(item, monitor, owner, FOREGROUND).await;
         }
@@ -134,7 +137,14 @@ impl Collector {
             let Some(live) = unless_gone(live)? else { continue };
             if parse(&live)?.is_owned_by(uid) {
                 let keep = |reference: &mut Value| reference["uid"] != **uid;
-                self.patch(&dependent, &kind, &refs::owners_patch(&live, keep)).await?;
+                let patched = self.patch(&dependent, &kind, &refs::owners_patch(&live, keep)).await;
+                if let Err(error) = patched {
+                    // A tenant's own policies may refuse it: that holds up none of the operators' objects.
+                    if dependent.key.tenant == item.key.tenant {
+                        return Err(error);
+                    }
+                    tracing::info!(%error, %dependent, "a dependent keeps its reference to an owner that goes");
+                }
             }
         }
         self.remove_finalizer(item, monitor, owner, ORPHAN).await

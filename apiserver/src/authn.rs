@@ -93,6 +93,12 @@ pub fn token(server: &Server, token: &str, audiences: &[&str], now: Timestamp) -
     Err(said)
 }
 
+/// The tenant of a service account's token that was signed here, whether or not it is still good.
+pub fn tenant_of(server: &Server, token: &str, audiences: &[&str], now: Timestamp) -> Option<TenantName> {
+    let verified = server.service_account_key().verify(token, audiences, now);
+    verified.ok().map(|verified| verified.identity.tenant)
+}
+
 /// What is said of a token that nobody knows.
 pub const INVALID_TOKEN: &str = "invalid bearer token";
 

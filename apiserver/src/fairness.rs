@@ -3,11 +3,13 @@
 //! A request takes seats while it is carried out, more of them when its list was long the last time. As long as there are
 //! free seats, a request costs two counters. Otherwise it waits in the queue of its tenant; a seat that becomes free goes
 //! to the waiting tenant that holds the fewest, and there to the flow that had the least for its level's shares.
-//! Watches take no seats, and are counted; so are connections.
+//! Watches take no seats, and are counted; so are connections. While several tenants ask, each has fewer seats, and who asks
+//! often gives way: what is carried out without waiting would else give its seat back before it is missed.
 //!
 //! Invariant: no tenant takes the last seats from others: each has a limit, and waits behind those that hold less.
 //! Invariant: every queue has a limit; past it the answer is 429 with a time to come again.
 
+mod pace;
 mod queue;
 
 use crate::authn::Peer;
@@ -19,6 +21,7 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use http::Response;
 use http_body::{Frame, SizeHint};
+use pace::{Pace, Turn};
 use parking_lot::Mutex;
 use policy::fairness::{Classified, Flows, GROUP, Queuing};
 use policy::rbac::Attributes;
@@ -38,6 +41,8 @@ pub struct Limits {
     pub seats: usize,
     /// Seats of one tenant other than `system`.
     pub tenant_seats: usize,
+    /// Seats of one tenant while others ask, too.
+    pub tenant_seats_shared: usize,
     /// Requests of one tenant that may wait.
     pub tenant_waiting: usize,
     /// Open watches of one tenant.
@@ -53,6 +58,7 @@ impl Default for Limits {
         Limits {
             seats: 600,
             tenant_seats: 200,
+            tenant_seats_shared: 32,
             tenant_waiting: 500,
             tenant_watches: 20_000,
             tenant_connections: 5_000,
@@ -81,6 +87,7 @@ pub(crate) struct Load {
     seats: AtomicUsize,
     watches: AtomicUsize,
     connections: AtomicUsize,
+    pace: pace::Recent,
 }
 
 /// The seats of a server.
@@ -88,6 +95,7 @@ pub struct Fairness {
     limits: Limits,
     taken: AtomicUsize,
     waiting: AtomicUsize,
+    pace: Pace,
     queue: Mutex<Queue>,
     loads: DashMap<Sharer, Arc<Load>>,
     flows: DashMap<TenantName, ([u64; 2], Arc<Flows>)>,
@@ -182,6 +190,7 @@ impl Fairness {
             limits,
             taken: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            pace: Pace::default(),
             queue: Mutex::default(),
             loads: DashMap::new(),
             flows: DashMap::new(),
@@ -233,14 +242,25 @@ impl Fairness {
     ) -> Result<Permit> {
         // What the components of this process do is theirs to limit; operators in need are never turned away.
         let exempt = class.level.shares.is_none();
-        if matches!(peer, Peer::InProcess(_)) || (exempt && caller.tenant.is_system()) {
+        if matches!(peer, Peer::InProcess(_)) {
             return Ok(Permit { held: None });
         }
         let sharer = sharer(caller);
         let load = self.load(&sharer);
-        let limit = self.limit_of(&sharer);
+        let Turn { is_shared, gives_way } = self.pace.turn(&load);
+        if exempt && caller.tenant.is_system() {
+            return Ok(Permit { held: None });
+        }
+        let mut limit = self.limit_of(&sharer);
+        if is_shared && !caller.tenant.is_system() {
+            limit = limit.min(self.limits.tenant_seats_shared);
+        }
         if self.waiting.load(Ordering::Acquire) == 0 && self.take(&load, limit, seats) {
-            return Ok(Permit { held: Some((self.clone(), load, seats)) });
+            let permit = Permit { held: Some((self.clone(), load.clone(), seats)) };
+            if gives_way {
+                tokio::task::yield_now().await;
+            }
+            return Ok(permit);
         }
         if class.level.queuing == Queuing::Reject && !exempt {
             return Err(too_many(&class.level.name, "concurrency-limit"));

@@ -131,6 +131,8 @@ async fn answer(
             return Err(error);
         }
     };
+    #[cfg(test)]
+    let caller = crate::planted::identity(request.headers(), &path.tenant, caller);
     if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
         connection.count(&server.fairness, &caller)?;
     }
@@ -140,6 +142,8 @@ async fn answer(
             label.verb = if *request.method() == Method::GET { "get" } else { "unknown" };
             let verb = request.method().as_str().to_ascii_lowercase();
             let cluster_scoped = policy::rbac::is_operators_path(below);
+            #[cfg(test)]
+            let cluster_scoped = cluster_scoped && !crate::planted::is(crate::planted::Fault::MetricsForEverybody);
             let what = Attributes { verb: &verb, path: Some(below), cluster_scoped, ..Attributes::default() };
             label.record = begin(Some(&caller), &what, &request);
             let asked = Asked { peer, caller, path: &path, what: &what, headers: request.headers(), seats: 1 };
@@ -187,6 +191,13 @@ async fn answer(
             let headers = request.headers();
             let opened = watch.as_ref().and_then(|_| Opened::new(server, peer, headers, &path.tenant, &caller, &what));
             let asked = Asked { peer, caller, path: &path, what: &what, headers: request.headers(), seats };
+            #[cfg(test)]
+            crate::planted::absence(
+                server,
+                if let Requested::Named(t) = &path.tenant { Some(t) } else { None },
+                kind,
+                &what,
+            )?;
             let admitted = admit(server, asked, label).await?;
             let target = Target::new(admitted.decision);
             if let (None, Some(tenant)) = (kind, target.tenant()) {
@@ -294,7 +305,10 @@ struct Asked<'a> {
 /// Decides the tenant, turns the caller into whom it acts as, waits for seats, and authorizes the request.
 async fn admit(server: &Server, asked: Asked<'_>, label: &mut Label) -> Result<Admitted> {
     let Asked { peer, caller, path, what, headers, seats } = asked;
-    let reached = decide(&caller, &path.tenant, what)?;
+    let reached = decide(&caller, &path.tenant, what);
+    #[cfg(test)]
+    let reached = crate::planted::decision(&caller, &path.tenant, what).map_or(reached, Ok);
+    let reached = reached?;
     let tenant = reached.tenant().filter(|_| !what.cluster_scoped);
     let what = Attributes { tenant, ..*what };
     let other = authn::impersonate(server, &caller, headers, &what, &reached)?;
@@ -305,8 +319,13 @@ async fn admit(server: &Server, asked: Asked<'_>, label: &mut Label) -> Result<A
     let identity = other.as_ref().unwrap_or(&caller);
     let class = label.class.insert(server.fairness.classify(server, identity, &what)?);
     let permit = server.fairness.admit(peer, &caller, class, seats).await?;
-    let decision = decide(identity, &path.tenant, &what)?;
+    let decision = decide(identity, &path.tenant, &what);
+    #[cfg(test)]
+    let decision = crate::planted::decision(identity, &path.tenant, &what).map_or(decision, Ok);
+    let decision = decision?;
     let allowed = authz::authorize(server, identity, &what, &decision);
+    #[cfg(test)]
+    let allowed = if crate::planted::is(crate::planted::Fault::DecisionForEverybody) { Ok(()) } else { allowed };
     if let Some(record) = &mut label.record {
         let (decided, reason) = match &allowed {
             Ok(()) => {

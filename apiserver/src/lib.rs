@@ -36,6 +36,8 @@ mod options;
 mod order;
 mod patch;
 mod path;
+#[cfg(test)]
+mod planted;
 mod proxy;
 mod reauthorize;
 mod registry;

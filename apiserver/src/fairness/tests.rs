@@ -8,6 +8,7 @@ fn limits() -> Limits {
     Limits {
         seats: 8,
         tenant_seats: 5,
+        tenant_seats_shared: 5,
         tenant_waiting: 20,
         tenant_watches: 3,
         patience: Duration::from_secs(1),

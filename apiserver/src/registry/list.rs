@@ -356,6 +356,8 @@ fn continued_at(options: &ListOptions) -> Result<Option<Revision>> {
 /// `with_shared` adds what all tenants share.
 fn page(call: Call<'_>, options: &ListOptions, with_shared: bool) -> Result<Page> {
     let scope = call.target.scope(call.kind, call.namespace)?;
+    #[cfg(test)]
+    let scope = crate::planted::scope(crate::planted::Fault::ListWithoutTenant, scope);
     let store = &call.server.store;
     let token = Some(options.continue_token.as_str()).filter(|t| !t.is_empty()).map(Token::decode).transpose()?;
     let start = token.as_ref().map(|token| token.start(call)).transpose()?;

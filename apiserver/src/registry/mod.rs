@@ -54,13 +54,18 @@ impl Call<'_> {
     /// The object under a key: the tenant's own, or what all tenants share.
     fn find(&self, key: &ObjectKey) -> Option<Arc<Object>> {
         let stored = self.server.store.snapshot().get(key).cloned();
+        #[cfg(test)]
+        let stored = stored.or_else(|| crate::planted::lookup(self.server, key));
         stored.or_else(|| crate::shared::object(self.server, key))
     }
 
     /// The current object, or 404.
     pub fn current(&self, name: &str) -> Result<Arc<Object>> {
         let key = self.key(name)?;
-        self.find(&key).ok_or_else(|| self.not_found(name))
+        let found = self.find(&key).ok_or_else(|| self.not_found(name));
+        #[cfg(test)]
+        let found = found.map_err(|error| crate::planted::not_found(self.server, self.kind, error));
+        found
     }
 
     /// A stored object as this request's kind shows it.

@@ -43,6 +43,8 @@ pub async fn watch(
         _ => None,
     };
     let scope = call.target.scope(call.kind, call.namespace)?;
+    #[cfg(test)]
+    let scope = crate::planted::scope(crate::planted::Fault::WatchWithoutTenant, scope);
     let from = options.resource_version.filter(|&version| version > 0);
     let initial = match options.send_initial_events {
         Some(wanted) => wanted,

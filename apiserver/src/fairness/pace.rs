@@ -1,0 +1,93 @@
+//! Who asks, and how often of late: a request costs some counters.
+
+use super::Load;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// How long "of late" is.
+const WINDOW_MILLIS: u128 = 8;
+
+/// So many windows, a second, after a tenant has asked, it still counts as one who asks.
+const SHARED_WINDOWS: u64 = 125;
+
+/// Who asks for more than so much within a window gives way to others, where there are others.
+const AT_ONCE: u64 = 8;
+
+/// When a tenant asked last, and how often.
+#[derive(Default)]
+pub struct Recent {
+    window: AtomicU64,
+    count: AtomicU64,
+}
+
+/// Who asked last, and whether several ask.
+pub struct Pace {
+    started: Instant,
+    /// The address of a tenant's load: it only tells tenants apart.
+    last: AtomicUsize,
+    shared_until: AtomicU64,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { started: Instant::now(), last: AtomicUsize::new(0), shared_until: AtomicU64::new(0) }
+    }
+}
+
+/// What is known when a tenant asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Others have asked of late, too.
+    pub is_shared: bool,
+    /// They are to be let go first.
+    pub gives_way: bool,
+}
+
+impl Pace {
+    /// Notes that a tenant asks.
+    pub fn turn(&self, load: &Arc<Load>) -> Turn {
+        let window = self.started.elapsed().as_millis() / WINDOW_MILLIS;
+        self.turn_at(load, 1 + u64::try_from(window).unwrap_or(u64::MAX - 1))
+    }
+
+    /// [`Pace::turn`] within a window; they are counted from 1.
+    fn turn_at(&self, load: &Arc<Load>, window: u64) -> Turn {
+        let asks = Arc::as_ptr(load) as usize;
+        let last = self.last.load(Ordering::Relaxed);
+        if last != asks {
+            self.last.store(asks, Ordering::Relaxed);
+            if last != 0 {
+                self.shared_until.store(window + SHARED_WINDOWS, Ordering::Relaxed);
+            }
+        }
+        let is_shared = self.shared_until.load(Ordering::Relaxed) >= window;
+        let recent = &load.pace;
+        let count = if recent.window.swap(window, Ordering::Relaxed) == window {
+            recent.count.fetch_add(1, Ordering::Relaxed) + 1
+        } else {
+            recent.count.store(1, Ordering::Relaxed);
+            1
+        };
+        Turn { is_shared, gives_way: is_shared && count > AT_ONCE }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_asks_often_gives_way_and_only_to_others() {
+        let (pace, [often, seldom]) = (Pace::default(), [(); 2].map(|()| Arc::<Load>::default()));
+        for _ in 0..100 {
+            assert_eq!(pace.turn_at(&often, 1), Turn { is_shared: false, gives_way: false });
+        }
+        assert_eq!(pace.turn_at(&seldom, 1), Turn { is_shared: true, gives_way: false });
+        assert_eq!(pace.turn_at(&often, 1), Turn { is_shared: true, gives_way: true });
+        // The next window: what was asked before counts no more, who asked does.
+        assert_eq!(pace.turn_at(&often, 2), Turn { is_shared: true, gives_way: false });
+        let later = 3 + SHARED_WINDOWS;
+        assert_eq!(pace.turn_at(&often, later), Turn { is_shared: false, gives_way: false });
+    }
+}

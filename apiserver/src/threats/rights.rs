@@ -1,0 +1,117 @@
+//! Rights of nodes and of open watches: what a stolen node's certificate reads, and when a watch ends.
+
+use super::callers::Caller;
+use super::matrix::Findings;
+use super::{HELD, World, has_canary};
+use crate::authn::Peer;
+use crate::handler;
+use axum::body::Body;
+use http::Request;
+use http_body_util::BodyExt;
+use serde_json::json;
+use std::time::Duration;
+
+/// S12: node `n8` runs a pod of `acme` that refers to a secret, a map, an account and a claim which `umbrella` has by the same
+/// names. The agent reads those of `acme`, and none of `umbrella`.
+pub async fn stolen_node(world: &World) -> Findings {
+    let mut found = Findings::default();
+    let name = format!("on-n8-{}", world.server.store.revision());
+    let pod = json!({"metadata": {"name": name}, "spec": {"nodeName": "n8", "serviceAccountName": HELD,
+        "containers": [{"name": "c", "image": "i", "envFrom": [{"secretRef": {"name": HELD}}, {"configMapRef": {"name": HELD}}]}],
+        "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": HELD}}]}});
+    world.make("admin", "/api/v1/namespaces/default/pods", pod).await;
+    let agent = Caller::node("n8");
+    for plural in ["secrets", "configmaps", "serviceaccounts", "persistentvolumeclaims"] {
+        for (tenant, code) in [("acme", 200), ("umbrella", 403), ("acme1", 403), ("system", 403)] {
+            let path = format!("/tenants/{tenant}/api/v1/namespaces/default/{plural}/{HELD}");
+            let answer = agent.ask(world, "GET", &path, "").await;
+            found.asked += 1;
+            if answer.code != code || answer.has_canary() {
+                found.fault(format!("n8: GET {path}: {} instead of {code}", answer.code));
+            }
+        }
+    }
+    for (tenant, bound, code) in
+        [("acme", name.as_str(), 201), ("acme", HELD, 403), ("umbrella", name.as_str(), 403), ("umbrella", HELD, 403)]
+    {
+        let path = format!("/tenants/{tenant}/api/v1/namespaces/default/pods/{bound}");
+        let uid = world.get("op", &path).await.json()["metadata"]["uid"].as_str().unwrap_or("u").to_owned();
+        let spec = json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": bound, "uid": uid}}});
+        let path = format!("/tenants/{tenant}/api/v1/namespaces/default/serviceaccounts/{HELD}/token");
+        let answer = agent.ask(world, "POST", &path, &spec.to_string()).await;
+        found.asked += 1;
+        if answer.code != code {
+            found.fault(format!("n8: POST {path} for {bound}: {} instead of {code}", answer.code));
+        }
+    }
+    found
+}
+
+/// S7: a watch that was opened with a right that is gone tells nothing any more.
+pub async fn revoked_watch(world: &World) -> Findings {
+    let mut found = Findings { asked: 1, ..Findings::default() };
+    let mark = world.server.store.revision();
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"]}]);
+    let (role, binding) = (format!("r{mark}"), format!("b{mark}"));
+    world.make("admin", &format!("{rbac}/roles"), json!({"metadata": {"name": role}, "rules": rules})).await;
+    let bound = json!({"metadata": {"name": binding},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ann"}]});
+    world.make("admin", &format!("{rbac}/rolebindings"), bound).await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let request = Request::get(format!("{maps}?watch=1")).header("authorization", "Bearer user").body(Body::empty());
+    let watch = handler::handle(world.server.clone(), Peer::Unknown, request.expect("a request")).await;
+    if watch.status() != 200 {
+        found.fault(format!("the watch was refused: {}", watch.status()));
+        return found;
+    }
+    let mut events = watch.into_body();
+    let first = events.frame().await.expect("an event").expect("a frame");
+    assert!(first.is_data());
+    let path = format!("{rbac}/rolebindings/{binding}");
+    assert_eq!(world.send("admin", "DELETE", &path, &[], &json!({})).await.code, 200);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(6)).await;
+    tokio::time::resume();
+    world.make("admin", maps, json!({"metadata": {"name": format!("later{mark}")}})).await;
+    if events.frame().await.is_some() {
+        found.fault("an event was sent after the right was gone".to_owned());
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_its_right() {
+    let found = revoked_watch(&World::new().await).await;
+    assert!(found.faults.is_empty(), "{:#?}", found.faults);
+}
+
+#[tokio::test]
+async fn a_stolen_node_reads_what_its_own_pods_need_and_no_other_tenants() {
+    let world = World::planted().await;
+    let found = stolen_node(&world).await;
+    assert!(found.faults.is_empty() && found.asked == 20, "{:#?}", found.faults);
+    assert!(has_canary(&world.get("victim", &format!("/api/v1/namespaces/default/secrets/{HELD}")).await.body));
+}
+
+/// S5: a token that is good no more in its own tenant is nothing at all in another: what has become of its account is not told.
+#[tokio::test]
+async fn a_review_says_nothing_of_what_became_of_another_tenants_token() {
+    let world = World::new().await;
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    world.make("victim", accounts, json!({"metadata": {"name": "bot"}})).await;
+    let token = world.make("victim", &format!("{accounts}/bot/token"), json!({"spec": {}})).await;
+    let spec = json!({"spec": {"token": token["status"]["token"]}});
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    for step in ["it is good", "its account is gone", "its account is another"] {
+        let told = world.make("admin", reviews, spec.clone()).await;
+        assert_eq!(told["status"], json!({"user": {}, "error": "invalid bearer token"}), "{step}");
+        let own = world.make("victim", reviews, spec.clone()).await;
+        assert_eq!(own["status"]["authenticated"] == true, step == "it is good", "{step}: {own}");
+        match step {
+            "it is good" => drop(world.send("victim", "DELETE", &format!("{accounts}/bot"), &[], &json!({})).await),
+            _ => drop(world.send("victim", "POST", accounts, &[], &json!({"metadata": {"name": "bot"}})).await),
+        }
+    }
+}

@@ -164,6 +164,18 @@ impl Server {
         Client::from_kubeconfig(&self.admin_kubeconfig()).expect("a ready server has written its kubeconfig")
     }
 
+    /// The status code of an answer to one who shows no credential.
+    pub async fn code_for_strangers(&self, method: &str, path: &str) -> u16 {
+        let known = client::Kubeconfig::read(&self.admin_kubeconfig()).expect("a ready server has written it");
+        let nobody = client::Kubeconfig { client_certificate: None, token: None, ..known };
+        let client = Client::new(std::sync::Arc::new(client::HttpTransport::new(&nobody).expect("an address")));
+        let request = Request::builder().method(method).uri(path).body(Bytes::new()).expect("a plain request");
+        match client.request(request).await {
+            Ok(answer) => answer.status().as_u16(),
+            Err(error) => error.code(),
+        }
+    }
+
     /// Runs `ursa` as the cluster's administrator.
     pub async fn ursa(&self, args: &[&str]) -> Answer {
         run(binary(), args, &[("KUBECONFIG", self.admin_kubeconfig().as_os_str())], "").await

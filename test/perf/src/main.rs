@@ -4,6 +4,7 @@
 mod api;
 mod connection;
 mod measure;
+mod noise;
 mod objects;
 mod report;
 mod start;
@@ -65,6 +66,15 @@ struct Cli {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
+    /// Measure what quiet tenants notice of a noisy one; fails when their p99 more than doubles
+    Noise {
+        /// How long the server is idle, and how long each kind of noise lasts
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
+        /// Print a JSON document per line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// Run workloads on servers and hollow nodes of their own
     Workload {
         /// Their files
@@ -133,6 +143,7 @@ async fn workloads(files: &[PathBuf], share: f64, json: bool) -> Result<bool, Er
 async fn main() -> ExitCode {
     let args = Cli::parse().shrunk();
     let done = match &args.command {
+        Some(Command::Noise { seconds, json }) => noise::run(*seconds, *json).await,
         Some(Command::Workload { files, share, json }) => workloads(files, *share, *json).await,
         None => run(&args).await.map(|report| {
             if args.json {

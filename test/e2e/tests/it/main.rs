@@ -10,5 +10,6 @@ mod etcd;
 mod faults;
 mod hollow;
 mod scripts;
+mod sockets;
 mod streams;
 mod tenants;

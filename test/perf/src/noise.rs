@@ -1,0 +1,232 @@
+//! T72: one tenant sends ten times its share in eight shapes, and does not heed refusals; three quiet ones go on. The latencies of the
+//! quiet are measured when the server is idle, and beside each shape.
+
+use crate::connection::{Connection, Error, Target, text};
+use crate::measure::percentile;
+use bytes::Bytes;
+use client::Kubeconfig;
+use http::Method;
+use http_body_util::BodyExt;
+use kit::{Options, Scratch, Server};
+use serde_json::json;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::task::{JoinSet, LocalSet};
+
+/// What the others' p99 may become, as a multiple of what it is when the server is idle.
+const GROWTH_MAX: f64 = 2.0;
+
+/// The noise: so many connections, and requests under way on each.
+const CONNECTIONS: usize = 8;
+const STREAMS: usize = 40;
+
+/// Each quiet tenant asks so often.
+const EVERY: Duration = Duration::from_millis(10);
+
+/// Objects of the noisy tenant, so that its lists are long.
+const LISTED: usize = 500;
+
+const QUIET: [&str; 3] = ["quiet-a", "quiet-b", "quiet-c"];
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// What the noisy tenant sends, again and again.
+const SHAPES: [Shape; 8] = [
+    Shape::Lists,
+    Shape::Watches,
+    Shape::Events,
+    Shape::Creates,
+    Shape::LargeObjects,
+    Shape::Definitions,
+    Shape::Connections,
+    Shape::Refused,
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Lists,
+    Watches,
+    Events,
+    Creates,
+    LargeObjects,
+    Definitions,
+    Connections,
+    Refused,
+}
+
+impl Shape {
+    fn request(self, number: usize) -> (Method, String, Bytes) {
+        let post = |path: &str, body: serde_json::Value| (Method::POST, path.to_owned(), Bytes::from(body.to_string()));
+        let name = format!("n{number}-{}", std::process::id());
+        match self {
+            Shape::Lists => (Method::GET, "/api/v1/configmaps".to_owned(), Bytes::new()),
+            Shape::Watches => (Method::GET, format!("{MAPS}?watch=1&timeoutSeconds=1"), Bytes::new()),
+            Shape::Events => {
+                let involved = json!({"namespace": "default", "kind": "Pod", "name": "p"});
+                let event = json!({"metadata": {"name": name}, "involvedObject": involved, "reason": "r"});
+                post("/api/v1/namespaces/default/events", event)
+            }
+            Shape::Creates => post(MAPS, json!({"metadata": {"name": name}})),
+            Shape::LargeObjects => {
+                post(MAPS, json!({"metadata": {"name": name}, "data": {"k": "x".repeat(1_000_000)}}))
+            }
+            Shape::Definitions => {
+                let group = format!("{name}.example.com");
+                let versions = json!([{"name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {"type": "object"}}}]);
+                let spec = json!({"group": group, "scope": "Namespaced", "versions": versions,
+                    "names": {"plural": "things", "kind": "Thing"}});
+                let definition = json!({"metadata": {"name": format!("things.{group}")}, "spec": spec});
+                post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+            }
+            Shape::Connections => (Method::GET, "/version".to_owned(), Bytes::new()),
+            Shape::Refused => (Method::GET, format!("{MAPS}/absent"), Bytes::new()),
+        }
+    }
+}
+
+/// What the quiet tenants saw.
+struct Seen {
+    latencies: Vec<Duration>,
+    errors: usize,
+}
+
+impl Seen {
+    fn p99(&mut self) -> Duration {
+        percentile(&mut self.latencies, 0.99)
+    }
+}
+
+/// Runs all shapes, prints a line for each, and tells whether all stayed within the bound.
+pub async fn run(seconds: f64, json: bool) -> Result<bool, Error> {
+    let duration = Duration::from_secs_f64(seconds.clamp(0.05, 600.0));
+    let server = Server::start(Options::without_node()).await;
+    let folder = Scratch::new();
+    let mut targets = Vec::new();
+    for name in ["noisy"].into_iter().chain(QUIET) {
+        server.tenant(name).await;
+        let path = folder.join(name);
+        std::fs::write(&path, server.ursa(&["kubeconfig", "--tenant", name]).await.ok()).map_err(text)?;
+        targets.push(path);
+    }
+    let target = |path: &Path| Target::new(&Kubeconfig::read(path).map_err(text)?, false);
+    let noisy = Rc::new(target(&targets[0])?);
+    fill(&noisy).await?;
+    let mut idle = quiet(&targets[1..], duration).await?;
+    let base = idle.p99();
+    if !json {
+        println!("{:<14}{:>12}{:>10}{:>10}{:>12}", "", "p99 ms", "of idle", "errors", "noise per s");
+    }
+    report(json, "Idle", base, base, &idle, 0.0);
+    let mut all_within = idle.errors == 0;
+    for shape in SHAPES {
+        let local = LocalSet::new();
+        let sent = Rc::new(std::cell::Cell::new(0_usize));
+        let ends = Instant::now() + duration + duration / 4;
+        for connection in 0..CONNECTIONS {
+            let (target, sent) = (noisy.clone(), sent.clone());
+            local.spawn_local(async move { shout(&target, shape, connection, ends, &sent).await });
+        }
+        let paths = targets[1..].to_vec();
+        let heard = tokio::task::spawn_blocking(move || on_its_own(&paths, duration));
+        let heard = local.run_until(heard).await.map_err(text)?;
+        local.await;
+        let mut heard = heard?;
+        let p99 = heard.p99();
+        report(json, &format!("{shape:?}"), p99, base, &heard, sent.get() as f64 / (duration.as_secs_f64() * 1.25));
+        all_within &= p99 <= base.mul_f64(GROWTH_MAX) && heard.errors * 1000 <= heard.latencies.len();
+    }
+    Ok(all_within)
+}
+
+fn report(json: bool, shape: &str, p99: Duration, base: Duration, seen: &Seen, rate: f64) {
+    let growth = p99.as_secs_f64() / base.as_secs_f64().max(1e-6);
+    if json {
+        let line = json!({"shape": shape, "p99Micros": p99.as_micros() as u64, "growth": growth,
+            "errors": seen.errors, "requests": seen.latencies.len(), "noisePerSecond": rate});
+        println!("{line}");
+    } else {
+        println!("{shape:<14}{:>12.2}{growth:>10.1}{:>10}{rate:>12.0}", p99.as_secs_f64() * 1e3, seen.errors);
+    }
+}
+
+async fn fill(target: &Target) -> Result<(), Error> {
+    let mut drivers = JoinSet::new();
+    let mut connection = target.connect(&mut drivers).await?;
+    for i in 0..LISTED {
+        let map = json!({"metadata": {"name": format!("listed-{i}")}, "data": {"k": "x".repeat(1000)}});
+        connection.fetch(target.request(Method::POST, MAPS, Bytes::from(map.to_string()))?).await?;
+    }
+    Ok(())
+}
+
+/// One connection of the noisy tenant, which sends until the end and counts what was answered, refusals included.
+async fn shout(target: &Target, shape: Shape, connection: usize, ends: Instant, sent: &std::cell::Cell<usize>) {
+    while Instant::now() < ends {
+        let mut drivers = JoinSet::new();
+        let Ok(opened) = target.connect(&mut drivers).await else { continue };
+        let mut handles = opened.handles(if shape == Shape::Connections { 1 } else { STREAMS });
+        let streams = handles.iter_mut().enumerate().map(|(stream, handle)| async move {
+            let mut round = 0;
+            while Instant::now() < ends {
+                let number = (round * STREAMS + stream) * CONNECTIONS + connection;
+                round += 1;
+                let (method, path, body) = shape.request(number);
+                let Ok(request) = target.request(method, &path, body) else { return };
+                let answered = handle.fetch(request).await;
+                sent.set(sent.get() + 1);
+                // A connection that broke is opened again; so is each one of that shape.
+                if answered.is_err_and(|why| !why.contains(": 4")) || shape == Shape::Connections {
+                    return;
+                }
+            }
+        });
+        futures::future::join_all(streams).await;
+    }
+}
+
+/// The quiet tenants have a thread of their own, so that the noise does not slow their clock.
+fn on_its_own(paths: &[std::path::PathBuf], duration: Duration) -> Result<Seen, Error> {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(text)?;
+    executor.block_on(quiet(paths, duration))
+}
+
+/// Every quiet tenant creates and reads in turn, at its pace.
+async fn quiet(paths: &[std::path::PathBuf], duration: Duration) -> Result<Seen, Error> {
+    let mut seen = Seen { latencies: Vec::new(), errors: 0 };
+    let each = paths.iter().map(async |path| {
+        let target = Target::new(&Kubeconfig::read(path).map_err(text)?, false)?;
+        let mut drivers = JoinSet::new();
+        let mut connection = target.connect(&mut drivers).await?;
+        let (mut latencies, mut errors) = (Vec::new(), 0);
+        let (ends, mut ticks) = (Instant::now() + duration, tokio::time::interval(EVERY));
+        for round in 0_usize.. {
+            ticks.tick().await;
+            let now = Instant::now();
+            if now >= ends {
+                break;
+            }
+            let map = json!({"metadata": {"generateName": "quiet-"}}).to_string();
+            let request = match round % 2 {
+                0 => target.request(Method::POST, MAPS, Bytes::from(map))?,
+                _ => target.request(Method::GET, &format!("{MAPS}/kube-root-ca.crt"), Bytes::new())?,
+            };
+            errors += usize::from(answered(&mut connection, request).await.is_err());
+            latencies.push(now.elapsed());
+        }
+        Ok::<_, Error>((latencies, errors))
+    });
+    for (latencies, errors) in futures::future::try_join_all(each).await? {
+        seen.latencies.extend(latencies);
+        seen.errors += errors;
+    }
+    Ok(seen)
+}
+
+async fn answered(
+    connection: &mut Connection,
+    request: http::Request<http_body_util::Full<Bytes>>,
+) -> Result<(), Error> {
+    let answer = connection.send(request).await?;
+    answer.into_body().collect().await.map(drop).map_err(text)
+}

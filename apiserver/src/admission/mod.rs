@@ -65,7 +65,8 @@ struct Plugin {
 
 const NOTHING: Plugin = Plugin { name: "", mutate: None, validate: None, delete: None, webhooks: None };
 
-/// Those that Kubernetes 1.36 runs by default, in its order, and three of Ursa's own: `TenantExists`, `RBAC` and `Furnish`.
+/// Those that Kubernetes 1.36 runs by default, in its order, and Ursa's own: `TenantExists`,
+/// `DedicatedNodes`, `RBAC` and `Furnish`.
 static PLUGINS: &[Plugin] = &[
     Plugin {
         name: "TenantExists",
@@ -92,6 +93,7 @@ static PLUGINS: &[Plugin] = &[
         ..NOTHING
     },
     Plugin { name: "NodeRestriction", validate: Some(node), ..NOTHING },
+    Plugin { name: "DedicatedNodes", validate: Some(pods::dedicated_node), ..NOTHING },
     Plugin { name: "TaintNodesByCondition", mutate: Some(taint_node), ..NOTHING },
     Plugin { name: "PodSecurity", validate: Some(pod_security::validate), ..NOTHING },
     Plugin {
@@ -247,6 +249,7 @@ mod tests {
             "LimitRanger",
             "ServiceAccount",
             "NodeRestriction",
+            "DedicatedNodes",
             "TaintNodesByCondition",
             "PodSecurity",
             "Priority",

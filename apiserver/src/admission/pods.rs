@@ -2,7 +2,7 @@
 
 use super::{Admitted, Attempt, runtime_class as classes};
 use crate::registry::Part;
-use api::{ResourceId, Result};
+use api::{ObjectKey, ResourceId, Result, Space};
 use kinds::admission as pure;
 use serde_json::Value;
 
@@ -119,6 +119,25 @@ pub fn keep_system_priorities(attempt: Attempt<'_>, class: &Value) -> Result<()>
         return Err(attempt.forbidden(class, "this is a system priority class and cannot be deleted"));
     }
     Ok(())
+}
+
+/// Refuses a pod that names the node of another tenant, or is bound to it: the scheduler keeps pods off such nodes, and whoever
+/// goes around it must not do better.
+pub fn dedicated_node(attempt: Attempt<'_>, pod: &Value, _: &mut Admitted) -> Result<()> {
+    let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    let named_before = attempt.old.is_some_and(|old| old["spec"]["nodeName"] == node);
+    if !attempt.is("", "pods") || node.is_empty() || named_before {
+        return Ok(());
+    }
+    let Ok(key) = ObjectKey::new(ResourceId::new("", "nodes"), Space::Cluster, "", node) else { return Ok(()) };
+    let snapshot = attempt.call.server.store.snapshot();
+    let owner = snapshot.get(&key).and_then(|node| node.header.labels.get(policy::node::TENANT_LABEL));
+    match (owner, attempt.call.target.tenant()) {
+        (Some(owner), Some(tenant)) if **owner != *tenant.as_str() => {
+            Err(attempt.forbidden(pod, &format!("node {node:?} is dedicated to another tenant")))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub fn tolerations(attempt: Attempt<'_>, pod: &mut Value) -> Result<()> {

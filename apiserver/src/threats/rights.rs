@@ -62,14 +62,15 @@ pub async fn revoked_watch(world: &World) -> Findings {
     let maps = "/api/v1/namespaces/default/configmaps";
     let request = Request::get(format!("{maps}?watch=1")).header("authorization", "Bearer user").body(Body::empty());
     let watch = handler::handle(world.server.clone(), Peer::Unknown, request.expect("a request")).await;
+    let path = format!("{rbac}/rolebindings/{binding}");
     if watch.status() != 200 {
+        assert_eq!(world.send("admin", "DELETE", &path, &[], &json!({})).await.code, 200);
         found.fault(format!("the watch was refused: {}", watch.status()));
         return found;
     }
     let mut events = watch.into_body();
     let first = events.frame().await.expect("an event").expect("a frame");
     assert!(first.is_data());
-    let path = format!("{rbac}/rolebindings/{binding}");
     assert_eq!(world.send("admin", "DELETE", &path, &[], &json!({})).await.code, 200);
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(6)).await;
@@ -113,5 +114,32 @@ async fn a_review_says_nothing_of_what_became_of_another_tenants_token() {
             "it is good" => drop(world.send("victim", "DELETE", &format!("{accounts}/bot"), &[], &json!({})).await),
             _ => drop(world.send("victim", "POST", accounts, &[], &json!({"metadata": {"name": "bot"}})).await),
         }
+    }
+}
+
+/// Who goes around the scheduler does not get onto a node that is another tenant's.
+#[tokio::test]
+async fn no_pod_names_or_is_bound_to_another_tenants_node() {
+    let world = World::new().await;
+    for (name, labels) in [("free", json!({})), ("theirs", json!({"node.ursa.dev/tenant": "umbrella"}))] {
+        world.make("op", "/api/v1/nodes", json!({"metadata": {"name": name, "labels": labels}})).await;
+    }
+    let pods = "/api/v1/namespaces/default/pods";
+    for (token, node, code) in
+        [("admin", "free", 201), ("admin", "theirs", 403), ("victim", "theirs", 201), ("admin", "absent", 201)]
+    {
+        let account = json!({"metadata": {"name": "default"}});
+        world.send(token, "POST", "/api/v1/namespaces/default/serviceaccounts", &[], &account).await;
+        let pod =
+            |name: &str| json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let mut named = pod(&format!("named-{node}"));
+        named["spec"]["nodeName"] = json!(node);
+        let answer = world.send(token, "POST", pods, &[], &named).await;
+        assert_eq!(answer.code, code, "{token} {node}: {}", answer.json());
+        let bound = format!("bound-{node}");
+        world.make(token, pods, pod(&bound)).await;
+        let binding = json!({"metadata": {"name": bound}, "target": {"kind": "Node", "name": node}});
+        let answer = world.send(token, "POST", &format!("{pods}/{bound}/binding"), &[], &binding).await;
+        assert_eq!(answer.code, code, "{token} to {node}: {}", answer.json());
     }
 }

@@ -237,12 +237,17 @@ const OWN_LABELS: [&str; 11] = [
     "failure-domain.beta.kubernetes.io/region",
 ];
 
+/// The label of a node that is there for the pods of one tenant alone.
+pub const TENANT_LABEL: &str = "node.ursa.dev/tenant";
+
 /// Whether a label is the operators', who tell nodes apart by it, so that a node cannot draw others' pods to itself.
 fn is_operators_label(key: &str) -> bool {
     let Some((domain, _)) = key.split_once('/') else { return false };
     let below = |parent: &str| domain == parent || domain.strip_suffix(parent).is_some_and(|left| left.ends_with('.'));
     let own = below("kubelet.kubernetes.io") || below("node.kubernetes.io") || OWN_LABELS.contains(&key);
-    below("node-restriction.kubernetes.io") || ((below("kubernetes.io") || below("k8s.io")) && !own)
+    key == TENANT_LABEL
+        || below("node-restriction.kubernetes.io")
+        || ((below("kubernetes.io") || below("k8s.io")) && !own)
 }
 
 /// Taints and labels that keep pods off a node are the operators' once it exists.

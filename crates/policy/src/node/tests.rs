@@ -228,6 +228,7 @@ fn a_node_writes_nothing_that_reaches_beyond_itself() {
         changed("/metadata/labels", json!({"node-restriction.kubernetes.io/team": "a"})),
         changed("/metadata/labels", json!({"node-role.kubernetes.io/control-plane": ""})),
         changed("/metadata/labels", json!({"team.k8s.io/a": ""})),
+        changed("/metadata/labels", json!({"node.ursa.dev/tenant": "acme"})),
     ] {
         assert!(!admitted("nodes", &object, None), "{object}");
         assert!(!admitted("nodes", &object, Some(&stored)), "{object}");

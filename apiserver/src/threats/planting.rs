@@ -8,7 +8,10 @@ use api::Kind;
 use std::sync::Arc;
 
 /// What is looked at of each fault: enough kinds to see it.
-const KINDS: [&str; 5] = ["secrets", "pods", "clusterroles", "customresourcedefinitions", "things"];
+const KINDS: [&str; 3] = ["pods", "customresourcedefinitions", "things"];
+
+/// And by whom: one of each sort.
+const WHO: [&str; 5] = ["anonymous", "administrator", "service account", "forged headers", "neighbour"];
 
 /// Asks everything about a few kinds, until something is found.
 async fn look(world: &World, callers: &[Caller], kinds: &[Arc<Kind>]) -> Findings {
@@ -26,15 +29,17 @@ async fn look(world: &World, callers: &[Caller], kinds: &[Arc<Kind>]) -> Finding
 #[tokio::test]
 async fn every_planted_fault_is_caught() {
     let world = World::planted().await;
-    let callers = callers::all(&world).await;
+    let mut callers = callers::all(&world).await;
+    callers.retain(|caller| WHO.contains(&caller.name));
     let kinds: Vec<Arc<Kind>> = world.kinds().into_iter().filter(|kind| KINDS.contains(&&*kind.plural)).collect();
     let found = look(&world, &callers, &kinds).await;
     assert!(found.faults.is_empty(), "without a fault: {:#?}", found.faults);
     let mut missed = Vec::new();
     for fault in planted::ALL {
-        // What one fault has left in caches is none of the next one's.
-        let world = World::planted().await;
-        let callers = callers::all(&world).await;
+        if fault == planted::ALL[planted::ALL.len() - 1] {
+            let found = look(&world, &callers, &kinds).await;
+            assert!(found.faults.is_empty(), "after all faults but the last: {:#?}", found.faults);
+        }
         let planted = planted::plant(fault);
         let found = look(&world, &callers, &kinds).await;
         drop(planted);

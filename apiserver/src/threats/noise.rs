@@ -22,7 +22,7 @@ const LIMITS: Limits = Limits {
     tenant_waiting: 20,
     tenant_watches: 12,
     tenant_connections: 100,
-    patience: Duration::from_millis(200),
+    patience: Duration::from_secs(30),
 };
 
 /// Ten times what the noisy tenant may have at a time.

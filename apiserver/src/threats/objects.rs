@@ -52,6 +52,7 @@ fn fields(kind: &Kind, word: &str, secret: &str) -> Option<Value> {
     let role_ref = |kind: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": "none"});
     let claim = json!({"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "none"}}]}});
     Some(match kind.kind.as_str() {
+        "Action" => json!({"spec": {"nodeName": "n9", "podName": secret, "rebootAction": {}}}),
         "ConfigMap" => json!({"data": {"k": secret}}),
         "Secret" => json!({"stringData": {"k": secret}, "type": "Opaque"}),
         "Endpoints" => json!({"subsets": [{"addresses": [{"ip": "10.1.1.1"}], "ports": [{"port": 1}]}]}),

@@ -1,7 +1,8 @@
 //! The caches that all controllers share: one per kind, over all tenants, started once if any controller wants it.
 
+use crate::instances::Slots;
 use crate::view::{Controlled, Pod, View};
-use api::Result;
+use api::{Result, selector};
 use client::{Cache, Change, Client, Index, ListParams, ObjectRef, Reflector, reflect};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -31,6 +32,7 @@ trait AnyInformer: Send {
     fn as_any(&mut self) -> &mut dyn Any;
     fn resource(&self) -> &'static str;
     fn synced(&self) -> BoxFuture<'static, ()>;
+    fn select(&mut self, fields: String);
     fn run(self: Box<Self>, stop: Stop) -> BoxFuture<'static, Result<()>>;
 }
 
@@ -48,8 +50,40 @@ impl<T: View> AnyInformer for Informer<T> {
         async move { cache.synced().await }.boxed()
     }
 
+    fn select(&mut self, fields: String) {
+        self.reflector.select(fields);
+    }
+
     fn run(self: Box<Self>, stop: Stop) -> BoxFuture<'static, Result<()>> {
         self.reflector.run(stop).boxed()
+    }
+}
+
+/// What controllers need of a kind. Of what nobody has said anything, everything.
+#[derive(Default)]
+struct Need {
+    whole: bool,
+    parts: Vec<(Option<&'static str>, Slots)>,
+}
+
+/// A selector that is longer asks for everything instead.
+const SELECTOR_BYTES_MAX: usize = 6000;
+
+impl Need {
+    /// `None` for everything.
+    fn selector(&self) -> Option<String> {
+        if self.whole {
+            return None;
+        }
+        let mut alternatives: Vec<String> =
+            self.parts.iter().map(|(owner_kind, slots)| selector::ranges(*owner_kind, &slots.ranges())).collect();
+        if self.parts.iter().any(|(owner_kind, _)| owner_kind.is_some()) {
+            alternatives.push(selector::orphans());
+        }
+        alternatives.sort();
+        alternatives.dedup();
+        let selector = alternatives.join(";");
+        (!selector.is_empty() && selector.len() <= SELECTOR_BYTES_MAX).then_some(selector)
     }
 }
 
@@ -57,6 +91,8 @@ impl<T: View> AnyInformer for Informer<T> {
 pub struct Informers {
     client: Client,
     known: HashMap<TypeId, Box<dyn AnyInformer>>,
+    /// What is asked of each.
+    needs: HashMap<TypeId, Need>,
     indexes: HashMap<TypeId, Box<dyn Any + Send>>,
     pods_by_node: Option<Index<Pod>>,
 }
@@ -70,11 +106,27 @@ pub fn orphans_of(key: &ObjectRef) -> String {
 impl Informers {
     /// `client` acts as an identity that may list and watch everything.
     pub fn new(client: Client) -> Informers {
-        Informers { client, known: HashMap::new(), indexes: HashMap::new(), pods_by_node: None }
+        Informers { client, known: HashMap::new(), needs: HashMap::new(), indexes: HashMap::new(), pods_by_node: None }
     }
 
-    /// The informer of a kind, made when it is first asked for.
+    /// The informer of a kind, made when it is first asked for. It follows all objects.
     pub fn of<T: View>(&mut self) -> &mut Informer<T> {
+        self.needs.entry(TypeId::of::<T>()).or_default().whole = true;
+        self.informer()
+    }
+
+    /// The same, of which only a part is needed: what has hashes in these slots, or is owned by such an object of a kind,
+    /// or by nobody. It follows all parts that anyone needs.
+    pub fn part<T: View>(&mut self, owner_kind: Option<&'static str>, slots: Slots) -> &mut Informer<T> {
+        let need = self.needs.entry(TypeId::of::<T>()).or_default();
+        match slots == Slots::ALL || !T::FIELDS.is_empty() {
+            true => need.whole = true,
+            false => need.parts.push((owner_kind, slots)),
+        }
+        self.informer()
+    }
+
+    fn informer<T: View>(&mut self) -> &mut Informer<T> {
         let client = &self.client;
         let informer = self.known.entry(TypeId::of::<T>()).or_insert_with(|| {
             let client = if T::ONLY_SYSTEM { client.clone() } else { client.all_tenants() };
@@ -86,7 +138,7 @@ impl Informers {
 
     /// Objects by the uid of what controls them; the others under [`orphans_of`].
     pub fn by_controller<T: Controlled>(&mut self) -> Index<T> {
-        let cache = self.of::<T>().cache();
+        let cache = self.informer::<T>().cache();
         let index = self.indexes.entry(TypeId::of::<T>()).or_insert_with(|| {
             Box::new(cache.index(|key, object| match object.controller() {
                 Some(owner) => vec![owner.uid.clone()],
@@ -113,6 +165,12 @@ impl Informers {
     pub fn into_drivers(
         self,
     ) -> impl Iterator<Item = (&'static str, impl FnOnce(Stop) -> BoxFuture<'static, Result<()>>)> {
-        self.known.into_values().map(|informer| (informer.resource(), move |stop| informer.run(stop)))
+        let needs = self.needs;
+        self.known.into_iter().map(move |(kind, mut informer)| {
+            if let Some(selector) = needs.get(&kind).and_then(Need::selector) {
+                informer.select(selector);
+            }
+            (informer.resource(), move |stop| informer.run(stop))
+        })
     }
 }

@@ -7,6 +7,7 @@
 mod context;
 mod controllers;
 mod informers;
+mod instances;
 mod recorder;
 mod runner;
 mod set;
@@ -15,5 +16,6 @@ mod tests;
 mod view;
 
 pub use controllers::services::load_balancers::Pool as LoadBalancerPool;
+pub use instances::Sharing;
 pub use runner::{Config, ReadRequest, Requested, Sign, run};
 pub use set::ControllerSet;

@@ -57,6 +57,16 @@ impl Recorder {
     }
 }
 
+/// Makes recorders. Cheap to clone.
+#[derive(Clone)]
+pub struct Recorders(mpsc::Sender<(Account, Event)>);
+
+impl Recorders {
+    pub fn of(&self, account: Account) -> Recorder {
+        Recorder { account, waiting: self.0.clone() }
+    }
+}
+
 /// Writes what recorders take.
 pub struct Writer {
     clients: Clients,
@@ -75,8 +85,8 @@ impl Writer {
         Writer { clients, now, waiting, sender, stamp: 0, written: HashMap::new() }
     }
 
-    pub fn recorder(&self, account: Account) -> Recorder {
-        Recorder { account, waiting: self.sender.clone() }
+    pub fn recorders(&self) -> Recorders {
+        Recorders(self.sender.clone())
     }
 
     /// Writes until it is told to stop.

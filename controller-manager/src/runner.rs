@@ -3,9 +3,11 @@
 use crate::context::{Account, Clients, Context};
 use crate::controllers;
 use crate::controllers::services::load_balancers::Pool;
-use crate::informers::Informers;
-use crate::recorder::Writer;
+use crate::informers::{Informer, Informers};
+use crate::instances::{Fenced, Member, Part, Share, Sharing, hash_of};
+use crate::recorder::{Recorders, Writer};
 use crate::set::ControllerSet;
+use crate::view::View;
 use api::{Error, Identity, Result, TenantName, Timestamp};
 use client::{Client, Connect, ObjectRef, WorkQueue};
 use futures::FutureExt;
@@ -54,8 +56,13 @@ pub struct Config {
     pub read_request: Arc<ReadRequest>,
     /// What services of type LoadBalancer get their addresses from; without it they get none.
     pub load_balancer_pool: Option<Pool>,
+    /// Whether there may be other instances.
+    pub sharing: Sharing,
     pub now: fn() -> Timestamp,
 }
+
+/// Whom an instance acts as when it shares the work.
+const MEMBER: &str = "system:controller-instances";
 
 /// The workers of each controller, where nothing else is said.
 const WORKERS: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
@@ -63,7 +70,16 @@ const WORKERS: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
 impl Config {
     /// The enabled controllers, by the wall clock.
     pub fn new(enabled: ControllerSet, root_ca: String, sign: Arc<Sign>, read_request: Arc<ReadRequest>) -> Config {
-        Config { enabled, workers: WORKERS, root_ca, sign, read_request, load_balancer_pool: None, now: Timestamp::now }
+        Config {
+            enabled,
+            workers: WORKERS,
+            root_ca,
+            sign,
+            read_request,
+            load_balancer_pool: None,
+            sharing: Sharing::Alone,
+            now: Timestamp::now,
+        }
     }
 }
 
@@ -71,6 +87,8 @@ impl Config {
 pub struct Setup {
     pub informers: Informers,
     pub context: Context,
+    /// What of the controller's work is this process's.
+    pub part: Part,
     /// Lists and watches everything, in any tenant.
     pub reader: Client,
     pub root_ca: Arc<str>,
@@ -79,8 +97,27 @@ pub struct Setup {
     pub load_balancer_pool: Option<Pool>,
 }
 
+impl Setup {
+    /// The informer of a kind of which this controller needs the objects that it looks at itself: those of its part.
+    pub fn own<T: View>(&mut self) -> &mut Informer<T> {
+        self.informers.part(None, self.part.filled())
+    }
+
+    /// The informer of a kind of which this controller needs the objects that those of its part own, which are of
+    /// `owner_kind`, and those that nobody owns.
+    pub fn dependents<T: View>(&mut self, owner_kind: &'static str) -> &mut Informer<T> {
+        self.informers.part(Some(owner_kind), self.part.filled())
+    }
+}
+
 /// What a controller does with one key of its queue.
-pub trait Reconcile<K = ObjectRef>: Send + Sync + 'static {
+pub trait Reconcile<K: Display = ObjectRef>: Send + Sync + 'static {
+    /// What tells which instance looks at a key: where its objects are followed for this process's part alone, the hash of
+    /// the uid, and `None` for what is not there. Else any number that all instances compute.
+    fn hash_key(&self, key: &K) -> Option<u64> {
+        Some(hash_of(key))
+    }
+
     /// Brings one object to what was asked for, as far as is possible now. `Some` asks to be called again after a time
     /// even if nothing changes. Safe to repeat.
     fn reconcile(&self, key: &K) -> impl Future<Output = Result<Option<Duration>>> + Send;
@@ -99,7 +136,7 @@ type Task = Box<dyn FnOnce(Stop) -> BoxFuture<'static, Result<()>> + Send>;
 
 /// A controller that is made and does not run yet.
 pub struct Controller {
-    worker: Box<dyn Fn(&'static str) -> Task + Send>,
+    worker: Box<dyn Fn(&'static str, Part) -> Task + Send>,
     beside: Option<Task>,
 }
 
@@ -109,9 +146,9 @@ impl Controller {
         queue: WorkQueue<K>,
         reconcile: Arc<impl Reconcile<K>>,
     ) -> Controller {
-        let worker = move |name| -> Task {
+        let worker = move |name, part: Part| -> Task {
             let (queue, reconcile) = (queue.clone(), reconcile.clone());
-            Box::new(move |stop| work(name, reconcile, queue, stop).boxed())
+            Box::new(move |stop| work(name, reconcile, queue, part, stop).boxed())
         };
         Controller { worker: Box::new(worker), beside: None }
     }
@@ -124,43 +161,115 @@ impl Controller {
 
 /// Runs the enabled controllers until they are told to stop. `Err` names what could not go on.
 pub async fn run(connect: Arc<dyn Connect>, config: Config, stop: Stop) -> Result<()> {
-    let Config { enabled, workers, root_ca, sign, read_request, load_balancer_pool, now } = config;
+    let enabled = &config.enabled;
+    let share = Share::new(controllers::ALL.iter().map(|c| c.name).filter(|name| enabled.contains(name)));
+    let fenced: Arc<dyn Connect> = Arc::new(Fenced { connect: connect.clone(), share: share.clone() });
+    let clients = Clients::new(fenced);
+    let events = Writer::new(clients.clone(), config.now);
     let reader = connect.connect(Identity::new(TenantName::system(), READER, &[]));
-    let clients = Clients::new(connect);
-    let events = Writer::new(clients.clone(), now);
-    let mut informers = Informers::new(reader.clone());
-    let root_ca: Arc<str> = root_ca.into();
-    let mut made = Vec::new();
-    for controller in controllers::ALL.iter().filter(|c| enabled.contains(c.name)) {
-        let recorder = events.recorder(controller.account);
-        let context = Context { clients: clients.clone(), account: controller.account, now, recorder };
-        let (reader, root_ca, sign) = (reader.clone(), root_ca.clone(), sign.clone());
-        let read_request = read_request.clone();
-        let mut setup = Setup { informers, context, reader, root_ca, sign, read_request, load_balancer_pool };
-        made.push((controller.name, (controller.make)(&mut setup)));
-        informers = setup.informers;
-    }
+    let made = Made { clients, reader, recorders: events.recorders(), config, share: share.clone() };
 
     let mut supervisor = Supervisor::new();
     supervisor.spawn(Phase::Storage, "events", |stop| events.run(stop));
-    let synced = informers.synced();
-    for (resource, start) in informers.into_drivers() {
-        supervisor.spawn(Phase::Storage, resource, start);
+    match made.config.sharing {
+        Sharing::Alone => share.take_all(),
+        sharing => {
+            let client = connect.connect(Identity::new(TenantName::system(), MEMBER, &["system:masters"]));
+            let (member, reflector) = Member::new(client, share, sharing, made.config.now);
+            supervisor.spawn(Phase::Storage, "controllerinstances", |stop| reflector.run(stop));
+            supervisor.spawn(Phase::Storage, "instances", |stop| member.run(stop));
+        }
     }
-    tokio::select! {
-        biased;
-        // No worker starts: on caches that are half full, one could act on what is only missing there.
-        () = stop.stopped() => {}
-        // Cancelled at shutdown.
-        () = synced => {
-            for (name, Controller { worker, beside }) in made {
-                for task in beside.into_iter().chain((0..workers.get()).map(|_| worker(name))) {
-                    supervisor.spawn(Phase::Workers, name, task);
+    supervisor.spawn(Phase::Workers, "controllers", |stop| made.run(stop));
+    supervisor.run(stop.stopped(), GRACE + GRACE).await.map_err(Error::internal)
+}
+
+/// What the controllers are made from, again and again.
+struct Made {
+    clients: Clients,
+    reader: Client,
+    recorders: Recorders,
+    config: Config,
+    share: Share,
+}
+
+impl Made {
+    /// Runs controllers on caches that are filled for this process's part of the work, and anew when that changes.
+    async fn run(self, stop: Stop) -> Result<()> {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.stopped() => return Ok(()),
+                // Cancelled at shutdown, when nothing runs.
+                () = self.share.something() => {}
+            }
+            self.share.cover();
+            let ends = async {
+                tokio::select! {
+                    biased;
+                    // Both end the work on these caches, after what is in work.
+                    () = stop.stopped() => {}
+                    () = self.share.changed_enough() => {}
+                }
+            };
+            self.generation(ends).await?;
+        }
+    }
+
+    /// Makes the controllers, fills their caches, and lets them work until `ends` completes.
+    async fn generation(&self, ends: impl Future<Output = ()>) -> Result<()> {
+        let config = &self.config;
+        let mut informers = Informers::new(self.reader.clone());
+        let root_ca: Arc<str> = config.root_ca.as_str().into();
+        let mut made = Vec::new();
+        for controller in controllers::ALL.iter().filter(|c| config.enabled.contains(c.name)) {
+            let Some(part) = self.share.part(controller.name) else { continue };
+            if part.filled().is_empty() {
+                continue;
+            }
+            let (account, now) = (controller.account, config.now);
+            let context = Context { clients: self.clients.clone(), account, now, recorder: self.recorders.of(account) };
+            let mut setup = Setup {
+                informers,
+                context,
+                part: part.clone(),
+                reader: self.reader.clone(),
+                root_ca: root_ca.clone(),
+                sign: config.sign.clone(),
+                read_request: config.read_request.clone(),
+                load_balancer_pool: config.load_balancer_pool,
+            };
+            made.push((controller.name, part, (controller.make)(&mut setup)));
+            informers = setup.informers;
+        }
+        let mut supervisor = Supervisor::new();
+        let synced = informers.synced();
+        for (resource, start) in informers.into_drivers() {
+            supervisor.spawn(Phase::Storage, resource, start);
+        }
+        tokio::pin!(ends);
+        let mut ended = false;
+        tokio::select! {
+            biased;
+            // No worker starts: on caches that are half full, one could act on what is only missing there.
+            () = &mut ends => ended = true,
+            // Cancelled at shutdown.
+            () = synced => {
+                for (name, part, Controller { worker, beside }) in made {
+                    let workers = (0..config.workers.get()).map(|_| worker(name, part.clone()));
+                    for task in beside.into_iter().chain(workers) {
+                        supervisor.spawn(Phase::Workers, name, task);
+                    }
                 }
             }
         }
+        let ends = async {
+            if !ended {
+                ends.await;
+            }
+        };
+        supervisor.run(ends, GRACE).await.map_err(Error::internal)
     }
-    supervisor.run(stop.stopped(), GRACE).await.map_err(Error::internal)
 }
 
 /// Takes keys and reconciles them until it is told to stop.
@@ -168,6 +277,7 @@ pub async fn work<K: Clone + Eq + Hash + Display>(
     name: &'static str,
     controller: Arc<impl Reconcile<K>>,
     queue: WorkQueue<K>,
+    part: Part,
     stop: Stop,
 ) -> Result<()> {
     loop {
@@ -179,6 +289,14 @@ pub async fn work<K: Clone + Eq + Hash + Display>(
             next = queue.next() => next,
         };
         let Some(key) = next else { return Ok(()) };
+        tokio::select! {
+            biased;
+            () = stop.stopped() => return Ok(()),
+            // The key waits in this worker's hands while this process may not work.
+            () = part.validated() => {}
+        }
+        // What is another instance's, that one sees too.
+        let Some(_in_work) = controller.hash_key(&key).and_then(|hash| part.begin(hash)) else { continue };
         let outcome = AssertUnwindSafe(controller.reconcile(&key)).catch_unwind().await;
         match outcome {
             Ok(Ok(again)) => {

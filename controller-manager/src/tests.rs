@@ -9,7 +9,7 @@ use crate::context::{Account, Clients, Context};
 use crate::controllers::owner::{Claim, Owner, Recheck};
 use crate::recorder::Writer;
 use crate::view::{Meta, Selector};
-use crate::{Config, ControllerSet, Requested, run};
+use crate::{Config, ControllerSet, Requested, Sharing, run};
 use api::Timestamp;
 use client::ObjectRef;
 use fake::Fake;
@@ -20,6 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn start(fake: &Fake) -> (Stop, Tasks) {
+    start_instance(fake, Sharing::Alone)
+}
+
+fn start_instance(fake: &Fake, sharing: Sharing) -> (Stop, Tasks) {
     let (stop, tasks) = (Stop::new(), Tasks::new());
     let config = Config {
         enabled: ControllerSet::all(),
@@ -31,6 +35,7 @@ fn start(fake: &Fake) -> (Stop, Tasks) {
             Ok(Requested { common_name: pem.to_owned(), organizations, ..Requested::default() })
         }),
         load_balancer_pool: "192.0.2.0/24".parse().ok(),
+        sharing,
         now: || Timestamp::from_unix_secs(1_800_000_000),
     };
     let running = run(Arc::new(fake.clone()), config, stop.clone());
@@ -134,7 +139,7 @@ async fn a_stale_decision_changes_nothing() {
     let clients = Clients::new(Arc::new(fake.clone()));
     let account = Account::Service("replicaset-controller");
     let now = || Timestamp::from_unix_secs(0);
-    let recorder = Writer::new(clients.clone(), now).recorder(account);
+    let recorder = Writer::new(clients.clone(), now).recorders().of(account);
     let context = Context { clients, account, now, recorder };
     let key = ObjectRef::new(&api::TenantName::new("acme").expect("a name"), "ns", "web");
     fake.put(

@@ -12,6 +12,7 @@ use crate::context::{Account, Context, unless_gone};
 use crate::recorder::{Event, Involved, Severity};
 use crate::runner::{Controller, Declaration, Reconcile, Setup};
 use crate::view::{CronJob, CronJobStatus, Job};
+use api::selector::hash_key;
 use api::{Result, Timestamp};
 use client::{CRON_JOBS, Cache, Change, Client, DeleteParams, Index, JOBS, Names, ObjectRef, Propagation, WorkQueue};
 use serde_json::Value;
@@ -31,13 +32,13 @@ struct CronJobs {
 fn make(setup: &mut Setup) -> Controller {
     let queue = WorkQueue::new();
     let context = setup.context.clone();
-    let informer = setup.informers.of::<CronJob>();
+    let informer = setup.own::<CronJob>();
     let cache = informer.cache();
     let (changed, now) = (queue.clone(), context.now);
     informer.on_change(move |change| cron_job_changed(change, now(), &changed));
     let jobs = setup.informers.by_controller::<Job>();
     let (changed, known) = (queue.clone(), cache.clone());
-    setup.informers.of::<Job>().on_change(move |change| {
+    setup.dependents::<Job>("CronJob").on_change(move |change| {
         for job in [&change.old, &change.new].into_iter().flatten() {
             let Some(owner) = job.metadata.controller().filter(|o| o.kind == "CronJob") else { continue };
             let key = job.metadata.sibling(&owner.name);
@@ -62,6 +63,10 @@ fn cron_job_changed(change: &Change<CronJob>, now: Timestamp, queue: &WorkQueue<
 }
 
 impl Reconcile for CronJobs {
+    fn hash_key(&self, key: &ObjectRef) -> Option<u64> {
+        self.cron_jobs.get(key).map(|cron_job| hash_key(&cron_job.metadata.uid))
+    }
+
     async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
         let Some(cron_job) = self.cron_jobs.get(key) else { return Ok(None) };
         self.sync(key, &cron_job).await

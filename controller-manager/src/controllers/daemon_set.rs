@@ -57,6 +57,7 @@ fn make(setup: &mut Setup) -> Controller {
     let expectations = Arc::new(Expectations::default());
     let sets = pod_owner::follow::<DaemonSet>(setup, &expectations, &queue);
     let pods = setup.informers.by_controller::<Pod>();
+    setup.dependents::<ControllerRevision>(DaemonSet::KIND);
     let revisions = setup.informers.by_controller::<ControllerRevision>();
     let by_node = setup.informers.pods_by_node();
     let informer = setup.informers.of::<Node>();
@@ -89,6 +90,10 @@ fn node_changed(change: &Change<Node>, sets: &Cache<DaemonSet>, pods: &Index<Pod
 }
 
 impl Reconcile for DaemonSets {
+    fn hash_key(&self, key: &ObjectRef) -> Option<u64> {
+        self.sets.get(key).map(|set| set.hash_key())
+    }
+
     async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
         let Some(set) = self.sets.get(key) else { return Ok(None) };
         self.sync(key, &set).await

@@ -15,8 +15,11 @@ use crate::context::{Account, Context, unless_gone};
 use crate::recorder::{Event, Involved, Severity};
 use crate::runner::{Controller, Declaration, Reconcile, Setup};
 use crate::view::{Deployment, DeploymentStatus, Pod, ReplicaSet};
+use api::selector::{hash_key, ranges};
 use api::{Error, Result};
-use client::{Cache, Change, DEPLOYMENTS, DeleteParams, Index, Names, ObjectRef, REPLICA_SETS, WorkQueue};
+use client::{
+    Cache, Change, DEPLOYMENTS, DeleteParams, Index, ListParams, Names, ObjectRef, PODS, REPLICA_SETS, WorkQueue,
+};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,24 +32,19 @@ struct Deployments {
     context: Context,
     deployments: Cache<Deployment>,
     sets: Index<ReplicaSet>,
-    pods: Index<Pod>,
 }
 
 fn make(setup: &mut Setup) -> Controller {
     let queue = WorkQueue::new();
-    let deployments = setup.informers.of::<Deployment>();
+    let deployments = setup.own::<Deployment>();
     let cache = deployments.cache();
     let changed = queue.clone();
     deployments.on_change(move |change| changed.add(change.key.clone()));
     let sets = setup.informers.by_controller::<ReplicaSet>();
     let (changed, known) = (queue.clone(), cache.clone());
-    setup.informers.of::<ReplicaSet>().on_change(move |change| set_changed(change, &known, &changed));
-    let pods = setup.informers.by_controller::<Pod>();
-    let set_cache = setup.informers.of::<ReplicaSet>().cache();
-    let (changed, known) = (queue.clone(), cache.clone());
-    setup.informers.of::<Pod>().on_change(move |change| pod_changed(change, &set_cache, &known, &changed));
+    setup.dependents::<ReplicaSet>("Deployment").on_change(move |change| set_changed(change, &known, &changed));
     let context = setup.context.clone();
-    Controller::new(queue, Arc::new(Deployments { context, deployments: cache, sets, pods }))
+    Controller::new(queue, Arc::new(Deployments { context, deployments: cache, sets }))
 }
 
 /// The deployment that controls a replica set, if it is there.
@@ -74,24 +72,11 @@ fn set_changed(change: &Change<ReplicaSet>, deployments: &Cache<Deployment>, que
     }
 }
 
-/// A deployment that recreates its pods waits for old ones to be gone.
-fn pod_changed(
-    change: &Change<Pod>,
-    sets: &Cache<ReplicaSet>,
-    deployments: &Cache<Deployment>,
-    queue: &WorkQueue<ObjectRef>,
-) {
-    let Some(old) = change.old.as_ref().filter(|_| change.new.as_ref().is_none_or(|n| n.is_finished())) else { return };
-    let Some(reference) = old.metadata.controller().filter(|o| o.kind == "ReplicaSet") else { return };
-    let Some(set) = sets.get(&old.metadata.sibling(&reference.name)) else { return };
-    if let Some((key, deployment)) = controller_of(&set, deployments)
-        && !sets::is_rolling(&deployment)
-    {
-        queue.add(key);
-    }
-}
-
 impl Reconcile for Deployments {
+    fn hash_key(&self, key: &ObjectRef) -> Option<u64> {
+        self.deployments.get(key).map(|deployment| hash_key(&deployment.metadata.uid))
+    }
+
     async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
         self.sync(key).await
     }
@@ -106,17 +91,31 @@ impl Deployments {
             return Ok(None);
         }
         let sets = self.claim(key, &deployment).await?;
-        let unfinished = |set: &Arc<ReplicaSet>| {
-            let pods = self.pods.get(&set.metadata.uid);
-            (set.metadata.uid.clone(), pods.iter().filter(|(_, pod)| !pod.is_finished()).count())
-        };
         let unfinished_pods = match sets::is_rolling(&deployment) {
             true => HashMap::new(),
-            false => sets.iter().map(unfinished).collect(),
+            false => self.unfinished_pods(key, &sets).await?,
         };
         let now = self.context.now();
         let observed = Observed { deployment: &deployment, sets: &sets, unfinished_pods: &unfinished_pods, now };
         self.carry_out(key, &deployment, plan::plan(&observed)).await
+    }
+
+    /// How many pods of each replica set have not ended. A deployment that recreates its pods waits for old ones to be gone,
+    /// of which the status of their sets tells; pods belong to the part of who looks at the sets.
+    async fn unfinished_pods(&self, key: &ObjectRef, sets: &[Arc<ReplicaSet>]) -> Result<HashMap<String, usize>> {
+        let hashes: Vec<_> = sets.iter().map(|set| hash_key(&set.metadata.uid)).map(|hash| (hash, hash)).collect();
+        if hashes.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let owned = ListParams::fields(ranges(Some("ReplicaSet"), &hashes));
+        let mut counts: HashMap<String, usize> = sets.iter().map(|set| (set.metadata.uid.clone(), 0)).collect();
+        for pod in self.context.client(key).list_as::<Pod>(PODS, &key.namespace, &owned).await?.items {
+            let count = pod.metadata.controller().and_then(|owner| counts.get_mut(&owner.uid));
+            if let Some(count) = count.filter(|_| !pod.is_finished()) {
+                *count += 1;
+            }
+        }
+        Ok(counts)
     }
 
     /// Adopts and releases, and returns the replica sets that are the deployment's in the end.

@@ -71,7 +71,7 @@ fn make(setup: &mut Setup) -> Controller {
     let pods = setup.informers.by_controller::<Pod>();
     let orphans = WorkQueue::new();
     let (forget, forget_failures, of_job, gone) = (let_go.clone(), failures.clone(), pods.clone(), orphans.clone());
-    setup.informers.of::<Job>().on_change(move |change| {
+    setup.own::<Job>().on_change(move |change| {
         if let Some(old) = change.old.as_ref().filter(|_| change.new.is_none()) {
             forget.forget(&old.metadata.uid);
             forget_failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&old.metadata.uid);
@@ -81,7 +81,7 @@ fn make(setup: &mut Setup) -> Controller {
         }
     });
     let (released, known, lost) = (let_go.clone(), jobs.clone(), orphans.clone());
-    setup.informers.of::<Pod>().on_change(move |change| {
+    setup.dependents::<Pod>(Job::KIND).on_change(move |change| {
         if let Some(old) = change.old.as_ref().filter(|old| is_tracked(old))
             && change.new.as_ref().is_none_or(|new| !is_tracked(new))
             && let Some((_, uid)) = controller_of(old, Job::KIND)
@@ -93,14 +93,19 @@ fn make(setup: &mut Setup) -> Controller {
         }
     });
     let context = setup.context.clone();
-    let pod_cache = setup.informers.of::<Pod>().cache();
+    let pod_cache = setup.dependents::<Pod>(Job::KIND).cache();
     let freeing = Arc::new(Orphans { context: context.clone(), jobs: jobs.clone(), pods: pod_cache });
     let controller = Jobs { context, jobs, pods, expectations, let_go, failures };
+    let part = setup.part.clone();
     Controller::new(queue, Arc::new(controller))
-        .beside(move |stop| crate::runner::work("job-controller", freeing, orphans, stop).boxed())
+        .beside(move |stop| crate::runner::work("job-controller", freeing, orphans, part, stop).boxed())
 }
 
 impl Reconcile for Jobs {
+    fn hash_key(&self, key: &ObjectRef) -> Option<u64> {
+        self.jobs.get(key).map(|job| job.hash_key())
+    }
+
     async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
         let Some(job) = self.jobs.get(key) else { return Ok(None) };
         let is_others = job.spec.managed_by.as_deref().is_some_and(|manager| manager != MANAGED_BY);

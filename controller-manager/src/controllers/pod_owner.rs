@@ -6,6 +6,7 @@ use super::pod_control::controller_of;
 use crate::recorder::Involved;
 use crate::runner::Setup;
 use crate::view::{Meta, Pod, Selector, View};
+use api::selector::hash_key;
 use client::{Cache, Change, Names, ObjectRef, WorkQueue};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,11 @@ pub trait PodOwner: View {
     fn metadata(&self) -> &Meta;
 
     fn selector(&self) -> &Selector;
+
+    /// The hash by which the object is some instance's to look at.
+    fn hash_key(&self) -> u64 {
+        hash_key(&self.metadata().uid)
+    }
 
     fn owner(&self) -> Owner<'_> {
         Owner {
@@ -49,7 +55,7 @@ pub fn follow<T: PodOwner>(
     expectations: &Arc<Expectations>,
     queue: &WorkQueue<ObjectRef>,
 ) -> Cache<T> {
-    let informer = setup.informers.of::<T>();
+    let informer = setup.own::<T>();
     let cache = informer.cache();
     let (changed, expected) = (queue.clone(), expectations.clone());
     informer.on_change(move |change| {
@@ -66,7 +72,7 @@ pub fn follow<T: PodOwner>(
         changed.requeue_after(change.key.clone(), if is_same { T::GATHERS } else { Duration::ZERO });
     });
     let (changed, expected, known) = (queue.clone(), expectations.clone(), cache.clone());
-    setup.informers.of::<Pod>().on_change(move |change| pod_changed(change, &known, &expected, &changed));
+    setup.dependents::<Pod>(T::KIND).on_change(move |change| pod_changed(change, &known, &expected, &changed));
     cache
 }
 

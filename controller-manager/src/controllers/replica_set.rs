@@ -97,6 +97,10 @@ fn make<T: Replicated>(setup: &mut Setup) -> Controller {
 }
 
 impl<T: Replicated> Reconcile for ReplicaSets<T> {
+    fn hash_key(&self, key: &ObjectRef) -> Option<u64> {
+        self.sets.get(key).map(|set| set.hash_key())
+    }
+
     async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
         self.sync(key).await
     }

@@ -52,6 +52,7 @@ fn make(setup: &mut Setup) -> Controller {
     // Names say which pods there are: nothing has to be expected.
     let sets = pod_owner::follow::<StatefulSet>(setup, &Arc::default(), &queue);
     let pods = setup.informers.by_controller::<Pod>();
+    setup.dependents::<ControllerRevision>(StatefulSet::KIND);
     let revisions = setup.informers.by_controller::<ControllerRevision>();
     let claims = setup.informers.of::<PersistentVolumeClaim>().cache();
     let context = setup.context.clone();
@@ -63,6 +64,10 @@ fn revision(source: &ControllerRevision) -> Revision {
 }
 
 impl Reconcile for StatefulSets {
+    fn hash_key(&self, key: &ObjectRef) -> Option<u64> {
+        self.sets.get(key).map(|set| set.hash_key())
+    }
+
     async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
         let Some(set) = self.sets.get(key) else { return Ok(None) };
         self.sync(key, &set).await

@@ -3,7 +3,7 @@
 mod parse;
 mod share;
 
-pub use share::{HashTerm, hash_key, ranges};
+pub use share::{HashTerm, hash_key, orphans, ranges};
 
 use crate::{Error, Object, Result};
 use serde_json::Value;

@@ -39,6 +39,11 @@ impl Client {
         Client { transport, reach: Reach::Own }
     }
 
+    /// The same, with its requests going through something.
+    pub fn through(&self, wrap: impl FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>) -> Client {
+        Client { transport: wrap(self.transport.clone()), reach: self.reach.clone() }
+    }
+
     /// The same identity, reaching one tenant.
     pub fn in_tenant(&self, tenant: &TenantName) -> Client {
         Client { transport: self.transport.clone(), reach: Reach::Tenant(tenant.clone()) }

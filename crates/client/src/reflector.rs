@@ -72,6 +72,11 @@ pub struct Reflector<T> {
 }
 
 impl<T: DeserializeOwned + Send + Sync + 'static> Reflector<T> {
+    /// Follows only what a field selector matches.
+    pub fn select(&mut self, fields: String) {
+        self.params.fields = fields;
+    }
+
     /// Calls `f` for every change, from the driver: it must not wait.
     pub fn on_change(&mut self, f: impl Fn(&Change<T>) + Send + Sync + 'static) {
         self.callbacks.push(Box::new(f));

@@ -4,9 +4,11 @@ use super::{Job, MANAGED_BY, let_go};
 use crate::context::{Context, unless_gone};
 use crate::controllers::pod_control::controller_of;
 use crate::controllers::pod_owner::PodOwner;
+use crate::instances::hash_of;
 use crate::runner::Reconcile;
 use crate::view::Pod;
 use api::Result;
+use api::selector::hash_key;
 use client::{Cache, JOBS, ObjectRef};
 use std::time::Duration;
 
@@ -31,6 +33,12 @@ pub fn may_be(pod: &Pod, jobs: &Cache<Job>) -> bool {
 }
 
 impl Reconcile for Orphans {
+    /// A pod is where its job is, or was.
+    fn hash_key(&self, key: &ObjectRef) -> Option<u64> {
+        let pod = self.pods.get(key)?;
+        Some(pod.metadata.controller().map_or_else(|| hash_of(key), |job| hash_key(&job.uid)))
+    }
+
     async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
         let Some(pod) = self.pods.get(key).filter(|pod| may_be(pod, &self.jobs)) else { return Ok(None) };
         let client = self.context.client(key);

@@ -131,6 +131,11 @@ pub fn ranges(owner_kind: Option<&str>, ranges: &[(u64, u64)]) -> String {
     ranges.iter().map(range).collect::<Vec<_>>().join(";")
 }
 
+/// A field selector for objects that nothing controls.
+pub fn orphans() -> String {
+    format!("{OWNERS}=")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,9 @@
 //! The command line, as typed. Each command turns its part into a configuration.
 
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One control plane for many tenants; to each, it is a Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -10,6 +11,21 @@ use std::path::PathBuf;
 pub struct Args {
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The program's other name, under which its first argument is left out.
+const WORKLOAD_CONTROLLER_MANAGER: &str = "workload-controller-manager";
+
+impl Args {
+    /// Reads the process's own arguments.
+    pub fn of_process() -> Args {
+        let mut given: Vec<OsString> = std::env::args_os().collect();
+        let name = given.first().map(Path::new).and_then(Path::file_name);
+        if name.is_some_and(|name| name == WORKLOAD_CONTROLLER_MANAGER) {
+            given.insert(1, WORKLOAD_CONTROLLER_MANAGER.into());
+        }
+        Args::parse_from(given)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -20,6 +36,8 @@ pub enum Command {
     Apiserver(ApiArgs),
     /// Run the controllers alone, against the server of a kubeconfig
     ControllerManager(ControllerManagerArgs),
+    /// Run controllers alone, as their configuration says, under Arktos' name
+    WorkloadControllerManager(WorkloadControllerManagerArgs),
     /// Run the scheduler alone, against the server of a kubeconfig
     Scheduler(SchedulerArgs),
     /// Run this machine's node agent alone, against the server of a kubeconfig
@@ -148,6 +166,15 @@ pub struct ControllerManagerArgs {
     /// The key of that authority
     #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
     pub cluster_signing_key_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct WorkloadControllerManagerArgs {
+    #[command(flatten)]
+    pub client: ComponentArgs,
+    /// Which controllers to run, each with how many workers (JSON, as {"controllers":[{"type":"replicaset","workers":5}]})
+    #[arg(long, value_name = "FILE")]
+    pub controllerconfig: PathBuf,
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -2,14 +2,16 @@
 
 use crate::args::{
     ComponentArgs, ControllerArgs, ControllerManagerArgs, NodeAgentArgs, NodeArgs, SchedulerArgs, ShutdownArgs,
+    WorkloadControllerManagerArgs,
 };
 use api::Timestamp;
 use client::{Connect, Kubeconfig, Remote};
-use controller_manager::{ControllerSet, LoadBalancerPool, ReadRequest, Requested, Sign};
+use controller_manager::{ControllerSet, LoadBalancerPool, ReadRequest, Requested, Sharing, Sign};
 use node_agent::{NodeAgent, RuntimeEndpoints};
 use policy::pki::Authority;
 use runtime::{Phase, Supervisor};
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,11 +33,56 @@ pub fn controller_manager(args: ControllerManagerArgs) -> Result<(), String> {
         Some(authority) => authority.sign_client(tenant, request, lifetime, now).map_err(|e| e.to_string()),
         None => Err("this controller manager was started without --cluster-signing-cert-file".to_owned()),
     });
-    let config = checked.config(root_ca, sign);
+    let config =
+        controller_manager::Config { sharing: Sharing::Leased("controller-manager"), ..checked.config(root_ca, sign) };
+    run_controllers(connect, config, &args.client.shutdown)
+}
+
+/// `workload-controller-manager`, until it is told to stop. `Err` is one sentence for the operator.
+pub fn workload_controller_manager(args: WorkloadControllerManagerArgs) -> Result<(), String> {
+    runtime::logs::start(runtime::logs::Format::Text)?;
+    let name = args.controllerconfig.display();
+    let text =
+        fs::read(&args.controllerconfig).map_err(|e| format!("--controllerconfig {name} cannot be read: {e}"))?;
+    let config = WorkloadConfig::parse(&text).map_err(|why| format!("--controllerconfig {name}: {why}"))?;
+    let (connect, kubeconfig) = connect(&args.client, "kube-controller-manager")?;
+    let root_ca = String::from_utf8_lossy(&kubeconfig.certificate_authority).into_owned();
+    let checked = CheckedControllers { enabled: config.enabled, load_balancer_pool: None };
+    let sign: Arc<Sign> = Arc::new(|_, _, _, _| Err("this controller manager signs nothing".to_owned()));
+    let sharing = Sharing::Leased("workload-controller-manager");
+    let config = controller_manager::Config { sharing, workers: config.workers, ..checked.config(root_ca, sign) };
+    run_controllers(connect, config, &args.client.shutdown)
+}
+
+/// What a file for `--controllerconfig` says. How often instances say that they live, and how often caches are filled anew,
+/// are no choices here.
+struct WorkloadConfig {
+    enabled: ControllerSet,
+    workers: NonZeroUsize,
+}
+
+impl WorkloadConfig {
+    fn parse(text: &[u8]) -> Result<WorkloadConfig, String> {
+        let config: serde_json::Value = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+        let controllers = config["controllers"].as_array().map_or(&[][..], Vec::as_slice);
+        let types: Option<Vec<&str>> = controllers.iter().map(|controller| controller["type"].as_str()).collect();
+        let types = types.filter(|types| !types.is_empty()).ok_or("it names no controllers by their type")?;
+        let enabled = types.join(",").parse::<ControllerSet>().map_err(|e| e.to_string())?;
+        let workers = controllers.iter().filter_map(|controller| controller["workers"].as_u64()).max().unwrap_or(5);
+        let workers = usize::try_from(workers).ok().and_then(NonZeroUsize::new).ok_or("workers must be at least 1")?;
+        Ok(WorkloadConfig { enabled, workers })
+    }
+}
+
+fn run_controllers(
+    connect: Arc<dyn Connect>,
+    config: controller_manager::Config,
+    shutdown: &ShutdownArgs,
+) -> Result<(), String> {
     block_on(async {
         let mut supervisor = Supervisor::new();
         supervisor.spawn(Phase::Workers, "controllers", |stop| controller_manager::run(connect, config, stop));
-        until_terminated(supervisor, &args.client.shutdown, || {}).await
+        until_terminated(supervisor, shutdown, || {}).await
     })
 }
 

@@ -11,7 +11,6 @@ mod server;
 mod tenant;
 
 use args::{Args, Command};
-use clap::Parser;
 use std::process::ExitCode;
 
 /// A server makes and drops many small objects on many threads, which the C library's allocator is slow at.
@@ -19,12 +18,13 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::of_process();
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("nothing else has chosen a provider");
     let done = match args.command {
         Command::Server(args) => server::main(args),
         Command::Apiserver(args) => api_server::main(args),
         Command::ControllerManager(args) => components::controller_manager(args),
+        Command::WorkloadControllerManager(args) => components::workload_controller_manager(args),
         Command::Scheduler(args) => components::scheduler(args),
         Command::NodeAgent(args) => components::node_agent(args),
         Command::Tenant(args) => tenant::main(args),

@@ -53,6 +53,7 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
         authority.authority().sign_client(tenant, request, lifetime, now).map_err(|e| e.to_string())
     });
     let controllers = checked.controllers.config(api.pki.ca_pem().to_owned(), sign);
+    let controllers = controller_manager::Config { sharing: controller_manager::Sharing::WithServer, ..controllers };
     supervisor.spawn(Phase::Workers, "controllers", |stop| controller_manager::run(connect.clone(), controllers, stop));
     if args.scheduler {
         let config = checked.scheduler;

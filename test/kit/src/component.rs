@@ -14,13 +14,13 @@ pub struct Component {
 }
 
 impl Component {
-    /// Starts `controller-manager`, `scheduler` or `node-agent`, with further arguments of the command line.
+    /// Starts `controller-manager`, `workload-controller-manager`, `scheduler` or `node-agent`, with further arguments of the command line.
     pub fn start(server: &Server, name: &'static str, args: &[&str]) -> Component {
         let scratch = Scratch::new();
         let log = open_log(&scratch.join("ursa.log"));
         let child = Command::new(binary())
             .args([name, "--kubeconfig"])
-            .arg(server.data_dir().join(format!("{name}.kubeconfig")))
+            .arg(server.data_dir().join(format!("{}.kubeconfig", name.trim_start_matches("workload-"))))
             .args(args)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))

@@ -1,5 +1,6 @@
 //! Ursa end to end: real servers, real kubectl, real containers. One tenant per test.
 
+mod active;
 mod backup;
 mod clients;
 mod command_line;

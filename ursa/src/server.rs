@@ -5,7 +5,7 @@ use crate::args::ServerArgs;
 use crate::components::{self, CheckedControllers, CheckedNode, block_on, until_terminated};
 use crate::in_process::{InProcess, LocalNode};
 use client::Connect;
-use controller_manager::Sign;
+use controller_manager::{Sharing, Sign};
 use node_agent::NodeAgent;
 use runtime::{Phase, Supervisor};
 use std::sync::Arc;
@@ -53,7 +53,9 @@ async fn run(args: ServerArgs, checked: Checked) -> Result<(), String> {
         authority.authority().sign_client(tenant, request, lifetime, now).map_err(|e| e.to_string())
     });
     let controllers = checked.controllers.config(api.pki.ca_pem().to_owned(), sign);
-    let controllers = controller_manager::Config { sharing: controller_manager::Sharing::WithServer, ..controllers };
+    // Over etcd there may be other servers, which do not end with this one.
+    let sharing = if args.api.etcd_servers.is_empty() { Sharing::WithServer } else { Sharing::Leased("ursa-server") };
+    let controllers = controller_manager::Config { sharing, ..controllers };
     supervisor.spawn(Phase::Workers, "controllers", |stop| controller_manager::run(connect.clone(), controllers, stop));
     if args.scheduler {
         let config = checked.scheduler;

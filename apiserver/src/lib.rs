@@ -38,6 +38,7 @@ mod patch;
 mod path;
 #[cfg(test)]
 mod planted;
+mod placements;
 mod proxy;
 mod reauthorize;
 mod registry;

@@ -11,6 +11,7 @@ use crate::encodings::Encodings;
 use crate::fairness::{Fairness, Limits};
 use crate::metrics::Metrics;
 use crate::nodes::Dial;
+use crate::placements::Placements;
 use crate::shared;
 use api::{Error, Kind, Object, ObjectKey, ResourceId, Result, Space, TenantName, Timestamp};
 use kinds::Registry;
@@ -66,6 +67,7 @@ pub struct Server {
     pub encodings: Arc<Encodings>,
     pub egress: Arc<Egress>,
     pub issuers: Issuers,
+    pub placements: Placements,
     pub dial: Arc<dyn Dial>,
     pub advertise: Option<SocketAddr>,
     pub metrics: &'static Metrics,
@@ -82,6 +84,7 @@ impl Server {
         let tasks = Tasks::new();
         let (store, dial, stop) = (config.store.clone(), config.dial.clone(), config.stop.clone());
         let egress = Egress::new(store, dial, config.tenant_networks, stop, tasks.clone());
+        let placements = Placements::new(config.store.resource_revision(&api::ResourceId::new("", "pods")));
         let server = Server {
             store: config.store,
             kinds,
@@ -99,6 +102,7 @@ impl Server {
             encodings: Arc::default(),
             egress: Arc::new(egress),
             issuers: config.issuers,
+            placements,
             dial: config.dial,
             advertise: config.advertise,
             metrics: Metrics::of_process(),

@@ -9,9 +9,10 @@ use crate::objects::{Answer, check_name, patch, update};
 use crate::options::{Query, WriteOptions, WriteVerb};
 use crate::patch::{self, Patch};
 use crate::path::ResourcePath;
+use crate::placements::{BINDER, Reserved};
 use crate::registry::{self, Call, Changed, Live, Part, Written};
 use crate::{proxy, respond, reviews};
-use api::{Error, Result, TenantName, Verb};
+use api::{Error, ObjectKey, ResourceId, Result, Space, TenantName, Verb};
 use axum::body::Body;
 use http::{Request, Response};
 use serde_json::{Value, json};
@@ -304,7 +305,9 @@ async fn bind(answer: Answer<'_>, name: &str, binding: Value, options: &WriteOpt
     }
     let mut warnings = admission::ask(Attempt::create_in(call, name, "binding", options), &binding).await?;
     let conflict = |why: String| Error::conflict("", "pods/binding", name, &why);
-    registry::update(call, name, Part::Own("binding"), options, &mut warnings, |live| {
+    // Dropped when the pod is bound or is not.
+    let mut reserved = reserve(call, &binding, &node).map_err(conflict)?;
+    let written = registry::update(call, name, Part::Own("binding"), options, &mut warnings, |live| {
         let pod = live.value;
         registry::check_uid(call, name, pod, &binding)?;
         if !pod["metadata"]["deletionTimestamp"].is_null() {
@@ -322,7 +325,8 @@ async fn bind(answer: Answer<'_>, name: &str, binding: Value, options: &WriteOpt
         let given = version.as_str().is_some_and(|text| !text.is_empty());
         new["metadata"]["resourceVersion"] = if given { version.clone() } else { Value::Null };
         new["spec"]["nodeName"] = json!(node);
-        for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
+        let annotations = binding["metadata"]["annotations"].as_object().into_iter().flatten();
+        for (key, value) in annotations.filter(|(key, _)| *key != BINDER) {
             new["metadata"]["annotations"][key] = value.clone();
         }
         for (key, value) in binding["metadata"]["labels"].as_object().into_iter().flatten() {
@@ -334,10 +338,26 @@ async fn bind(answer: Answer<'_>, name: &str, binding: Value, options: &WriteOpt
         Ok(Changed::untracked(new))
     })
     .await?;
+    if let (Some(reserved), Written::Stored { object, .. }) = (&mut reserved, &written) {
+        reserved.bound_at(object.revision);
+    }
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     let mut response = answer.value(201, &status)?;
     respond::warn(&mut response, &warnings);
     Ok(response)
+}
+
+/// Keeps other schedulers off the node until the pod is bound; nothing for a node that does not exist. `Err` says why it
+/// has to be decided anew.
+fn reserve<'a>(call: Call<'a>, binding: &Value, node: &str) -> std::result::Result<Option<Reserved<'a>>, String> {
+    let exists = ObjectKey::new(ResourceId::new("", "nodes"), Space::Cluster, "", node)
+        .is_ok_and(|key| call.server.store.snapshot().get(&key).is_some());
+    if !exists {
+        return Ok(None);
+    }
+    let binder = binding["metadata"]["annotations"][BINDER].as_str().unwrap_or_default();
+    let seen = binding["target"]["resourceVersion"].as_str().and_then(|version| version.parse().ok());
+    call.server.placements.reserve(node, binder, seen.filter(|_| !binder.is_empty())).map(Some)
 }
 
 fn set_scheduled(pod: &mut Value, call: Call<'_>) {

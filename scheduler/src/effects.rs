@@ -20,6 +20,13 @@ const WORKERS: usize = 64;
 /// Decisions whose effects are not done yet. Beyond, deciding waits.
 const IN_FLIGHT_MAX: usize = 1024;
 
+/// Annotation of a binding: which scheduler asks. With the version up to which it has seen pods, the API refuses the
+/// binding when another one was quicker on the node.
+const INSTANCE: &str = "scheduler.ursa.dev/instance";
+
+/// What the API says then.
+const OUTRUN: &str = "that were not seen yet";
+
 /// The right to decide once more. It is back when the decision's effects are done.
 pub type Permit = Arc<OwnedSemaphorePermit>;
 
@@ -35,10 +42,15 @@ impl Effects {
         let (failures, failed) = mpsc::unbounded_channel();
         let mut workers = Vec::new();
         let event_numbers = Arc::new(AtomicU64::new(Timestamp::now().unix_micros().unsigned_abs()));
+        let instance: Arc<str> = format!("{}-{}", std::process::id(), Timestamp::now().unix_micros()).into();
         for _ in 0..WORKERS {
             let (sender, jobs) = mpsc::unbounded_channel();
-            let worker =
-                Worker { client: client.clone(), failures: failures.clone(), event_numbers: event_numbers.clone() };
+            let worker = Worker {
+                client: client.clone(),
+                instance: instance.clone(),
+                failures: failures.clone(),
+                event_numbers: event_numbers.clone(),
+            };
             tasks.spawn("scheduler-effects", worker.run(jobs, stop.clone()));
             workers.push(sender);
         }
@@ -71,6 +83,7 @@ impl Effects {
 /// One worker's way to the API.
 struct Worker {
     client: Client,
+    instance: Arc<str>,
     failures: mpsc::UnboundedSender<Failure>,
     event_numbers: Arc<AtomicU64>,
 }
@@ -94,7 +107,7 @@ impl Worker {
 
     async fn perform(&self, action: Action) {
         let outcome = match &action {
-            Action::Bind { key, pod, node } => self.bind(key, pod, node).await,
+            Action::Bind { key, pod, node, seen } => self.bind(key, pod, node, *seen).await,
             Action::Prepare { key, writes, .. } => self.prepare(key, writes).await,
             Action::Report { key, pod, report } => self.report(key, pod, report).await,
             Action::Evict { pod, node, victims, .. } => self.evict(pod, node, victims).await,
@@ -103,7 +116,10 @@ impl Worker {
         let (key, uid) = (action.pod().clone(), action.uid().into());
         tracing::warn!(pod = %key, what = action.name(), %error, "a decision could not be carried out");
         let failure = match action {
-            Action::Bind { .. } => Failure::Bind { key, uid, why: error.message().to_owned() },
+            Action::Bind { .. } => {
+                let outrun = error.message().contains(OUTRUN);
+                Failure::Bind { key, uid, why: error.message().to_owned(), outrun }
+            }
             Action::Prepare { .. } => Failure::Prepare { key, uid, why: error.message().to_owned() },
             Action::Report { .. } => Failure::Report { key, uid },
             Action::Evict { .. } => Failure::Evict { preemptor: key, uid },
@@ -112,11 +128,14 @@ impl Worker {
         drop(self.failures.send(failure));
     }
 
-    async fn bind(&self, key: &PodKey, pod: &Pod, node: &str) -> Result<()> {
+    async fn bind(&self, key: &PodKey, pod: &Pod, node: &str, seen: u64) -> Result<()> {
         let binding = json!({
             "apiVersion": "v1", "kind": "Binding",
-            "metadata": {"namespace": &*key.namespace, "name": &*key.name, "uid": &*pod.uid},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+            "metadata": {
+                "namespace": &*key.namespace, "name": &*key.name, "uid": &*pod.uid,
+                "annotations": {INSTANCE: &*self.instance},
+            },
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node, "resourceVersion": seen.to_string()},
         });
         self.tenant(key).create_sub(PODS, &key.namespace, &key.name, "binding", &binding).await?;
         let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);

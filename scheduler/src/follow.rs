@@ -1,14 +1,14 @@
 //! What the scheduler follows: pods, nodes, namespaces, disruption budgets, and what groups pods, over all tenants.
 
 use crate::placement::{
-    AttachLimits, Budget, Capacity, Claim, ClaimKey, Class, Driver, Node, Pod, PodKey, PodSelector, StorageChange,
-    Volume,
+    AttachLimits, Budget, Capacity, Claim, ClaimKey, Class, Driver, Node, Pod, PodKey, PodSelector, Share,
+    StorageChange, Volume,
 };
 use crate::state::Event;
 use api::TenantName;
 use client::{
     Change, Client, ListParams, NAMESPACES, NODES, ObjectRef, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, Resource,
-    SERVICES, STATEFUL_SETS,
+    SERVICES, STATEFUL_SETS, TENANTS,
 };
 use futures::StreamExt;
 use futures::future::{BoxFuture, join_all};
@@ -84,6 +84,10 @@ pub fn follow(client: &Client, supervisor: &mut Supervisor) -> Followed {
     follow_storage(&mut followed);
     // Nodes, and what drivers do on them, belong to no tenant.
     followed.client = client.clone();
+    followed.add("scheduler-tenants", TENANTS, |change: Change<Share>| {
+        let tenant = TenantName::new(&change.key.name).ok()?;
+        Some(Event::Share { tenant, share: change.new.map(|new| (*new).clone()) })
+    });
     followed.add("scheduler-csidrivers", storage("csidrivers", false), |change: Change<Driver>| {
         Some(Event::Storage(StorageChange::Driver { name: change.key.name, driver: change.new.map(|new| *new) }))
     });

@@ -11,6 +11,7 @@
 
 mod config;
 mod effects;
+mod explain;
 mod follow;
 #[cfg(test)]
 mod oracle;
@@ -22,6 +23,8 @@ mod tests;
 mod wake;
 
 pub use config::Config;
+pub use explain::explain;
+pub use placement::PodKey;
 
 use api::{Error, Identity, Result, TenantName, Timestamp};
 use effects::Effects;

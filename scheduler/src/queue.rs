@@ -9,15 +9,15 @@
 //!                              nothing else
 //! ```
 //!
-//! Tenants take turns; within a tenant the higher priority goes first, then who waited longest. A pod that something
+//! The tenant that has least for its weight goes first, of equals who was served longest ago; within a tenant the higher priority goes first, then who waited longest. A pod that something
 //! woke backs off only as long as others are active; one that failed backs off for its time.
 //!
 //! Pure: time is an argument.
 
-use crate::placement::{Pod, PodKey, Verdict};
+use crate::placement::{Pod, PodKey, Turn, Verdict};
 use api::{TenantName, Timestamp};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,14 +57,24 @@ struct Waiting {
 
 type Rank = (Reverse<i32>, u64, PodKey);
 
+/// The active pods of a tenant, and when it is its turn.
+#[derive(Default)]
+struct Active {
+    ranks: BTreeSet<Rank>,
+    turn: Turn,
+    /// When it was served last, as a number of pods that were.
+    served: u64,
+}
+
 /// The queue.
 #[derive(Default)]
 pub struct Queue {
     pods: HashMap<PodKey, Waiting>,
     arrivals: u64,
-    active: BTreeMap<TenantName, BTreeSet<Rank>>,
-    /// Whose turn it was.
-    served: Option<TenantName>,
+    active: HashMap<TenantName, Active>,
+    /// The active tenants, whose turn it is first.
+    turns: BTreeSet<(Turn, u64, TenantName)>,
+    served: u64,
     backing_off: BTreeSet<(Timestamp, PodKey)>,
     /// By the time of the last try.
     unschedulable: BTreeSet<(Timestamp, PodKey)>,
@@ -130,6 +140,13 @@ impl Queue {
         self.restage(key, Stage::Unschedulable { refused_by: Arc::new(refused_by) });
     }
 
+    /// What was decided on a pod came too late: it is decided on anew.
+    pub fn again(&mut self, key: &PodKey) {
+        if self.pods.get(key).is_some_and(|waiting| waiting.stage == Stage::Deciding) {
+            self.restage(key, Stage::Active);
+        }
+    }
+
     /// What was decided on a pod could not be done, for a reason that has nothing to do with it.
     pub fn failed(&mut self, key: &PodKey, now: Timestamp) {
         let Some(waiting) = self.pods.get(key) else { return };
@@ -169,15 +186,33 @@ impl Queue {
     }
 
     fn next_active(&mut self) -> Option<PodKey> {
-        let after = self.served.as_ref().and_then(|last| {
-            let next =
-                self.active.range::<TenantName, _>((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded));
-            next.map(|(tenant, _)| tenant).next()
-        });
-        let tenant = after.or_else(|| self.active.keys().next())?.clone();
-        let first = self.active.get(&tenant)?.first()?.2.clone();
-        self.served = Some(tenant);
-        Some(first)
+        let (turn, _, tenant) = self.turns.pop_first()?;
+        self.served += 1;
+        let active = self.active.get_mut(&tenant).expect("a tenant with a turn has active pods");
+        active.served = self.served;
+        let first = active.ranks.first().map(|(_, _, key)| key.clone());
+        self.turns.insert((turn, self.served, tenant));
+        first
+    }
+
+    pub fn is_active(&self, tenant: &TenantName) -> bool {
+        self.active.contains_key(tenant)
+    }
+
+    /// Says when it is a tenant's turn, while it has active pods.
+    pub fn set_turn(&mut self, tenant: &TenantName, turn: Turn) {
+        let Some(active) = self.active.get_mut(tenant).filter(|active| active.turn != turn) else { return };
+        self.turns.remove(&(active.turn, active.served, tenant.clone()));
+        active.turn = turn;
+        self.turns.insert((turn, active.served, tenant.clone()));
+    }
+
+    /// How many tenants come before a pod's, and how many pods of its own; `None` for one that is not active.
+    pub fn before(&self, key: &PodKey) -> Option<(usize, usize)> {
+        let active = self.active.get(&key.tenant)?;
+        let own = active.ranks.iter().position(|(_, _, other)| other == key)?;
+        let turn = (active.turn, active.served, key.tenant.clone());
+        Some((self.turns.range(..turn).count(), own))
     }
 
     fn next_woken(&self) -> Option<PodKey> {
@@ -195,7 +230,10 @@ impl Queue {
         match &waiting.stage {
             Stage::Active => {
                 let rank = (Reverse(waiting.pod.priority), waiting.arrival, key.clone());
-                self.active.entry(key.tenant.clone()).or_default().insert(rank);
+                if !self.active.contains_key(&key.tenant) {
+                    self.turns.insert((Turn::default(), 0, key.tenant.clone()));
+                }
+                self.active.entry(key.tenant.clone()).or_default().ranks.insert(rank);
             }
             Stage::BackingOff { until, .. } => {
                 self.backing_off.insert((*until, key.clone()));
@@ -219,9 +257,10 @@ impl Queue {
         match &waiting.stage {
             Stage::Active => {
                 let rank = (Reverse(waiting.pod.priority), waiting.arrival, key.clone());
-                if let Some(ranks) = self.active.get_mut(&key.tenant) {
-                    ranks.remove(&rank);
-                    if ranks.is_empty() {
+                if let Some(active) = self.active.get_mut(&key.tenant) {
+                    active.ranks.remove(&rank);
+                    if active.ranks.is_empty() {
+                        self.turns.remove(&(active.turn, active.served, key.tenant.clone()));
                         self.active.remove(&key.tenant);
                     }
                 }

@@ -7,9 +7,10 @@
 
 mod prepare;
 
+use crate::explain::Explained;
 use crate::placement::{
     Budget, ClaimKey, Decision, Node, Placement, Pod, PodKey, PodSelector, Preemption, Preparation, Profile, Rng,
-    StorageChange, Unschedulable, Word,
+    Share, StorageChange, Unschedulable, Word,
 };
 use crate::queue::Queue;
 use crate::wake::{self, Happening};
@@ -54,6 +55,11 @@ pub enum Event {
         budget: Option<Budget>,
     },
     Storage(StorageChange),
+    /// What operators say of a tenant's share.
+    Share {
+        tenant: TenantName,
+        share: Option<Share>,
+    },
     /// An action failed: see which.
     Failed(Failure),
 }
@@ -61,17 +67,33 @@ pub enum Event {
 /// An action that did not succeed. Success shows itself as a change of the pod.
 #[derive(Debug)]
 pub enum Failure {
-    Bind { key: PodKey, uid: Box<str>, why: String },
-    Prepare { key: PodKey, uid: Box<str>, why: String },
-    Report { key: PodKey, uid: Box<str> },
-    Evict { preemptor: PodKey, uid: Box<str> },
+    Bind {
+        key: PodKey,
+        uid: Box<str>,
+        why: String,
+        /// Another scheduler was quicker: it is decided anew at once.
+        outrun: bool,
+    },
+    Prepare {
+        key: PodKey,
+        uid: Box<str>,
+        why: String,
+    },
+    Report {
+        key: PodKey,
+        uid: Box<str>,
+    },
+    Evict {
+        preemptor: PodKey,
+        uid: Box<str>,
+    },
 }
 
 /// All that can be asked for.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Give the pod its node.
-    Bind { key: PodKey, pod: Arc<Pod>, node: Arc<str> },
+    /// Give the pod its node, as pods were seen up to this version.
+    Bind { key: PodKey, pod: Arc<Pod>, node: Arc<str>, seen: u64 },
     /// Write what the pod's volumes need for that node.
     Prepare { key: PodKey, pod: Arc<Pod>, writes: Vec<VolumeWrite> },
     /// Tell in the pod's status, and in an event, why it has no node.
@@ -115,6 +137,8 @@ pub struct VolumeWrite {
 pub struct State {
     placement: Placement,
     queue: Queue,
+    /// The newest version of any pod that was seen.
+    seen: u64,
     /// Pods whose binding is under way.
     assumed: HashMap<PodKey, Assumed>,
     /// Pods whose claims have to be bound before they are.
@@ -143,6 +167,7 @@ impl State {
         State {
             placement: Placement::new(profiles),
             queue: Queue::default(),
+            seen: 0,
             assumed: HashMap::new(),
             preparing: HashMap::new(),
             awaited: HashMap::new(),
@@ -152,8 +177,16 @@ impl State {
     /// Takes note of what happened.
     pub fn apply(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         match event {
-            Event::Pod { key, pod: Some(pod) } => return self.pod_seen(&key, pod),
-            Event::Pod { key, pod: None } => self.pod_gone(&key),
+            Event::Pod { key, pod: Some(pod) } => {
+                self.seen = self.seen.max(pod.resource_version.parse().unwrap_or(0));
+                let actions = self.pod_seen(&key, pod);
+                self.refresh_turn(&key.tenant);
+                return actions;
+            }
+            Event::Pod { key, pod: None } => {
+                self.pod_gone(&key);
+                self.refresh_turn(&key.tenant);
+            }
             Event::Node { name, node: Some(node) } => {
                 let old = self.placement.snapshot.node(&name).cloned();
                 self.placement.snapshot.set_node(&name, node.clone());
@@ -184,6 +217,11 @@ impl State {
                 Some(budget) => self.placement.budgets.set(&tenant, &namespace, &name, budget),
                 None => self.placement.budgets.remove(&tenant, &namespace, &name),
             },
+            Event::Share { tenant, share } => {
+                self.placement.snapshot.set_share(&tenant, share);
+                self.refresh_turn(&tenant);
+                self.wake(&Happening::SharesChanged);
+            }
             Event::Storage(change) => return self.storage_changed(change, now),
             Event::Failed(failure) => return self.failed(failure, now),
         }
@@ -200,10 +238,11 @@ impl State {
             Decision::Node(node, preparation) => {
                 let promise = self.placement.snapshot.forget_nomination(&key);
                 self.placement.snapshot.place(&key, pod.clone(), &node);
+                self.refresh_turn(&key.tenant);
                 self.assumed.insert(key.clone(), Assumed { uid: pod.uid.clone(), promise });
                 self.wake(&Happening::Placed { key: &key, pod: &pod });
                 if preparation.claims.is_empty() {
-                    vec![Action::Bind { key, pod, node }]
+                    vec![Action::Bind { key, pod, node, seen: self.seen }]
                 } else {
                     self.prepare(key, pod, node, preparation, now)
                 }
@@ -352,8 +391,13 @@ impl State {
 
     fn failed(&mut self, failure: Failure, now: Timestamp) -> Vec<Action> {
         match failure {
-            Failure::Bind { key, uid, why } => {
+            Failure::Bind { key, uid, why, outrun } => {
                 if self.assumed.get(&key).is_none_or(|assumed| assumed.uid != uid) {
+                    return Vec::new();
+                }
+                if outrun {
+                    self.give_back(&key);
+                    self.queue.again(&key);
                     return Vec::new();
                 }
                 self.unassume(key, why, now)
@@ -384,17 +428,43 @@ impl State {
 
     /// The pod does not get the node that it was to get, for a reason that is not in the cluster.
     fn unassume(&mut self, key: PodKey, why: String, now: Timestamp) -> Vec<Action> {
-        let promise = self.assumed.remove(&key).and_then(|assumed| assumed.promise);
-        if let Some((pod, _)) = self.placement.snapshot.unplace(&key) {
-            self.wake(&Happening::Left { key: &key, pod: &pod });
-        }
+        self.give_back(&key);
         self.queue.failed(&key, now);
         let Some(pod) = self.queue.get(&key).cloned() else { return Vec::new() };
-        if let Some((node, word)) = promise {
-            self.placement.snapshot.nominate(&key, pod.clone(), &node, word);
-        }
         let report = Report { condition: Some((SCHEDULER_ERROR, why)), nominated: None };
         vec![Action::Report { key, pod, report }]
+    }
+
+    /// A pod is no longer assumed on its node; what was promised to it before is promised again.
+    fn give_back(&mut self, key: &PodKey) {
+        let promise = self.assumed.remove(key).and_then(|assumed| assumed.promise);
+        if let Some((pod, _)) = self.placement.snapshot.unplace(key) {
+            self.wake(&Happening::Left { key, pod: &pod });
+        }
+        self.refresh_turn(&key.tenant);
+        if let (Some((node, word)), Some(pod)) = (promise, self.queue.get(key)) {
+            self.placement.snapshot.nominate(key, pod.clone(), &node, word);
+        }
+    }
+
+    /// Looks at all nodes for a pod as if it was on none. `None` for a pod that is not known.
+    pub fn explain(&mut self, key: &PodKey) -> Option<Explained> {
+        let placed = self.placement.snapshot.placed(key).map(|(pod, _)| pod.clone());
+        let pod = placed.clone().or_else(|| self.queue.get(key).cloned())?;
+        let (share, weight) = self.placement.snapshot.share(&key.tenant);
+        self.placement.snapshot.unplace(key);
+        let nodes = self.placement.explain(key, &pod);
+        if let Some(placed) = placed {
+            self.placement.snapshot.place(key, placed.clone(), &placed.node);
+        }
+        Some(Explained { pod, nodes, share, weight, before: self.queue.before(key) })
+    }
+
+    /// What a tenant has has changed, and with it when it is its turn.
+    fn refresh_turn(&mut self, tenant: &TenantName) {
+        if self.queue.is_active(tenant) {
+            self.queue.set_turn(tenant, self.placement.snapshot.turn(tenant));
+        }
     }
 
     fn wake(&mut self, happening: &Happening) {

@@ -31,6 +31,8 @@ pub enum Happening<'a> {
         pod: &'a Pod,
     },
     NamespaceChanged,
+    /// Operators say otherwise what tenants shall have.
+    SharesChanged,
     /// Claims, volumes or what they depend on changed, for pods of a tenant or of all.
     Storage(Option<&'a TenantName>),
 }
@@ -49,6 +51,7 @@ pub fn worth_a_try(
         Happening::NodeAdded => true,
         Happening::NodeRemoved => any(&[Verdict::Spread]),
         Happening::NamespaceChanged => any(&[Verdict::Affinity, Verdict::AntiAffinity, Verdict::ExistingAntiAffinity]),
+        Happening::SharesChanged => any(&[Verdict::TenantMaximum, Verdict::Owed]),
         Happening::Storage(tenant) => {
             tenant.is_none_or(|tenant| *tenant == key.tenant)
                 && any(&[Verdict::Claims, Verdict::VolumeBinding, Verdict::VolumeZone, Verdict::VolumeLimit])
@@ -59,12 +62,14 @@ pub fn worth_a_try(
                 || any(&[Verdict::Spread]) && placement::is_spread_from(key, pod, other, placed)
         }
         Happening::Changed { key: other, old, new } => {
-            any(&[Verdict::Resources]) && old.requests.freed_for(&new.requests, &pod.requests)
+            any(&[Verdict::Resources, Verdict::Owed, Verdict::TenantMaximum])
+                && old.requests.freed_for(&new.requests, &pod.requests)
                 || (old.labels != new.labels || old.deleting != new.deleting)
                     && [old, new].into_iter().any(|seen| neighbour(snapshot, key, pod, other, seen, refused_by))
         }
         Happening::Left { key: other, pod: left } => {
-            any(&[Verdict::Resources])
+            any(&[Verdict::Resources, Verdict::Owed])
+                || any(&[Verdict::TenantMaximum]) && key.tenant == other.tenant
                 || any(&[Verdict::VolumeLimit]) && !left.claims.is_empty()
                 || any(&[Verdict::Disk]) && left.disks.iter().any(|a| pod.disks.iter().any(|b| a.conflicts(b)))
                 || any(&[Verdict::ClaimInUse])
@@ -104,6 +109,7 @@ fn node_changed(
         Verdict::Unschedulable | Verdict::Taint => {
             (old.unschedulable, &old.taints) != (new.unschedulable, &new.taints) && !now.contains(verdict)
         }
+        Verdict::Owed => old.allocatable != new.allocatable,
         Verdict::Enforced | Verdict::Dedicated => old.labels != new.labels && !now.contains(verdict),
         Verdict::Runtime => {
             (old.no_containers, old.machines) != (new.no_containers, new.machines) && !now.contains(verdict)
@@ -127,6 +133,7 @@ fn node_changed(
         | Verdict::Disk
         | Verdict::ClaimInUse
         | Verdict::VolumeLimit
-        | Verdict::Claims => false,
+        | Verdict::Claims
+        | Verdict::TenantMaximum => false,
     })
 }

@@ -50,6 +50,8 @@ pub enum Command {
     Backup(BackupArgs),
     /// Restore a backup: everything into an empty data directory, or one tenant into a running server
     Restore(RestoreArgs),
+    /// Say why a pod has its node, or has none: what each node's filters and scores come to, and when it is its turn
+    Explain(ExplainArgs),
     /// Make the API traffic of many nodes that run nothing
     HollowNodes(HollowNodesArgs),
 }
@@ -133,6 +135,27 @@ pub struct ControllerArgs {
     /// The network whose addresses services of type LoadBalancer get; without it they get none
     #[arg(long, value_name = "CIDR")]
     pub load_balancer_pool: Option<String>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// pod
+    #[arg(value_name = "KIND")]
+    pub what: String,
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Its namespace
+    #[arg(long, short, value_name = "NAME", default_value = "default")]
+    pub namespace: String,
+    /// Its tenant
+    #[arg(long, value_name = "NAME", default_value = "system")]
+    pub tenant: String,
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// How the scheduler decides, if it was told
+    #[arg(long, value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -5,6 +5,7 @@ mod args;
 mod backup;
 mod components;
 mod credential;
+mod explain;
 mod hollow;
 mod in_process;
 mod server;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Kubeconfig(args) => credential::main(args),
         Command::Backup(args) => backup::backup(args),
         Command::Restore(args) => backup::restore(args),
+        Command::Explain(args) => explain::main(args),
         Command::HollowNodes(args) => hollow::main(args),
     };
     match done {

@@ -19,6 +19,8 @@ io.k8s.api.core.v1.TenantList kinds=/v1/TenantList
  metadata zero
 io.k8s.api.core.v1.TenantSpec
  finalizers list=atomic
+io.k8s.api.core.v1.TenantScheduling
+ preempts list=atomic
 io.k8s.api.core.v1.TenantStatus
  conditions list=map patch=merge merge=type keys=type
 ";

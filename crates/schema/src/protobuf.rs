@@ -41,7 +41,8 @@ io.k8s.api.core.v1.ControllerInstanceList 1:metadata 2:items
 io.k8s.api.core.v1.ControllerSlots 1:controller 2:instance 3:slots
 io.k8s.api.core.v1.Tenant 1:metadata 2:spec 3:status
 io.k8s.api.core.v1.TenantList 1:metadata 2:items
-io.k8s.api.core.v1.TenantSpec 1:storageClusterId 2:finalizers
+io.k8s.api.core.v1.TenantSpec 1:storageClusterId 2:finalizers 8:scheduling
+io.k8s.api.core.v1.TenantScheduling 1:weight 2:priority 3:guaranteed 4:maximum 5:preempts
 io.k8s.api.core.v1.TenantStatus 1:phase 2:conditions
 ";
 

@@ -175,6 +175,33 @@ fn list_of(name: &str, item: &str, definitions: &Map<String, Value>) -> Value {
     })
 }
 
+/// What operators say of a tenant's share of the nodes.
+fn tenant_scheduling() -> Value {
+    let quantity = json!({"$ref": format!("{REFERENCE}io.k8s.apimachinery.pkg.api.resource.Quantity")});
+    let quantities =
+        |description: &str| json!({"description": description, "type": "object", "additionalProperties": quantity});
+    json!({
+        "description": "TenantScheduling is a tenant's share of the nodes.",
+        "type": "object",
+        "properties": {
+            "guaranteed": quantities("Kept free for the tenant's pods while they take less."),
+            "maximum": quantities("What the tenant's pods may take together."),
+            "preempts": {
+                "description": "Tenants whose pods give way to this tenant's pods of higher priority; * for all.",
+                "type": "array", "items": {"type": "string"},
+            },
+            "priority": {
+                "description": "Pods of tenants with more are scheduled first.",
+                "type": "integer", "format": "int32",
+            },
+            "weight": {
+                "description": "How much of the nodes the tenant gets, compared with others; 1 unless given.",
+                "type": "integer", "format": "int64",
+            },
+        },
+    })
+}
+
 /// Tenants, and the tenant's and the hash's place in the metadata of everything.
 fn add_ursa(definitions: &mut Map<String, Value>) {
     const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
@@ -216,6 +243,7 @@ fn add_ursa(definitions: &mut Map<String, Value>) {
                 "description": "What has to be removed from this list before the tenant can go.",
                 "type": "array", "items": {"type": "string"},
             },
+            "scheduling": reference_to("io.k8s.api.core.v1.TenantScheduling", "What the tenant gets of the nodes."),
             "storageClusterId": {
                 "description": "The storage partition that holds the tenant, from 0 to 63. Immutable.",
                 "type": "string",
@@ -245,6 +273,7 @@ fn add_ursa(definitions: &mut Map<String, Value>) {
         "required": ["controller", "slots"],
     });
     for (name, schema) in [
+        ("TenantScheduling", tenant_scheduling()),
         ("ControllerInstance", instance),
         ("ControllerSlots", slots),
         ("Tenant", tenant),

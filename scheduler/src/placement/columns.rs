@@ -22,6 +22,8 @@ pub struct Columns {
     names: Vec<Box<str>>,
     offered: Vec<Vec<i64>>,
     taken: Vec<Vec<i128>>,
+    /// Of all nodes: offered and taken.
+    totals: Vec<(i128, i128)>,
     /// CPU and memory taken as the scores see them.
     pub scored_cpu: Vec<i128>,
     pub scored_memory: Vec<i128>,
@@ -33,6 +35,7 @@ impl Default for Columns {
             names: ALWAYS.map(Into::into).to_vec(),
             offered: vec![Vec::new(); ALWAYS.len()],
             taken: vec![Vec::new(); ALWAYS.len()],
+            totals: vec![(0, 0); ALWAYS.len()],
             scored_cpu: Vec::new(),
             scored_memory: Vec::new(),
         }
@@ -63,6 +66,11 @@ impl Columns {
         &self.taken[resource.0]
     }
 
+    /// What all nodes together offer of a resource, and what is taken of it.
+    pub fn totals(&self, resource: &str) -> (i128, i128) {
+        self.find(resource).map_or((0, 0), |resource| self.totals[resource.0])
+    }
+
     /// Sets what a node offers. Returns the columns that are new, in which what pods take is still missing.
     pub fn offer(&mut self, node: NodeId, allocatable: &BTreeMap<String, i64>) -> Vec<ResourceId> {
         let mut new = Vec::new();
@@ -73,10 +81,13 @@ impl Columns {
                 self.names.push(name.as_str().into());
                 self.offered.push(vec![0; nodes]);
                 self.taken.push(vec![0; nodes]);
+                self.totals.push((0, 0));
             }
         }
-        for (name, column) in self.names.iter().zip(&mut self.offered) {
-            column[node.index()] = allocatable.get(&**name).copied().unwrap_or(0);
+        for ((name, column), total) in self.names.iter().zip(&mut self.offered).zip(&mut self.totals) {
+            let offered = allocatable.get(&**name).copied().unwrap_or(0);
+            total.0 += i128::from(offered) - i128::from(column[node.index()]);
+            column[node.index()] = offered;
         }
         new
     }
@@ -98,6 +109,7 @@ impl Columns {
 
     pub fn take_of(&mut self, resource: ResourceId, node: NodeId, amount: i64) {
         self.taken[resource.0][node.index()] += i128::from(amount);
+        self.totals[resource.0].1 += i128::from(amount);
     }
 
     /// Whether a pod finds room on a node; and if not, whether it never would, however empty the node.

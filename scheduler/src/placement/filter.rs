@@ -41,6 +41,10 @@ pub enum Verdict {
     VolumeZone,
     /// The pod's claims do not let it go anywhere.
     Claims,
+    /// Its tenant has as much as it may.
+    TenantMaximum,
+    /// What is free is kept for other tenants.
+    Owed,
     SpreadLabel,
     Spread,
     Affinity,
@@ -73,6 +77,8 @@ impl Verdict {
             | Verdict::VolumeBinding
             | Verdict::VolumeZone
             | Verdict::Claims
+            | Verdict::TenantMaximum
+            | Verdict::Owed
             | Verdict::SpreadLabel
             | Verdict::Affinity => false,
         }
@@ -86,7 +92,9 @@ impl Verdict {
             | Verdict::Resources
             | Verdict::ResourcesEver
             | Verdict::VolumeBinding
-            | Verdict::Claims => "",
+            | Verdict::Claims
+            | Verdict::TenantMaximum
+            | Verdict::Owed => "",
             Verdict::Disk => "node(s) had no available disk",
             Verdict::ClaimInUse => {
                 "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"

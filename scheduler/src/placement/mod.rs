@@ -8,12 +8,14 @@
 //! ```
 //!
 //! Invariant: pure. It knows no clock, no client and no task; time and randomness are arguments.
-//! Invariant: pods of one tenant neither see, attract, repel nor evict pods of another. They share nodes alone.
+//! Invariant: pods of one tenant neither see, attract nor repel pods of another, and evict them only where an operator
+//! has said so. They share nodes alone.
 //! Invariant: what a tenant can write into a pod's status holds no place against another tenant's pods.
 
 mod affinity;
 mod budget;
 mod columns;
+mod explain;
 mod filter;
 mod fit;
 mod groups;
@@ -25,6 +27,9 @@ mod profile;
 mod requests;
 mod score;
 mod selector;
+mod shares;
+#[cfg(test)]
+mod simple;
 mod snapshot;
 mod spread;
 mod standing;
@@ -38,6 +43,7 @@ pub mod wire;
 mod workloads;
 
 pub use budget::{Budget, Budgets};
+pub use explain::{ExplainedNode, Explanation};
 pub use filter::Verdict;
 pub use node::{Node, TENANT_LABEL};
 pub use pod::{HostPort, NodeNeeds, Pod, PodKey, Scheduled};
@@ -45,6 +51,7 @@ pub use preempt::Preemption;
 pub use profile::{Candidates, DefaultSpread, FitArguments, Profile, RESOURCES_MAX, ScoredResource, Strategy};
 pub use requests::Requests;
 pub use selector::{NodeSelector, PodSelector, SpreadConstraint};
+pub use shares::{Share, Turn};
 pub use snapshot::{NodeId, Snapshot, Word};
 pub use volumes::{
     AttachLimits, BOUND_BY_CONTROLLER, Capacity, Claim, ClaimKey, Class, Driver, Preparation, Progress, SELECTED_NODE,
@@ -58,6 +65,7 @@ use fit::{Fit, Size};
 use kept::Kept;
 use preempt::NoPreemption;
 use score::Wishes;
+use shares::Held;
 use spread::SoftSpread;
 use standing::{Class as NodeClass, Classes, Obstacles, Standings};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -166,21 +174,44 @@ impl Placement {
 
     /// Finds a node for a pod. Among equally good ones, `rng` decides.
     pub fn decide(&mut self, key: &PodKey, pod: &Pod, rng: &mut Rng) -> Decision {
+        let decide =
+            |snapshot: &mut Snapshot, evaluation: &mut Evaluation, workloads: &Workloads, budgets: &Budgets| {
+                choose(snapshot, evaluation, (workloads, budgets), rng)
+            };
+        self.evaluate(key, pod, decide).unwrap_or_else(Decision::Unschedulable)
+    }
+
+    /// Asks something about a pod on all nodes. `Err` says why no node will do, whichever it is.
+    fn evaluate<R>(
+        &mut self,
+        key: &PodKey,
+        pod: &Pod,
+        ask: impl FnOnce(&mut Snapshot, &mut Evaluation, &Workloads, &Budgets) -> R,
+    ) -> Result<R, Unschedulable> {
         let at = self.profile_at(pod);
         let Placement { profiles, snapshot, budgets, workloads, volumes, classes, fits, topologies } = self;
         let profile = &*profiles[at];
         if snapshot.node_count() == 0 {
             let message = "no nodes available to schedule pods".to_owned();
-            return Decision::Unschedulable(Unschedulable { message, ..Unschedulable::default() });
+            return Err(Unschedulable { message, ..Unschedulable::default() });
+        }
+        if let Some(held) = snapshot.held(key, pod) {
+            let (why, verdict) = match held {
+                Held::Maximum(resource) => {
+                    (format!("the tenant has its maximum of {resource}"), Verdict::TenantMaximum)
+                }
+                Held::Owed(resource) => {
+                    (format!("what is left of {resource} is kept for tenants that are guaranteed it"), Verdict::Owed)
+                }
+            };
+            return Err(nowhere(snapshot, &why, verdict));
         }
         let named = pod.node_needs.selector.named_nodes();
         if named.as_ref().is_some_and(Vec::is_empty) {
-            return Decision::Unschedulable(nowhere(snapshot, "pod affinity terms conflict", Verdict::NodeAffinity));
+            return Err(nowhere(snapshot, "pod affinity terms conflict", Verdict::NodeAffinity));
         }
-        let asks = match PodVolumes::new(volumes, snapshot, key, pod) {
-            Ok(asks) => asks,
-            Err(why) => return Decision::Unschedulable(nowhere(snapshot, &why, Verdict::Claims)),
-        };
+        let asks = PodVolumes::new(volumes, snapshot, key, pod);
+        let asks = asks.map_err(|why| nowhere(snapshot, &why, Verdict::Claims))?;
         let pool = snapshot.has_pool(&key.tenant).then(|| key.tenant.clone());
         let class = NodeClass { profile: at, pool, needs: pod.node_needs.clone() };
         let defaults = hard_defaults(profile, workloads, key, pod);
@@ -198,30 +229,7 @@ impl Placement {
         let fits = fits.current(&size, snapshot.len(), &snapshot.usage, |node| sized.fit(node));
         let mut evaluation =
             Evaluation::new(snapshot, topologies, (key, pod), (profile, constraints), standings, fits, (volumes, asks));
-        if let Some(node) = snapshot.find(&pod.nominated).filter(|node| snapshot.present[node.index()])
-            && preempt::check_with_nominated(snapshot, &mut evaluation, node).0 == Verdict::Feasible
-        {
-            return Decision::Node(snapshot.names[node.index()].clone(), evaluation.prepare(snapshot, node));
-        }
-        let mut verdicts = evaluation.check_all(snapshot);
-        let promised = check_promised(snapshot, &mut evaluation, &mut verdicts);
-        let feasible: Vec<NodeId> =
-            snapshot.nodes().filter(|node| verdicts[node.index()] == Verdict::Feasible).collect();
-        let chosen = match feasible.as_slice() {
-            [] => None,
-            [only] => Some(*only),
-            several => {
-                let scores = scores(snapshot, workloads, &mut evaluation, several);
-                score::best(several, &scores, rng)
-            }
-        };
-        match chosen {
-            Some(node) => Decision::Node(snapshot.names[node.index()].clone(), evaluation.prepare(snapshot, node)),
-            None => {
-                let outcome = preempt::preempt(snapshot, &mut evaluation, &verdicts, budgets, rng);
-                Decision::Unschedulable(unschedulable(snapshot, &evaluation, &verdicts, &promised, outcome))
-            }
-        }
+        Ok(ask(snapshot, &mut evaluation, workloads, budgets))
     }
 
     /// Takes note of a change of what volumes depend on.
@@ -248,6 +256,38 @@ impl Placement {
             }
             StorageChange::Driver { name, driver } => volumes.set_driver(&name, driver),
             StorageChange::Limits { node, limits } => volumes.set_limits(&node, limits),
+        }
+    }
+}
+
+/// The best of the feasible nodes, or what is to be said, and done, when there is none.
+fn choose(
+    snapshot: &mut Snapshot,
+    evaluation: &mut Evaluation,
+    (workloads, budgets): (&Workloads, &Budgets),
+    rng: &mut Rng,
+) -> Decision {
+    if let Some(node) = snapshot.find(&evaluation.pod.nominated).filter(|node| snapshot.present[node.index()])
+        && preempt::check_with_nominated(snapshot, evaluation, node).0 == Verdict::Feasible
+    {
+        return Decision::Node(snapshot.names[node.index()].clone(), evaluation.prepare(snapshot, node));
+    }
+    let mut verdicts = evaluation.check_all(snapshot);
+    let promised = check_promised(snapshot, evaluation, &mut verdicts);
+    let feasible: Vec<NodeId> = snapshot.nodes().filter(|node| verdicts[node.index()] == Verdict::Feasible).collect();
+    let chosen = match feasible.as_slice() {
+        [] => None,
+        [only] => Some(*only),
+        several => {
+            let scores = scores(snapshot, workloads, evaluation, several);
+            score::best(several, &scores, rng)
+        }
+    };
+    match chosen {
+        Some(node) => Decision::Node(snapshot.names[node.index()].clone(), evaluation.prepare(snapshot, node)),
+        None => {
+            let outcome = preempt::preempt(snapshot, evaluation, &verdicts, budgets, rng);
+            Decision::Unschedulable(unschedulable(snapshot, evaluation, &verdicts, &promised, outcome))
         }
     }
 }

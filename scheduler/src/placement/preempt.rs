@@ -1,6 +1,6 @@
 //! Making room: which pods of lower priority have to leave which node so that a pod fits.
 //!
-//! Invariant: victims are pods of the same tenant. The snapshot is afterwards what it was before.
+//! Invariant: victims are pods of the same tenant, or of one whose pods give way to the preemptor's by an operator's word. The snapshot is afterwards what it was before.
 
 use super::budget::Budgets;
 use super::filter::{Evaluation, Verdict};
@@ -84,7 +84,7 @@ fn awaits_victims(snapshot: &Snapshot, evaluation: &Evaluation, verdicts: &[Verd
     let Evaluation { key, pod, .. } = evaluation;
     let Some(node) = snapshot.find(&pod.nominated) else { return false };
     let leaving = |(other_key, other): (&PodKey, &Arc<Pod>)| {
-        other_key.tenant == key.tenant && other.preempted && other.priority < pod.priority
+        snapshot.shares.gives_way(&other_key.tenant, &key.tenant) && other.preempted && other.priority < pod.priority
     };
     verdicts[node.index()].others_could_leave() && snapshot.pods_on(node).any(leaving)
 }
@@ -96,7 +96,8 @@ fn dry_run(
     budgets: &Budgets,
     node: NodeId,
 ) -> Result<Candidate, Vec<String>> {
-    let below = |key: &PodKey, pod: &Pod| key.tenant == evaluation.key.tenant && pod.priority < evaluation.pod.priority;
+    let gives_way = |key: &PodKey| snapshot.shares.gives_way(&key.tenant, &evaluation.key.tenant);
+    let below = |key: &PodKey, pod: &Pod| pod.priority < evaluation.pod.priority && gives_way(key);
     let lower = snapshot.pods_on(node).filter(|(key, pod)| below(key, pod));
     let mut lower: Vec<(PodKey, Arc<Pod>)> = lower.map(|(key, pod)| (key.clone(), pod.clone())).collect();
     if lower.is_empty() {

@@ -27,7 +27,7 @@ pub struct Wishes<'a> {
 /// The sum of all weighted scores of each feasible node.
 pub fn scores(snapshot: &Snapshot, topologies: &mut Topologies, wishes: &Wishes, feasible: &[NodeId]) -> Vec<i64> {
     let mut total: Vec<i64> = feasible.iter().map(|&node| wishes.fits[node.index()].score).collect();
-    for (weight, scores) in parts(snapshot, topologies, wishes, feasible) {
+    for (_, weight, scores) in parts(snapshot, topologies, wishes, feasible) {
         for (total, score) in total.iter_mut().zip(scores) {
             *total += weight * score;
         }
@@ -35,25 +35,25 @@ pub fn scores(snapshot: &Snapshot, topologies: &mut Topologies, wishes: &Wishes,
     total
 }
 
-/// The weight of each score that says something, and the scores of the feasible nodes.
-fn parts(
+/// The plugin and weight of each score that says something besides resources, and the scores of the feasible nodes.
+pub fn parts(
     snapshot: &Snapshot,
     topologies: &mut Topologies,
     wishes: &Wishes,
     feasible: &[NodeId],
-) -> Vec<(i64, Vec<i64>)> {
+) -> Vec<(&'static str, i64, Vec<i64>)> {
     let weights = &wishes.profile.weights;
     let mut parts = Vec::new();
-    let mut add = |weight: i64, scores: &mut dyn FnMut() -> Option<Vec<i64>>| {
+    let mut add = |plugin: &'static str, weight: i64, scores: &mut dyn FnMut() -> Option<Vec<i64>>| {
         if weight != 0 {
-            parts.extend(scores().map(|scores| (weight, scores)));
+            parts.extend(scores().map(|scores| (plugin, weight, scores)));
         }
     };
-    add(weights.taints, &mut || taints(wishes.standings, feasible));
-    add(weights.node_affinity, &mut || node_affinity(wishes, feasible));
-    add(weights.spread, &mut || spreading(snapshot, topologies, wishes, feasible));
-    add(weights.pod_affinity, &mut || pod_affinity(snapshot, topologies, wishes, feasible));
-    add(weights.images, &mut || images(snapshot, wishes.pod, feasible));
+    add("TaintToleration", weights.taints, &mut || taints(wishes.standings, feasible));
+    add("NodeAffinity", weights.node_affinity, &mut || node_affinity(wishes, feasible));
+    add("PodTopologySpread", weights.spread, &mut || spreading(snapshot, topologies, wishes, feasible));
+    add("InterPodAffinity", weights.pod_affinity, &mut || pod_affinity(snapshot, topologies, wishes, feasible));
+    add("ImageLocality", weights.images, &mut || images(snapshot, wishes.pod, feasible));
     parts
 }
 

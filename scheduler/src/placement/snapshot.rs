@@ -7,6 +7,7 @@ use super::columns::Columns;
 use super::groups::{GroupId, Groups};
 use super::kept::Changes;
 use super::node::TENANT_LABEL;
+use super::shares::{Held, Share, Shares, Turn};
 use super::symbol::{Labels, Symbol, Symbols, value_of};
 use super::volumes::{Attached, ClaimKey, Volumes, key_of};
 use super::wire::Taint;
@@ -64,6 +65,7 @@ pub struct Snapshot {
     pub(super) labels: Vec<Labels>,
     pub(super) taints: Vec<Box<[Taint]>>,
     pub(super) columns: Columns,
+    pub(super) shares: Shares,
     ports: Vec<Vec<HostPort>>,
     on: Vec<Vec<PodKey>>,
     pods: HashMap<PodKey, Placed>,
@@ -101,6 +103,27 @@ impl Snapshot {
     /// How many nodes there are.
     pub fn node_count(&self) -> usize {
         self.present_count
+    }
+
+    /// What operators say of a tenant's share.
+    pub fn set_share(&mut self, tenant: &TenantName, share: Option<Share>) {
+        self.shares.set(tenant, share);
+    }
+
+    /// When a tenant is served, compared with others.
+    pub fn turn(&self, tenant: &TenantName) -> Turn {
+        self.shares.turn(tenant, &|resource| self.columns.totals(resource))
+    }
+
+    /// The largest part that a tenant has of any resource, and its weight.
+    pub fn share(&self, tenant: &TenantName) -> (f64, i64) {
+        let share = self.shares.dominant(tenant, &|resource| self.columns.totals(resource));
+        (share, self.shares.of(tenant).map_or(1, |share| share.weight.max(1)))
+    }
+
+    /// Why a pod's tenant may not have it placed now, wherever there is room.
+    pub(super) fn held(&self, key: &PodKey, pod: &Pod) -> Option<Held> {
+        self.shares.held(&key.tenant, &pod.requests, &|resource| self.columns.totals(resource))
     }
 
     /// How many places the arrays have, nodes that are gone included.
@@ -216,6 +239,7 @@ impl Snapshot {
         self.unplace(key);
         let id = self.id_of(node);
         self.columns.take(id, &pod.requests, 1);
+        self.shares.take(&key.tenant, &pod.requests, 1);
         self.usage.add(id);
         self.ports[id.index()].extend(pod.ports.iter().cloned());
         self.on[id.index()].push(key.clone());
@@ -231,6 +255,7 @@ impl Snapshot {
     pub fn unplace(&mut self, key: &PodKey) -> Option<(Arc<Pod>, Arc<str>)> {
         let Placed { pod, node, group } = self.pods.remove(key)?;
         self.columns.take(node, &pod.requests, -1);
+        self.shares.take(&key.tenant, &pod.requests, -1);
         self.usage.add(node);
         let ports = &mut self.ports[node.index()];
         for port in &pod.ports {

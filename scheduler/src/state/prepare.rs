@@ -96,7 +96,8 @@ impl State {
         }
         // What was assumed of volumes stays until it shows: a claim may be seen before its volume.
         let preparing = self.end_waiting(key);
-        let bind = |Preparing { pod, node, .. }| Action::Bind { key: key.clone(), pod, node };
+        let seen = self.seen;
+        let bind = |Preparing { pod, node, .. }| Action::Bind { key: key.clone(), pod, node, seen };
         preparing.map(bind).into_iter().collect()
     }
 

@@ -118,7 +118,7 @@ fn a_binding_that_fails_leaves_the_promise_as_it_was() {
     world.apply(Event::Pod { key: PodKey::new(&high.tenant, "default", "low"), pod: None });
     assert_eq!(world.schedule(), ["high to n1"]);
     let uid = "uid-of-high".into();
-    world.apply(Event::Failed(Failure::Bind { key: high, uid, why: "no".to_owned() }));
+    world.apply(Event::Failed(Failure::Bind { key: high, uid, why: "no".to_owned(), outrun: false }));
     world.pod("blue", "web", "1", json!({}), json!({}));
     assert_eq!(world.schedule(), ["web waits"]);
 }
@@ -133,7 +133,7 @@ fn what_a_tenant_writes_while_its_pod_is_bound_changes_no_promise() {
     assert_eq!(world.schedule(), ["high to n1"]);
     world.pod("red", "high", "3", json!({"priority": 10}), json!({"nominatedNodeName": "n2"}));
     let uid = "uid-of-high".into();
-    world.apply(Event::Failed(Failure::Bind { key: high, uid, why: "no".to_owned() }));
+    world.apply(Event::Failed(Failure::Bind { key: high, uid, why: "no".to_owned(), outrun: false }));
     world.pod("red", "high", "3", json!({"priority": 10}), json!({"nominatedNodeName": "n2"}));
     world.pod("blue", "web", "1", json!({}), json!({}));
     assert_eq!(world.schedule(), ["web to n2"]);

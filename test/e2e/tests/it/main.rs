@@ -10,6 +10,7 @@ mod demo;
 mod etcd;
 mod faults;
 mod hollow;
+mod schedulers;
 mod scripts;
 mod sockets;
 mod streams;

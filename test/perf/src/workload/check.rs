@@ -1,5 +1,7 @@
 //! Looks at all placements after a run: a fast scheduler that is wrong has won nothing.
 
+mod rules;
+
 use crate::connection::{Error, text};
 use client::{ListParams, NODES, PODS};
 use kit::Server;
@@ -9,12 +11,14 @@ use std::collections::BTreeMap;
 /// What one pod asks for or one node offers, in thousandths of a unit.
 type Amounts = BTreeMap<String, i128>;
 
-/// A sentence per node that holds more than it offers.
+/// A sentence per node that holds more than it offers, and per pod that is where it must not be.
 pub async fn misplaced(server: &Server) -> Result<Vec<String>, Error> {
     let client = server.client();
     let nodes = client.list(NODES, "", &ListParams::default()).await.map_err(text)?.items;
     let pods = client.all_tenants().list(PODS, "", &ListParams::default()).await.map_err(text)?.items;
-    Ok(overcommitted(&nodes, &pods))
+    let mut found = overcommitted(&nodes, &pods);
+    found.extend(rules::broken(&nodes, &pods));
+    Ok(found)
 }
 
 fn overcommitted(nodes: &[Value], pods: &[Value]) -> Vec<String> {

@@ -31,12 +31,12 @@ impl Changes {
         self.nodes.push(node);
     }
 
-    fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.forgotten + self.nodes.len() as u64
     }
 
     /// Those after the first `seen`; `None` if some of them are forgotten.
-    fn since(&self, seen: u64) -> Option<&[NodeId]> {
+    pub fn since(&self, seen: u64) -> Option<&[NodeId]> {
         let skip = seen.checked_sub(self.forgotten)?;
         self.nodes.get(usize::try_from(skip).ok()?..)
     }

@@ -24,6 +24,7 @@ mod node;
 mod pod;
 mod preempt;
 mod profile;
+mod ranked;
 mod requests;
 mod score;
 mod selector;
@@ -64,6 +65,7 @@ use filter::Evaluation;
 use fit::{Fit, Size};
 use kept::Kept;
 use preempt::NoPreemption;
+use ranked::{Known, Ranks};
 use score::Wishes;
 use shares::Held;
 use spread::SoftSpread;
@@ -133,6 +135,7 @@ pub struct Placement {
     pub volumes: Volumes,
     classes: Classes,
     fits: Kept<(usize, Arc<Requests>), Fit>,
+    ranks: Ranks,
     topologies: Topologies,
 }
 
@@ -154,6 +157,7 @@ impl Placement {
             volumes: Volumes::default(),
             classes: Classes::default(),
             fits: Kept::default(),
+            ranks: Ranks::default(),
             topologies: Topologies::default(),
         }
     }
@@ -174,11 +178,48 @@ impl Placement {
 
     /// Finds a node for a pod. Among equally good ones, `rng` decides.
     pub fn decide(&mut self, key: &PodKey, pod: &Pod, rng: &mut Rng) -> Decision {
+        if let Some(node) = self.decide_at_once(key, pod, rng) {
+            return Decision::Node(node, Preparation::default());
+        }
         let decide =
             |snapshot: &mut Snapshot, evaluation: &mut Evaluation, workloads: &Workloads, budgets: &Budgets| {
                 choose(snapshot, evaluation, (workloads, budgets), rng)
             };
         self.evaluate(key, pod, decide).unwrap_or_else(Decision::Unschedulable)
+    }
+
+    /// The best node for a pod that has nothing to do with its neighbours, nor is drawn to some nodes. `None` where all
+    /// nodes have to be looked at.
+    fn decide_at_once(&mut self, key: &PodKey, pod: &Pod, rng: &mut Rng) -> Option<Arc<str>> {
+        let at = self.profile_at(pod);
+        let Placement { profiles, snapshot, workloads, classes, fits, ranks, .. } = self;
+        let profile = &*profiles[at];
+        let selector = &pod.node_needs.selector;
+        let alone = pod.ports.is_empty()
+            && pod.claims.is_empty()
+            && pod.disks.is_empty()
+            && pod.spread.is_empty()
+            && pod.terms.is_empty()
+            && pod.nominated.is_empty()
+            && selector.preferred.is_empty()
+            && profile.added_affinity.is_none();
+        if !alone
+            || !snapshot.is_indifferent_to(key, pod)
+            || selector.named_nodes().is_some()
+            || snapshot.held(key, pod).is_some()
+            || !workloads.default_spread(&profile.default_spread, key, pod).is_empty()
+        {
+            return None;
+        }
+        let pool = snapshot.has_pool(&key.tenant).then(|| key.tenant.clone());
+        let class = NodeClass { profile: at, pool, needs: pod.node_needs.clone() };
+        let standings = classes.standings(snapshot, profile, &class);
+        let sized = Size::new(&snapshot.columns, &pod.requests, profile);
+        let size = (at, pod.requests.clone());
+        let fits = fits.current(&size, snapshot.len(), &snapshot.usage, |node| sized.fit(node));
+        let known = Known { standings: &standings, fits: &fits };
+        let best = ranks.best(snapshot, &class, &pod.requests, &known, rng)?;
+        Some(snapshot.names[best.index()].clone())
     }
 
     /// Asks something about a pod on all nodes. `Err` says why no node will do, whichever it is.
@@ -189,7 +230,7 @@ impl Placement {
         ask: impl FnOnce(&mut Snapshot, &mut Evaluation, &Workloads, &Budgets) -> R,
     ) -> Result<R, Unschedulable> {
         let at = self.profile_at(pod);
-        let Placement { profiles, snapshot, budgets, workloads, volumes, classes, fits, topologies } = self;
+        let Placement { profiles, snapshot, budgets, workloads, volumes, classes, fits, topologies, .. } = self;
         let profile = &*profiles[at];
         if snapshot.node_count() == 0 {
             let message = "no nodes available to schedule pods".to_owned();

@@ -55,7 +55,7 @@ impl World {
         let fits = |(resource, amount): &(Box<str>, i64)| {
             self.taken(node, |other| other.requests.of(resource)) + amount <= offer(resource)
         };
-        self.pods_on(node).count() as i64 + 1 <= offer("pods") && pod.requests.amounts.iter().all(fits)
+        (self.pods_on(node).count() as i64) < offer("pods") && pod.requests.amounts.iter().all(fits)
     }
 
     fn spread_holds(&self, node: &str, key: &PodKey, pod: &Pod) -> bool {
@@ -327,6 +327,17 @@ impl Random {
         })
     }
 
+    /// A pod that has nothing to do with its neighbours: one of few sizes.
+    fn plain_pod(&mut self) -> Arc<Pod> {
+        let cpu = self.one_of(&["100m", "500m"]);
+        let selector = self.maybe(json!({"disk": "ssd"}));
+        let tolerations = self.maybe(json!([{"operator": "Exists"}]));
+        read(json!({"metadata": {"uid": "u"}, "spec": {
+            "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}],
+            "nodeSelector": selector, "tolerations": tolerations,
+        }}))
+    }
+
     fn pod(&mut self) -> Arc<Pod> {
         let resources =
             json!({"requests": {"cpu": self.one_of(&["100m", "500m", "1500m"]), "memory": self.maybe(json!("1Gi"))}});
@@ -389,7 +400,7 @@ fn compare(placement: &mut Placement, world: &World, key: &PodKey, pod: &Pod, se
 fn the_fast_way_and_the_plain_one_come_to_the_same_scores_included() {
     let full = std::env::var("URSA_TEST_FULL").is_ok_and(|value| value == "1");
     let wanted = if full { DECISIONS_FULL } else { DECISIONS_QUICK };
-    let tenants = ["red", "blue"].map(|name| TenantName::new(name).expect("a tenant's name"));
+    let tenants = ["red", "blue", "plain"].map(|name| TenantName::new(name).expect("a tenant's name"));
     let (mut decisions, mut placed_count, mut seed) = (0, 0, 0);
     while decisions < wanted {
         seed += 1;
@@ -416,7 +427,7 @@ fn the_fast_way_and_the_plain_one_come_to_the_same_scores_included() {
             }
             let tenant = random.one_of(&tenants);
             let key = PodKey::new(&tenant, random.one_of(&["one", "two"]), &format!("p{step}"));
-            let pod = random.pod();
+            let pod = if tenant.as_str() == "plain" { random.plain_pod() } else { random.pod() };
             if world.nodes.is_empty() {
                 continue;
             }

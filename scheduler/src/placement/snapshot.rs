@@ -282,6 +282,13 @@ impl Snapshot {
         self.on[node.index()].iter().map(|key| (key, &self.pods[key].pod))
     }
 
+    /// Whether nothing that is there says anything about a pod's place but what nodes are and what is taken from them.
+    pub(super) fn is_indifferent_to(&self, key: &PodKey, pod: &Pod) -> bool {
+        self.nominated.is_empty()
+            && self.groups.with_terms(&key.tenant).next().is_none()
+            && !pod.images.iter().any(|image| self.images.contains_key(image))
+    }
+
     /// Whether a placed pod uses a claim.
     pub(super) fn claim_in_use(&self, claim: &ClaimKey) -> bool {
         self.claims.contains_key(claim)

@@ -80,7 +80,8 @@ fn matches(selector: &Value, pod: &Value) -> bool {
 /// A sentence per constraint whose skew is too large in the end, as far as pods have only come.
 fn uneven(nodes: &[Value], placed: &[Placed]) -> Vec<String> {
     let hard = |c: &&Value| c["whenUnsatisfiable"] == "DoNotSchedule";
-    let constraints = placed.iter().flat_map(|p| p.pod["spec"]["topologySpreadConstraints"].as_array().into_iter().flatten());
+    let constraints =
+        placed.iter().flat_map(|p| p.pod["spec"]["topologySpreadConstraints"].as_array().into_iter().flatten());
     let distinct: BTreeMap<String, &Value> = constraints.filter(hard).map(|c| (c.to_string(), c)).collect();
     let mut found = Vec::new();
     for constraint in distinct.values() {

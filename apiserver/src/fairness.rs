@@ -32,7 +32,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a server gives out at a time.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +49,12 @@ pub struct Limits {
     pub tenant_watches: usize,
     /// Open connections of one tenant.
     pub tenant_connections: usize,
+    /// Objects of one tenant, and their encoded bytes.
+    pub tenant_objects: u64,
+    pub tenant_bytes: u64,
+    /// Events of one tenant that are kept in a second, and how many at once after a quiet time.
+    pub tenant_events: u32,
+    pub tenant_events_burst: u32,
     /// So long a request waits for a seat.
     pub patience: Duration,
 }
@@ -62,6 +68,10 @@ impl Default for Limits {
             tenant_waiting: 500,
             tenant_watches: 20_000,
             tenant_connections: 5_000,
+            tenant_objects: 2_000_000,
+            tenant_bytes: 8 << 30,
+            tenant_events: 500,
+            tenant_events_burst: 10_000,
             patience: Duration::from_secs(15),
         }
     }
@@ -88,6 +98,27 @@ pub(crate) struct Load {
     watches: AtomicUsize,
     connections: AtomicUsize,
     pace: pace::Recent,
+    events: Mutex<Bucket>,
+}
+
+/// How many events a tenant may still make, by when it was last asked.
+#[derive(Default)]
+struct Bucket {
+    left: f64,
+    at: Option<Instant>,
+}
+
+impl Bucket {
+    fn take(&mut self, now: Instant, per_second: f64, burst: f64) -> bool {
+        let grown =
+            self.at.map_or(burst, |at| self.left + now.saturating_duration_since(at).as_secs_f64() * per_second);
+        (self.left, self.at) = (grown.min(burst), Some(now));
+        let takes = self.left >= 1.0;
+        if takes {
+            self.left -= 1.0;
+        }
+        takes
+    }
 }
 
 /// The seats of a server.
@@ -327,6 +358,25 @@ impl Fairness {
     pub fn connection(&self, caller: &Identity) -> Result<Counted> {
         let counted = self.count(caller, |load| &load.connections, self.limits.tenant_connections);
         counted.ok_or_else(|| too_many("connections", "tenant-limit"))
+    }
+
+    /// Counts an event that a tenant makes, or says 429.
+    pub fn event(&self, tenant: &TenantName) -> Result<()> {
+        let (rate, burst) = (f64::from(self.limits.tenant_events), f64::from(self.limits.tenant_events_burst));
+        let load = self.load(&Sharer::Tenant(tenant.clone()));
+        if tenant.is_system() || load.events.lock().take(Instant::now(), rate, burst) {
+            return Ok(());
+        }
+        METRICS.rejected.with_label_values(&["events", "tenant-limit"]).inc();
+        Err(Error::new(Reason::TooManyRequests, format!("limit reached on type Tenant for key {tenant}"))
+            .retry_after(1))
+    }
+
+    /// What a tenant's callers have open: watches and connections.
+    pub fn open_of(&self, tenant: &TenantName) -> (usize, usize) {
+        let load = self.loads.get(&Sharer::Tenant(tenant.clone())).map(|load| load.clone());
+        let count = |of: &AtomicUsize| of.load(Ordering::Relaxed);
+        load.map_or((0, 0), |load| (count(&load.watches), count(&load.connections)))
     }
 
     fn count(&self, caller: &Identity, of: fn(&Load) -> &AtomicUsize, limit: usize) -> Option<Counted> {

@@ -11,9 +11,9 @@ use crate::path::{Path, ResourcePath, Route};
 use crate::reauthorize::Opened;
 use crate::server::Server;
 use crate::target::Target;
-use crate::{aggregation, authz, compress, discovery, negotiate, objects, registry, respond};
+use crate::{aggregation, authz, compress, discovery, negotiate, objects, registry, respond, usage};
 use api::selector::FieldSelector;
-use api::{Error, Identity, Kind, Reason, Result, Scope, Timestamp};
+use api::{Error, Identity, Kind, Reason, Result, Scope, TenantName, Timestamp};
 use axum::body::Body;
 use futures::FutureExt;
 use http::header::HeaderName;
@@ -26,8 +26,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// What is there beside resources, discovery and health checks.
-const FIXED_PATHS: [&str; 7] =
-    ["/", "/metrics", "/version", "/openid/v1/jwks", "/.well-known/openid-configuration", "/openapi/v2", "/openapi/v3"];
+const FIXED_PATHS: [&str; 8] = [
+    "/",
+    usage::PATH,
+    "/metrics",
+    "/version",
+    "/openid/v1/jwks",
+    "/.well-known/openid-configuration",
+    "/openapi/v2",
+    "/openapi/v3",
+];
 
 /// What the media type of aggregated discovery says beside its encoding.
 const AGGREGATED_DISCOVERY: &str = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -337,7 +345,7 @@ async fn admit(server: &Server, asked: Asked<'_>, label: &mut Label) -> Result<A
         record.annotate("authorization.k8s.io/reason", &reason.unwrap_or_default());
     }
     allowed?;
-    tenant_exists(server, &caller, &reached)?;
+    takes_requests(server, peer, &caller, &reached, &what)?;
     Ok(Admitted { identity: other.unwrap_or(caller), decision, _seats: permit })
 }
 
@@ -357,9 +365,25 @@ fn name_attribute<'a>(path: &'a ResourcePath, verb: &str, selected: Option<&'a F
 
 /// A tenant that does not exist has nothing: 404 for operators, 401 for those who claim to be of it. What is open to
 /// everyone says the same in every tenant, so that nobody learns from it which there are.
-fn tenant_exists(server: &Server, identity: &Identity, decision: &Decision) -> Result<()> {
+///
+/// In a tenant that is suspended only operators write, and the components of the control plane, which put it to rest.
+fn takes_requests(
+    server: &Server,
+    peer: &Peer,
+    identity: &Identity,
+    decision: &Decision,
+    what: &Attributes,
+) -> Result<()> {
     let Some(tenant) = decision.tenant() else { return Ok(()) };
-    if server.tenant(tenant).is_some() || identity.user == policy::authn::ANONYMOUS {
+    if let Some(stored) = server.tenant(tenant) {
+        let inside = !identity.tenant.is_system() && !matches!(peer, Peer::InProcess(_));
+        return if inside && stored.field("spec.suspended") == "true" && changes_something(what) {
+            Err(suspended(tenant, what))
+        } else {
+            Ok(())
+        };
+    }
+    if identity.user == policy::authn::ANONYMOUS {
         return Ok(());
     }
     Err(if *tenant == identity.tenant {
@@ -367,6 +391,19 @@ fn tenant_exists(server: &Server, identity: &Identity, decision: &Decision) -> R
     } else {
         Error::not_found("", "tenants", tenant.as_str())
     })
+}
+
+/// Whether a request writes, or reaches into what runs. A review asks, and writes nothing.
+fn changes_something(what: &Attributes) -> bool {
+    const REVIEWS: [&str; 2] = ["authentication.k8s.io", "authorization.k8s.io"];
+    let reads = matches!(what.verb, "get" | "list" | "watch");
+    let reaches_in = matches!(what.subresource, "exec" | "attach" | "portforward" | "proxy");
+    what.path.is_none() && !REVIEWS.contains(&what.group) && (!reads || reaches_in)
+}
+
+fn suspended(tenant: &TenantName, what: &Attributes) -> Error {
+    let why = format!("tenant {tenant} is suspended: only its operators write in it");
+    Error::forbidden(what.group, what.resource, what.name, &why)
 }
 
 /// The verb that authorization sees.
@@ -458,6 +495,7 @@ fn non_resource(
             200,
             &serde_json::json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
         )),
+        usage::PATH => usage::answer(server, admitted.decision.tenant(), request.uri().query().unwrap_or_default()),
         "/openid/v1/jwks" => {
             Ok(respond::bytes(200, "application/jwk-set+json", server.service_account_key().jwks().to_string().into()))
         }

@@ -51,6 +51,7 @@ mod subresources;
 mod target;
 #[cfg(test)]
 mod threats;
+pub mod usage;
 
 pub use audit::{Audit, AuditConfig};
 pub use egress::Networks;

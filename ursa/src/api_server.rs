@@ -101,6 +101,7 @@ impl Api {
         let tls = apiserver::tls_config(&pki)
             .map_err(|e| format!("the certificates under {}/pki cannot be used: {e}", dir.display()))?;
         supervisor.spawn(Phase::Listeners, "api server", |stop| apiserver::serve(server.clone(), listener, tls, stop));
+        supervisor.spawn(Phase::Workers, "usage", |stop| apiserver::usage::run(server.clone(), stop));
         supervisor.spawn(Phase::Storage, "store", |stop| keep_store(store, stop));
         Ok(Api { server, pki, address })
     }

@@ -2,8 +2,11 @@
 
 use super::{Admitted, Attempt};
 use crate::furnish;
-use api::{Cause, Error, ResourceId, Result, SYSTEM_TENANT, TenantName};
+use crate::registry::Call;
+use api::{Cause, Error, Object, ObjectKey, ResourceId, Result, SYSTEM_TENANT, Scope, Space, TenantName};
 use serde_json::Value;
+use std::sync::LazyLock;
+use store::{Change, Class, Expect, Revise, Write};
 
 /// Namespaces that a tenant keeps as long as it lives.
 const KEPT_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
@@ -22,6 +25,38 @@ pub fn tenant_is_active(attempt: Attempt<'_>, _: &mut Value) -> Result<()> {
         }
         Some(_) => Ok(()),
         None => Err(Error::not_found("", "tenants", tenant.as_str())),
+    }
+}
+
+/// What a commit is refused with when what it creates something in has begun to go meanwhile.
+const GOING: &str = "what this is created in is being deleted";
+
+/// Looks again in the writer's turn: what came to be deleted after admission takes nothing in.
+static STAYS: LazyLock<Revise> = LazyLock::new(|| {
+    Revise::new(|place: &Object| if place.header.deleting { Err(GOING.to_owned()) } else { Ok(None) })
+});
+
+/// The part of a create that sees to it that its namespace, or without one its tenant, is still there. It writes nothing.
+pub fn guard(call: Call<'_>, class: Class) -> Result<Option<Write>> {
+    let key = match (call.kind.scope, call.target.tenant()) {
+        (Scope::Cluster, _) | (_, None) => return Ok(None),
+        (Scope::Namespaced, Some(tenant)) => {
+            let space = Space::Tenant(tenant.clone());
+            ObjectKey::new(ResourceId::new("", "namespaces"), space, "", call.namespace)?
+        }
+        (Scope::Tenant, Some(tenant)) => {
+            ObjectKey::new(ResourceId::new("", "tenants"), Space::Cluster, "", tenant.as_str())?
+        }
+    };
+    Ok(Some(Write { key, expect: Expect::Present, change: Change::Revise(STAYS.clone()), class }))
+}
+
+/// Whether a refused commit was refused by [`guard`].
+pub fn is_gone(error: &store::CommitError) -> bool {
+    match error {
+        store::CommitError::Absent => true,
+        store::CommitError::Refused(why) => why == GOING,
+        _ => false,
     }
 }
 

@@ -18,10 +18,13 @@ mod rbac;
 mod runtime_class;
 mod storage;
 mod subject;
+mod tenant_quota;
 mod webhooks;
 
 pub use attempt::Attempt;
+pub use lifecycle::{guard, is_gone};
 pub use policies::PolicyCache;
+pub use tenant_quota::{charge, use_of};
 pub use webhooks::WebhookCache;
 
 use crate::registry::{Call, Part};
@@ -65,8 +68,8 @@ struct Plugin {
 
 const NOTHING: Plugin = Plugin { name: "", mutate: None, validate: None, delete: None, webhooks: None };
 
-/// Those that Kubernetes 1.36 runs by default, in its order, and Ursa's own: `TenantExists`,
-/// `DedicatedNodes`, `RBAC` and `Furnish`.
+/// Those that Kubernetes 1.36 runs by default, in its order, with `EventRateLimit`, and Ursa's own: `TenantExists`,
+/// `DedicatedNodes`, `RBAC`, `Furnish` and `TenantQuota`.
 static PLUGINS: &[Plugin] = &[
     Plugin {
         name: "TenantExists",
@@ -104,6 +107,7 @@ static PLUGINS: &[Plugin] = &[
         ..NOTHING
     },
     Plugin { name: "DefaultTolerationSeconds", mutate: Some(pods::tolerations), ..NOTHING },
+    Plugin { name: "EventRateLimit", validate: Some(event_rate), ..NOTHING },
     Plugin { name: "DefaultStorageClass", mutate: Some(storage::default_class), ..NOTHING },
     Plugin { name: "StorageObjectInUseProtection", mutate: Some(storage::protect), ..NOTHING },
     Plugin { name: "PersistentVolumeClaimResize", validate: Some(storage::resize), ..NOTHING },
@@ -121,6 +125,12 @@ static PLUGINS: &[Plugin] = &[
     },
     Plugin { name: "ValidatingAdmissionWebhook", webhooks: Some(webhooks::Phase::Validating), ..NOTHING },
     Plugin { name: "Furnish", validate: Some(lifecycle::furnish), ..NOTHING },
+    Plugin {
+        name: "TenantQuota",
+        mutate: Some(tenant_quota::count),
+        validate: Some(tenant_quota::validate),
+        ..NOTHING
+    },
     Plugin { name: "ResourceQuota", validate: Some(quota::validate), ..NOTHING },
 ];
 
@@ -141,6 +151,13 @@ fn complete(attempt: Attempt<'_>, new: &mut Value) -> Result<()> {
         .iter()
         .filter_map(|plugin| Some((plugin, plugin.mutate?)))
         .try_for_each(|(plugin, mutate)| mutate(attempt, new).inspect_err(|error| told(plugin, error)))
+}
+
+/// What admission says, by now, of a create whose namespace or tenant went away before it was stored.
+pub fn place_is_there(attempt: Attempt<'_>, name: &str) -> Result<()> {
+    let mut new = serde_json::json!({"metadata": {"name": name}});
+    lifecycle::tenant_is_active(attempt, &mut new)?;
+    lifecycle::namespace_is_active(attempt, &mut new)
 }
 
 /// Refuses what no write of a part may do. `new` is `None` for a delete.
@@ -212,6 +229,15 @@ fn taint_node(attempt: Attempt<'_>, new: &mut Value) -> Result<()> {
     Ok(())
 }
 
+/// What goes wrong again and again is told so often and no more.
+fn event_rate(attempt: Attempt<'_>, _: &Value, _: &mut Admitted) -> Result<()> {
+    let call = attempt.call;
+    match call.target.tenant().filter(|_| attempt.old.is_none() && call.kind.stored_as.resource() == "events") {
+        Some(tenant) if call.kind.stored_as.group().is_empty() => call.server.fairness.event(tenant),
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn requester(attempt: Attempt<'_>, new: &mut Value) -> Result<()> {
     if attempt.creates(certificates::GROUP, certificates::PLURAL) {
         kinds::admission::requested_by(new, attempt.call.identity);
@@ -254,6 +280,7 @@ mod tests {
             "PodSecurity",
             "Priority",
             "DefaultTolerationSeconds",
+            "EventRateLimit",
             "DefaultStorageClass",
             "StorageObjectInUseProtection",
             "PersistentVolumeClaimResize",
@@ -266,6 +293,7 @@ mod tests {
             "ValidatingAdmissionPolicy",
             "ValidatingAdmissionWebhook",
             "Furnish",
+            "TenantQuota",
             "ResourceQuota",
         ];
         assert_eq!(names, expected);

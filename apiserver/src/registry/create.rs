@@ -114,11 +114,17 @@ async fn create_named(
     let mut writes = vec![write];
     writes.extend(claims);
     writes.extend(admitted.writes);
+    writes.extend(admission::guard(call, class_of(&key))?);
     match call.commit(writes).await? {
         Ok(mut stored) => {
             warnings.extend(told);
             call.ready(&stored[..1]).await?;
             Ok(Written::Stored { object: stored.remove(0), created: true })
+        }
+        // Admission says in its own words what has happened meanwhile.
+        Err(error) if admission::is_gone(&error) => {
+            admission::place_is_there(attempt, &name)?;
+            Err(Error::conflict(&kind.group, &kind.plural, &name, "what it is created in came and went meanwhile"))
         }
         Err(CommitError::Refused(why)) => Err(Error::forbidden(&kind.group, &kind.plural, &name, &why)),
         Err(CommitError::Exists(present)) if present.key == key => Err(exists(present.header.deleting)),

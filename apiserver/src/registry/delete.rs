@@ -175,6 +175,7 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
         let mut writes = vec![write];
         if removed {
             writes.extend(allocation::release(call, &old)?);
+            writes.extend(crate::admission::charge(call, super::Part::Object, None, Some(&old))?);
         }
         match call.commit(writes).await? {
             Ok(stored) => {

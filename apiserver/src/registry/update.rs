@@ -101,7 +101,12 @@ pub async fn update(
         let expect = if is_stored { Expect::Revision(current.revision) } else { Expect::Absent };
         let write = Write { class: class_of(&key), key: key.clone(), expect, change };
         let mut writes = vec![write];
-        writes.extend(if gone.is_some() { allocation::release(call, &old)? } else { admitted.writes });
+        if gone.is_some() {
+            writes.extend(allocation::release(call, &old)?);
+            writes.extend(admission::charge(call, Part::Object, None, Some(&old))?);
+        } else {
+            writes.extend(admitted.writes);
+        }
         match call.commit(writes).await? {
             Ok(mut stored) => {
                 warnings.extend(told);

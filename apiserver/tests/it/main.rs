@@ -16,6 +16,7 @@ mod rbac;
 mod services;
 mod shares;
 mod tables;
+mod tenants;
 mod watches;
 mod webhooks;
 

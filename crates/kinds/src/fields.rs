@@ -45,7 +45,8 @@ pub(crate) fn of_kind(group: &str, plural: &str) -> &'static [&'static str] {
             "reportingController",
             "type",
         ],
-        ("", "namespaces") | ("", "tenants") => &["status.phase"],
+        ("", "namespaces") => &["status.phase"],
+        ("", "tenants") => &["status.phase", "spec.suspended"],
         ("", "nodes") => &["spec.unschedulable"],
         ("", "replicationcontrollers") => &["status.replicas"],
         ("", "secrets") => &["type"],
@@ -76,8 +77,8 @@ pub(crate) fn stored(resource: &ResourceId) -> &'static [&'static str] {
         ("batch", "jobs") => &["status.succeeded"],
         // Read for every write that names an instance.
         ("", "controllerinstances") => &["epoch"],
-        // Read for every certificate: one must not be older than its tenant.
-        ("", "tenants") => &["status.phase", "metadata.creationTimestamp"],
+        // Read for every certificate, which must not be older than its tenant, and for every write in it.
+        ("", "tenants") => &["status.phase", "metadata.creationTimestamp", "spec.suspended", "spec.quota"],
         (group, plural) => of_kind(group, plural),
     }
 }
@@ -87,7 +88,7 @@ pub fn field_selector(kind: &Kind, selector: &FieldSelector) -> Result<FieldSele
     selector.translate(|(label, value, equal)| {
         let path = stored_path(kind, label).ok_or_else(|| unsupported(kind, label))?;
         let zero = match label.as_str() {
-            "spec.hostNetwork" | "spec.unschedulable" => "false",
+            "spec.hostNetwork" | "spec.unschedulable" | "spec.suspended" => "false",
             "status.successful" => "0",
             _ => "",
         };

@@ -41,9 +41,9 @@ io.k8s.api.core.v1.ControllerInstanceList 1:metadata 2:items
 io.k8s.api.core.v1.ControllerSlots 1:controller 2:instance 3:slots
 io.k8s.api.core.v1.Tenant 1:metadata 2:spec 3:status
 io.k8s.api.core.v1.TenantList 1:metadata 2:items
-io.k8s.api.core.v1.TenantSpec 1:storageClusterId 2:finalizers 8:scheduling
+io.k8s.api.core.v1.TenantSpec 1:storageClusterId 2:finalizers 3:suspended 4:quota 8:scheduling
 io.k8s.api.core.v1.TenantScheduling 1:weight 2:priority 3:guaranteed 4:maximum 5:preempts
-io.k8s.api.core.v1.TenantStatus 1:phase 2:conditions
+io.k8s.api.core.v1.TenantStatus 1:phase 2:conditions 3:used 4:remaining
 ";
 
 /// Numbers and JSON names of the fields of each message, by number.

@@ -235,6 +235,7 @@ fn add_ursa(definitions: &mut Map<String, Value>) {
             "status": reference_to("io.k8s.api.core.v1.TenantStatus", "What it is."),
         },
     });
+    let quantity = json!({"$ref": format!("{REFERENCE}io.k8s.apimachinery.pkg.api.resource.Quantity")});
     let spec = json!({
         "description": "TenantSpec is what an operator decides about a tenant.",
         "type": "object",
@@ -244,9 +245,18 @@ fn add_ursa(definitions: &mut Map<String, Value>) {
                 "type": "array", "items": {"type": "string"},
             },
             "scheduling": reference_to("io.k8s.api.core.v1.TenantScheduling", "What the tenant gets of the nodes."),
+            "quota": {
+                "description": "What the tenant may hold over all its namespaces, by the names that resource quotas use, \
+                    and objects, bytes and virtualmachines.",
+                "type": "object", "additionalProperties": quantity,
+            },
             "storageClusterId": {
                 "description": "The storage partition that holds the tenant, from 0 to 63. Immutable.",
                 "type": "string",
+            },
+            "suspended": {
+                "description": "Nobody of the tenant writes, and its workloads are at rest, until this is false again.",
+                "type": "boolean",
             },
         },
     });
@@ -258,7 +268,15 @@ fn add_ursa(definitions: &mut Map<String, Value>) {
                 "description": "What keeps the tenant from being created or deleted.",
                 "type": "array", "items": {"$ref": format!("{REFERENCE}{META}.Condition")},
             },
-            "phase": {"description": "Active or Terminating.", "type": "string"},
+            "phase": {"description": "Active, Suspended or Terminating.", "type": "string"},
+            "remaining": {
+                "description": "How many objects of each resource a tenant that is being deleted still has.",
+                "type": "object", "additionalProperties": {"type": "integer", "format": "int64"},
+            },
+            "used": {
+                "description": "What the tenant holds of what its quota limits, and its objects and bytes.",
+                "type": "object", "additionalProperties": quantity,
+            },
         },
     });
     let instance = controller_instance(&definitions["io.k8s.api.core.v1.Namespace"]["properties"]);

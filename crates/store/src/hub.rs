@@ -8,6 +8,7 @@
 use crate::event::Event;
 use crate::history::History;
 use crate::inbox::{Inbox, Interest, Phase};
+use crate::meter::Meter;
 use crate::scope::{Scope, compact, prefixes};
 use crate::snapshot::{Snapshot, State};
 use crate::store::{Limits, TooOld};
@@ -35,6 +36,8 @@ pub(crate) struct Hub {
     /// The revision that the store was opened at, or began anew at. No history reaches further back.
     opened_at: AtomicU64,
     state: ArcSwap<State>,
+    /// What each tenant holds.
+    pub(crate) meter: Meter,
     /// Every event up to this revision has been given to its watchers.
     dispatched: AtomicU64,
     topics: Mutex<Topics>,
@@ -63,6 +66,7 @@ impl Hub {
         Hub {
             limits,
             opened_at: AtomicU64::new(opened_at),
+            meter: Meter::of_state(&state),
             state: ArcSwap::from_pointee(state),
             dispatched: AtomicU64::new(opened_at),
             topics: Mutex::new(Topics { by_resource: HashMap::new(), trimmed: now, watchers: 0, closed: false }),
@@ -95,6 +99,7 @@ impl Hub {
         let opened_at = self.opened_at();
         let replaced = self.state.swap(state);
         for event in events {
+            self.meter.apply(event);
             let topic = topics.topic(&event.object.key.resource, opened_at);
             topic.dispatch(event, &self.limits, &mut wakers);
             topic.history.push(event.clone());
@@ -195,6 +200,7 @@ impl Hub {
     /// Goes on from `state`, which is later than what was published by changes that nobody knows. All watches end as
     /// having fallen behind.
     pub(crate) fn reset(&self, state: State) {
+        self.meter.begin_anew(&state);
         let revision = state.revision;
         let state = Arc::new(state);
         let mut topics = self.topics.lock();

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 use crate::engine::Engine;
+use crate::meter::Held;
 use crate::open_error::OpenError;
 use crate::partition::Partition;
 use crate::scope::Scope;
@@ -9,7 +10,7 @@ use crate::snapshot::Snapshot;
 use crate::transaction::{CommitError, Write};
 use crate::watch::Watch;
 use api::selector::Selector;
-use api::{Object, ResourceId, Revision};
+use api::{Object, ResourceId, Revision, TenantName};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,6 +162,16 @@ impl Store {
     /// Writes what is queued, syncs, and stops; later commits fail. A directory is free afterwards.
     pub async fn close(&self) {
         self.0.close().await;
+    }
+
+    /// What a tenant holds, by the last decision of the writer.
+    pub fn held(&self, tenant: &TenantName) -> Held {
+        self.0.hub().meter.of(tenant)
+    }
+
+    /// What each tenant holds that holds anything, in no order.
+    pub fn held_by_all(&self) -> Vec<(TenantName, Held)> {
+        self.0.hub().meter.all()
     }
 
     pub fn stats(&self) -> Stats {

@@ -3,8 +3,9 @@
 //! Pure: no clock, no disk.
 
 use crate::event::{Event, EventKind};
+use crate::meter::{Held, Meter};
 use crate::snapshot::State;
-use api::{Object, ObjectKey, Revision};
+use api::{Object, ObjectKey, Revision, TenantName};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,11 +41,27 @@ pub type Revised = Result<Option<Object>, String>;
 
 /// Makes the next state of an object in the writer's thread, between all other writes: short and without waiting.
 #[derive(Clone)]
-pub struct Revise(Arc<dyn Fn(&Object) -> Revised + Send + Sync>);
+pub struct Revise {
+    make: Arc<Make>,
+    /// Whose holdings it asks for.
+    of: Option<TenantName>,
+}
+
+type Make = dyn Fn(&Object, Held) -> Revised + Send + Sync;
 
 impl Revise {
     pub fn new(revise: impl Fn(&Object) -> Revised + Send + Sync + 'static) -> Revise {
-        Revise(Arc::new(revise))
+        Revise { make: Arc::new(move |object, _| revise(object)), of: None }
+    }
+
+    /// With what a tenant holds after the writes that come before this one, in its transaction too.
+    pub fn metered(of: TenantName, revise: impl Fn(&Object, Held) -> Revised + Send + Sync + 'static) -> Revise {
+        Revise { make: Arc::new(revise), of: Some(of) }
+    }
+
+    /// `pending` are the events that are decided and not published yet.
+    fn make(&self, object: &Object, meter: &Meter, pending: &[Arc<Event>]) -> Revised {
+        (self.make)(object, self.of.as_ref().map(|tenant| meter.with(tenant, pending)).unwrap_or_default())
     }
 }
 
@@ -126,9 +143,11 @@ pub enum CommitError {
     Stopped,
 }
 
-/// Makes all changes of a transaction under the next revision and appends their events, or none.
+/// Makes all changes of a transaction under the next revision and appends their events, or none. `events` are those that are
+/// decided and not published yet; `meter` knows the published ones.
 pub(crate) fn transact(
     state: &mut State,
+    meter: &Meter,
     writes: Vec<Write>,
     events: &mut Vec<Arc<Event>>,
     now: Instant,
@@ -136,7 +155,7 @@ pub(crate) fn transact(
     let revision = state.revision + 1;
     let first = events.len();
     for write in writes {
-        match event(state, write, revision, now) {
+        match event(state, (meter, events), write, revision, now) {
             Ok(None) => {}
             Ok(Some(event)) => {
                 state.apply(&event);
@@ -156,7 +175,13 @@ pub(crate) fn transact(
 }
 
 /// What a write does to the state as it is now; `None` for nothing.
-fn event(state: &State, write: Write, revision: Revision, now: Instant) -> Result<Option<Event>, CommitError> {
+fn event(
+    state: &State,
+    (meter, pending): (&Meter, &[Arc<Event>]),
+    write: Write,
+    revision: Revision,
+    now: Instant,
+) -> Result<Option<Event>, CommitError> {
     let previous = state.get(&write.key);
     write.check(previous)?;
     let revised;
@@ -167,13 +192,15 @@ fn event(state: &State, write: Write, revision: Revision, now: Instant) -> Resul
         (Change::Delete, Some(previous)) => (EventKind::Deleted, &**previous),
         (Change::Delete | Change::DeleteAs(_), None) => return Err(CommitError::Absent),
         (Change::Revise(_), None) => return Ok(None),
-        (Change::Revise(revise), Some(previous)) => match (revise.0)(previous).map_err(CommitError::Refused)? {
-            None => return Ok(None),
-            Some(object) => {
-                revised = object;
-                (EventKind::Modified, &revised)
+        (Change::Revise(revise), Some(previous)) => {
+            match revise.make(previous, meter, pending).map_err(CommitError::Refused)? {
+                None => return Ok(None),
+                Some(object) => {
+                    revised = object;
+                    (EventKind::Modified, &revised)
+                }
             }
-        },
+        }
     };
     let mut object = body.at_revision(revision);
     if let Some(previous) = previous {

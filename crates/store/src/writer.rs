@@ -112,7 +112,7 @@ impl Writer {
         let mut answers = Vec::with_capacity(batch.len());
         for Commit { writes, reply, .. } in batch {
             let durable = writes.iter().any(|write| write.class == Class::Durable);
-            let answer = transact(&mut self.state, writes, &mut events, now);
+            let answer = transact(&mut self.state, &self.shared.hub.meter, writes, &mut events, now);
             if answer.is_ok() && durable {
                 durability = Durability::Synced;
             }

@@ -74,7 +74,7 @@ pub(super) fn add_finalizer(value: &mut Value, finalizer: &str) {
 }
 
 /// The phase says whether the object is going.
-pub(super) fn phase(value: &Value, causes: &mut Causes) {
+fn phase(value: &Value, causes: &mut Causes) {
     let at = Path::new("status");
     let at = at.child("phase");
     let phase = &value["status"]["phase"];

@@ -1,16 +1,24 @@
 //! Tenants: Ursa's own kind, with Arktos' names.
 
-use super::namespaces::{FINALIZE, add_finalizer, phase};
+use super::namespaces::{FINALIZE, add_finalizer};
 use crate::causes::{Causes, Path};
+use crate::names;
+use crate::resources::{amount, is_quota};
 use crate::table::{AGE, NAME, age, column};
-use crate::value::{default, keep, object, text};
+use crate::value::{default, is_empty, keep, members, object, text};
 use crate::{Deletion, NameRule, Strategy};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const FINALIZER: &str = "arktos";
 /// Partitions are numbered from 0 to this.
 const PARTITION_MAX: u8 = 63;
 const SPEC: Path = Path::new("spec");
+
+/// What a quota may name at most.
+const QUOTA_NAMES_MAX: usize = 64;
+
+/// What a tenant's quota counts besides what resource quotas do.
+pub(crate) const TENANT_RESOURCES: [&str; 4] = ["objects", "bytes", "storage", "virtualmachines"];
 
 pub(crate) static TENANTS: Strategy = Strategy {
     defaults: |tenant| {
@@ -37,6 +45,10 @@ pub(crate) static TENANTS: Strategy = Strategy {
                 causes.required(&at, "");
             } else if !digits || partition.parse::<u8>().ok().is_none_or(|number| number > PARTITION_MAX) {
                 causes.invalid(&at, partition, &format!("must be a number between 0 and {PARTITION_MAX}"));
+            }
+            quota(tenant, name, causes);
+            if name == api::SYSTEM_TENANT && tenant["spec"]["suspended"] == true {
+                causes.invalid(&SPEC.child("suspended"), true, "the operators' tenant is never suspended");
             }
         })
     },
@@ -66,11 +78,43 @@ pub(crate) static TENANTS: Strategy = Strategy {
     ..Strategy::PLAIN
 };
 
+/// A tenant that is being deleted says so, and no other does.
+fn phase(tenant: &Value, causes: &mut Causes) {
+    let (phase, at) = (&tenant["status"]["phase"], Path::new("status"));
+    let at = at.child("phase");
+    let going = !is_empty(&tenant["metadata"]["deletionTimestamp"]);
+    if going && phase != "Terminating" {
+        causes.invalid(&at, phase, "may only be 'Terminating' if `deletionTimestamp` is not empty");
+    } else if !going && phase != "Active" && phase != "Suspended" {
+        causes.invalid(&at, phase, "may only be 'Active' or 'Suspended' if `deletionTimestamp` is empty");
+    }
+}
+
+fn quota(tenant: &Value, name: &str, causes: &mut Causes) {
+    let at = SPEC.child("quota");
+    let limits = members(&tenant["spec"]["quota"]);
+    if limits.clone().count() > QUOTA_NAMES_MAX {
+        causes.too_many(&at, limits.count(), QUOTA_NAMES_MAX);
+        return;
+    }
+    if name == api::SYSTEM_TENANT && limits.clone().next().is_some() {
+        causes.invalid(&at, name, "the operators' tenant has no quota");
+    }
+    for (resource, limit) in limits {
+        let at = at.key(resource);
+        let known = TENANT_RESOURCES.contains(&resource) || resource.contains('/') || is_quota(resource);
+        causes.each_invalid(&at, resource, names::qualified_name(resource));
+        if !known {
+            causes.invalid(&at, resource, "is nothing that a tenant's quota counts");
+        }
+        amount(resource, limit, &at, causes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{generic, registry};
-    use serde_json::Value;
 
     fn created(name: &str, spec: Value) -> Value {
         let mut tenant = json!({"metadata": {"name": name, "resourceVersion": "1"}, "spec": spec});
@@ -95,6 +139,32 @@ mod tests {
             [("all", "1"), ("a.b", "1"), ("acme", ""), ("acme", "64"), ("acme", "x"), ("acme", "-1")]
         {
             assert_eq!(count(name, json!({"storageClusterId": partition})), 1, "{name} {partition}");
+        }
+    }
+
+    #[test]
+    fn a_quota_names_what_can_be_counted() {
+        let kind = registry().find("", "v1", "tenants").expect("tenants");
+        let wrong = |quota: Value| {
+            let spec = json!({"storageClusterId": "0", "quota": quota});
+            generic::validate_create(kind, &created("acme", spec)).len()
+        };
+        for name in ["objects", "bytes", "pods", "cpu", "requests.memory", "storage", "virtualmachines", "secrets"] {
+            assert_eq!(wrong(json!({name: "3"})), 0, "{name}");
+        }
+        assert_eq!(wrong(json!({"count/widgets.example.com": "3"})), 0);
+        assert_eq!(wrong(json!({"wishes": "3"})), 1);
+        assert_eq!(wrong(json!({"pods": "-3"})), 1);
+        assert_eq!(wrong((0..65).map(|i| (format!("count/w{i}"), json!("1"))).collect()), 1);
+    }
+
+    #[test]
+    fn the_operators_tenant_is_not_limited() {
+        let kind = registry().find("", "v1", "tenants").expect("tenants");
+        for more in [json!({"suspended": true}), json!({"quota": {"pods": "1"}})] {
+            let mut spec = json!({"storageClusterId": "0"});
+            spec.as_object_mut().expect("a spec").extend(more.as_object().expect("fields").clone());
+            assert_eq!(generic::validate_create(kind, &created("system", spec)).len(), 1);
         }
     }
 

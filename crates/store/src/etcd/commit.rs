@@ -45,7 +45,7 @@ impl Etcd {
             let base = shared.hub.snapshot();
             let mut state = base.state();
             let mut events = Vec::new();
-            match transact(&mut state, writes.clone(), &mut events, Instant::now()) {
+            match transact(&mut state, &shared.hub.meter, writes.clone(), &mut events, Instant::now()) {
                 // A refusal rests on what may have been changed by another server since.
                 Err(_) if !fresh => {
                     self.current().await?;

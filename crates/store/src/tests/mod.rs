@@ -9,6 +9,7 @@ mod disk;
 mod durability;
 mod etcd;
 mod guarantees;
+mod meter;
 mod model;
 mod power;
 mod watch;

@@ -4,6 +4,7 @@
 //! new use sees to it that nobody else has charged the quota in between.
 
 mod scopes;
+pub mod tenant;
 mod usage;
 
 use crate::resources::quantity;

@@ -99,7 +99,7 @@ pub(super) fn counted(group: &str, plural: &str) -> Vec<String> {
     [by_group].into_iter().chain(plain.then(|| plural.to_owned())).collect()
 }
 
-fn count(counted: &[String], _: &Value) -> Amounts {
+pub(super) fn count(counted: &[String], _: &Value) -> Amounts {
     counted.iter().map(|name| (name.clone(), Quantity::from_units(1))).collect()
 }
 

@@ -45,6 +45,7 @@ pub struct Tenant {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct TenantSpec {
+    pub suspended: bool,
     #[serde(deserialize_with = "or_default")]
     pub finalizers: Vec<String>,
 }

@@ -125,6 +125,9 @@ async fn carry_out(server: &Server, routed: Routed<'_>, request: Request<Body>) 
 /// The options of a list or a watch, with field selectors in terms of the stored objects.
 fn list_options(call: Call<'_>, query: &Query, watch: bool) -> Result<ListOptions> {
     let mut options = ListOptions::parse(query, watch)?;
+    if call.kind.kind == "Tenant" && call.custom.is_none() && !watch {
+        options.search = query.get("search").unwrap_or_default().to_owned();
+    }
     options.selector.fields = match call.custom {
         Some(custom) => custom.version.field_selector(&options.selector.fields)?,
         None => kinds::field_selector(call.kind, &options.selector.fields)?,

@@ -2,7 +2,7 @@
 
 use crate::path::decode;
 use api::selector::{FieldSelector, LabelSelector, Selector};
-use api::{Cause, Error, Result, Revision};
+use api::{Cause, Error, Object, Result, Revision};
 use http::{HeaderMap, header};
 use std::time::Duration;
 
@@ -71,9 +71,19 @@ pub struct ListOptions {
     pub timeout: Option<Duration>,
     pub bookmarks: bool,
     pub send_initial_events: Option<bool>,
+    /// Of tenants only those with this text in their name or the value of a label. Empty for all.
+    pub search: String,
 }
 
 impl ListOptions {
+    /// Whether a list covers an object.
+    pub fn covers(&self, object: &Object) -> bool {
+        self.selector.matches(object)
+            && (self.search.is_empty()
+                || object.key.name.contains(&self.search)
+                || object.header.labels.values().any(|value| value.contains(&self.search)))
+    }
+
     /// Reads and validates the options: 400 for what cannot be parsed, 422 for combinations that mean nothing.
     pub fn parse(query: &Query, watch: bool) -> Result<ListOptions> {
         let labels = LabelSelector::parse(query.get("labelSelector").unwrap_or_default())?;
@@ -105,6 +115,7 @@ impl ListOptions {
                 .map(Duration::from_secs),
             bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events: query.get("sendInitialEvents").map(is_true),
+            search: String::new(),
         })
     }
 }

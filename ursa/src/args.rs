@@ -13,18 +13,18 @@ pub struct Args {
     pub command: Command,
 }
 
-/// The program's other name, under which its first argument is left out.
-const WORKLOAD_CONTROLLER_MANAGER: &str = "workload-controller-manager";
+/// The program's other names, and the command that each stands for.
+const OTHER_NAMES: [(&str, &str); 2] =
+    [("workload-controller-manager", "workload-controller-manager"), ("kubectl-tenant", "tenant")];
 
 impl Args {
-    /// Reads the process's own arguments.
-    pub fn of_process() -> Args {
-        let mut given: Vec<OsString> = std::env::args_os().collect();
-        let name = given.first().map(Path::new).and_then(Path::file_name);
-        if name.is_some_and(|name| name == WORKLOAD_CONTROLLER_MANAGER) {
-            given.insert(1, WORKLOAD_CONTROLLER_MANAGER.into());
+    /// Reads the words of a command line, of which the first is the name that the program was called by.
+    pub fn of(mut words: Vec<OsString>) -> Args {
+        let called = words.first().map(Path::new).and_then(Path::file_name);
+        if let Some((_, command)) = OTHER_NAMES.iter().find(|(name, _)| called.is_some_and(|called| called == *name)) {
+            words.insert(1, command.into());
         }
-        Args::parse_from(given)
+        Args::parse_from(words)
     }
 }
 
@@ -42,8 +42,13 @@ pub enum Command {
     Scheduler(SchedulerArgs),
     /// Run this machine's node agent alone, against the server of a kubeconfig
     NodeAgent(NodeAgentArgs),
-    /// Create, list and delete tenants
+    /// Create, list, use, suspend and delete tenants; as kubectl-tenant, this is kubectl tenant
     Tenant(TenantArgs),
+    /// Print the completion of this command line for a shell
+    Completion {
+        /// The shell that is to read it
+        shell: clap_complete::Shell,
+    },
     /// Print a kubeconfig for a user of a tenant
     Kubeconfig(KubeconfigArgs),
     /// Write a backup of everything, or of one tenant, into a file, while the server runs
@@ -248,9 +253,24 @@ pub enum AuditMode {
 /// How a command reaches the server.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ClientArgs {
-    /// The kubeconfig of an administrator in tenant system; $KUBECONFIG unless given
+    /// The kubeconfig of an administrator in tenant system; $KUBECONFIG or ~/.kube/config unless given
     #[arg(long, value_name = "FILE", env = "KUBECONFIG", global = true)]
     pub kubeconfig: Option<PathBuf>,
+    /// Its context; the current one unless given, or if that is a tenant's, the first of the same server's operators
+    #[arg(long, value_name = "NAME", global = true)]
+    pub context: Option<String>,
+}
+
+impl ClientArgs {
+    /// The kubeconfig file: of several in $KUBECONFIG the first that is there.
+    pub fn file(&self) -> Result<PathBuf, String> {
+        let given: Vec<PathBuf> = self.kubeconfig.iter().flat_map(std::env::split_paths).collect();
+        let given = given.into_iter().filter(|path| !path.as_os_str().is_empty());
+        let (there, missing): (Vec<PathBuf>, Vec<PathBuf>) = given.partition(|path| path.exists());
+        let home = || std::env::home_dir().map(|home| home.join(".kube").join("config"));
+        let found = there.into_iter().next().or_else(|| missing.into_iter().next()).or_else(home);
+        found.ok_or_else(|| "no kubeconfig: set $KUBECONFIG or give --kubeconfig FILE".to_owned())
+    }
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -269,11 +289,77 @@ pub enum TenantCommand {
         /// The storage cluster that keeps the tenant's objects
         #[arg(long, value_name = "ID", default_value = "0")]
         storagecluster: String,
+        /// A label of the tenant; may be repeated
+        #[arg(long, short = 'l', value_name = "KEY=VALUE")]
+        label: Vec<String>,
+        /// An annotation of the tenant; may be repeated
+        #[arg(long, value_name = "KEY=VALUE")]
+        annotation: Vec<String>,
+        /// What the tenant may hold of something, as pods=10 or cpu=4; may be repeated
+        #[arg(long, value_name = "NAME=QUANTITY")]
+        quota: Vec<String>,
     },
     /// List the tenants
-    List,
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only those with these labels
+        #[arg(long, short = 'l', value_name = "SELECTOR", default_value = "")]
+        selector: String,
+        /// Only those with these fields, as status.phase=Terminating
+        #[arg(long, value_name = "SELECTOR", default_value = "")]
+        field_selector: String,
+        /// Only those with this text in their name or the value of a label
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        search: String,
+        /// No more than so many
+        #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
+        limit: usize,
+        /// Print names alone
+        #[arg(long)]
+        names: bool,
+    },
+    /// Work in a tenant: make its context in the kubeconfig, if it is not there, and the current one
+    Use {
+        name: String,
+        /// Whom to work as
+        #[arg(long, value_name = "USER", default_value = "admin")]
+        user: String,
+    },
+    /// Print a kubeconfig for a user of a tenant
+    Kubeconfig {
+        name: String,
+        /// The user's name
+        #[arg(long, value_name = "USER", default_value = "admin")]
+        user: String,
+    },
+    /// Let nobody of a tenant write, and put its workloads to rest
+    Suspend {
+        name: String,
+        /// Do not wait until nothing runs
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// End a suspension: the workloads come back as they were
+    Resume { name: String },
+    /// Show what a tenant uses, or without a name the largest tenants
+    Usage {
+        name: Option<String>,
+        /// How many tenants
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
+    /// Show everything about a tenant
+    Describe { name: String },
     /// Delete a tenant with everything in it, and wait until it is gone
-    Delete { name: String },
+    Delete {
+        name: String,
+        /// Do not wait until it is gone
+        #[arg(long)]
+        no_wait: bool,
+        /// Wait for no finalizers of others
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Clone, Debug, clap::Args)]

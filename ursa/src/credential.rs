@@ -3,7 +3,7 @@
 //! The private key is made here and never leaves: the server gets a signing request and answers with a certificate.
 
 use crate::args::KubeconfigArgs;
-use crate::tenant::{block_on, client, wait};
+use crate::tenant::{Access, Context, block_on, wait};
 use api::{Error, TenantName};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,19 +21,31 @@ const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 
 /// Prints a kubeconfig. `Err` is one sentence for the user.
 pub fn main(args: KubeconfigArgs) -> Result<(), String> {
-    let tenant = TenantName::new(&args.tenant).map_err(|e| e.to_string())?;
-    let file = args.client.kubeconfig.clone().ok_or("no kubeconfig: set $KUBECONFIG or give --kubeconfig FILE")?;
-    let admin = client::Kubeconfig::read(&file).map_err(|e| e.to_string())?;
     let text = block_on(async {
-        let client = client(&args.client)?;
-        let credential = issue(&client, &tenant, &args.user).await.map_err(|e| e.to_string())?;
-        let server = format!("{}/tenants/{tenant}", admin.server.trim_end_matches('/'));
-        let ca_pem = String::from_utf8_lossy(&admin.certificate_authority);
-        let context = if args.user == "admin" { tenant.to_string() } else { format!("{}@{tenant}", args.user) };
-        Ok(kubeconfig(&server, &ca_pem, &args.user, &KubeAuth::Certificate(credential), &context))
+        let access = Access::new(&args.client)?;
+        let issued = access.issue(&args.tenant, &args.user).await?;
+        let context = Context { tenant: &args.tenant, user: &args.user }.name();
+        Ok(kubeconfig(&issued.server, &issued.ca_pem, &args.user, &KubeAuth::Certificate(issued.credential), &context))
     })?;
     print!("{text}");
     Ok(())
+}
+
+/// What a user of a tenant reaches it with.
+pub struct Issued {
+    pub server: String,
+    pub ca_pem: String,
+    pub credential: Credential,
+}
+
+impl Access {
+    /// Has a certificate made for a user of a tenant.
+    pub async fn issue(&self, tenant: &str, user: &str) -> Result<Issued, String> {
+        let tenant = TenantName::new(tenant).map_err(|e| e.to_string())?;
+        let credential = issue(&self.client, &tenant, user).await.map_err(|e| e.to_string())?;
+        let ca_pem = String::from_utf8_lossy(&self.kubeconfig.certificate_authority).into_owned();
+        Ok(Issued { server: self.server_of(tenant.as_str()), ca_pem, credential })
+    }
 }
 
 /// Has a certificate signed by way of a CertificateSigningRequest in the tenant, which is removed afterwards.

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Runs the nodes until SIGTERM or SIGINT. `Err` is one sentence for the user.
 pub fn main(args: HollowNodesArgs) -> Result<(), String> {
     runtime::logs::start(runtime::logs::Format::Text)?;
-    let file = args.client.kubeconfig.clone().ok_or("no kubeconfig: set $KUBECONFIG or give --kubeconfig FILE")?;
+    let file = args.client.file()?;
     let config = config(args)?;
     let executor = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -395,11 +395,12 @@ fn page(call: Call<'_>, options: &ListOptions, with_shared: bool) -> Result<Page
     let first = first.and_then(|start| snapshot.get(&start.key));
     let stored = merged.is_none().then(|| snapshot.range(&scope, start.as_ref().map(|start| &start.key)));
     let all = merged.iter().flatten().chain(first).chain(stored.into_iter().flatten());
-    let mut matching = all.filter(|object| options.selector.matches(object));
+    let mut matching = all.filter(|object| options.covers(object));
     objects.extend(matching.by_ref().take(limit).cloned());
     let more = if unlimited { None } else { matching.next() };
     let revision = exact.unwrap_or_else(|| snapshot.revision());
-    let remaining = (more.is_some() && options.selector.is_empty()).then(|| matching.count() + 1);
+    let remaining =
+        (more.is_some() && options.selector.is_empty() && options.search.is_empty()).then(|| matching.count() + 1);
     let continue_token = match (more, objects.last()) {
         (Some(_), Some(last)) => Token::after(call, i64::try_from(revision).unwrap_or(i64::MAX), last).encode(),
         _ => String::new(),

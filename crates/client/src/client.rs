@@ -78,6 +78,7 @@ impl Client {
             ("limit", &limit),
             ("continue", &params.continue_token),
             ("resourceVersion", &params.resource_version),
+            ("search", &params.search),
         ]);
         let path = path::collection(&self.reach, &resource, namespace)? + &query;
         let list: WireList<T> = self.answer(Method::GET, &path, None).await?;

@@ -83,7 +83,12 @@ impl Transport for HttpTransport {
 impl Client {
     /// A client of the server and the user that a kubeconfig's current context names.
     pub fn from_kubeconfig(path: &std::path::Path) -> Result<Client> {
-        Ok(Client::new(Arc::new(HttpTransport::new(&Kubeconfig::read(path)?)?)))
+        Client::of_kubeconfig(&Kubeconfig::read(path)?)
+    }
+
+    /// A client with the server and the credentials of a kubeconfig's context.
+    pub fn of_kubeconfig(kubeconfig: &Kubeconfig) -> Result<Client> {
+        Ok(Client::new(Arc::new(HttpTransport::new(kubeconfig)?)))
     }
 }
 

@@ -92,20 +92,25 @@ struct User {
 impl Kubeconfig {
     /// Reads the current context of a file. Files that it names are taken relative to its own folder.
     pub fn read(path: &Path) -> Result<Kubeconfig> {
+        Kubeconfig::read_context(path, None)
+    }
+
+    /// As [`Kubeconfig::read`], of the context of this name instead of the current one.
+    pub fn read_context(path: &Path, context: Option<&str>) -> Result<Kubeconfig> {
         let file = path.display();
         let text = std::fs::read_to_string(path)
             .map_err(|e| Error::bad_request(format!("the kubeconfig {file} cannot be read: {e}")))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Kubeconfig::parse(&text, folder).map_err(|why| Error::bad_request(format!("the kubeconfig {file} {why}")))
+        Kubeconfig::parse(&text, context, folder)
+            .map_err(|why| Error::bad_request(format!("the kubeconfig {file} {why}")))
     }
 
     /// The error ends the sentence "the kubeconfig F …".
-    fn parse(text: &str, folder: &Path) -> Result<Kubeconfig, String> {
+    fn parse(text: &str, context: Option<&str>, folder: &Path) -> Result<Kubeconfig, String> {
         let file: File = serde_saphyr::from_str(text).map_err(|e| format!("is not as it should be: {e}"))?;
-        let current = &file.current_context;
-        let context = file.contexts.into_iter().find(|c| c.name == *current).map(|c| c.context);
-        let context =
-            context.ok_or_else(|| format!("has no context {current:?}, which it names as the current one"))?;
+        let current = context.unwrap_or(&file.current_context);
+        let context = file.contexts.into_iter().find(|c| c.name == current).map(|c| c.context);
+        let context = context.ok_or_else(|| format!("has no context {current:?}, which is the one to take"))?;
         let cluster = file.clusters.into_iter().find(|c| c.name == context.cluster).map(|c| c.cluster);
         let cluster = cluster.ok_or_else(|| format!("has no cluster {:?}", context.cluster))?;
         let user = file.users.into_iter().find(|u| u.name == context.user).map(|u| u.user);
@@ -191,7 +196,7 @@ users:
 
     #[track_caller]
     fn refused(config: &str, why: &str) {
-        let error = Kubeconfig::parse(config, Path::new("/nowhere")).expect_err("a refusal");
+        let error = Kubeconfig::parse(config, None, Path::new("/nowhere")).expect_err("a refusal");
         assert!(error.contains(why), "{error}");
     }
 

@@ -12,6 +12,8 @@ pub struct ListParams {
     /// Continues a list that was limited.
     pub continue_token: String,
     pub resource_version: String,
+    /// A text in the name or in the value of a label, of kinds whose lists know that: tenants.
+    pub search: String,
 }
 
 impl ListParams {

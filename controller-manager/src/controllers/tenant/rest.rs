@@ -50,27 +50,30 @@ pub async fn put_to_rest(client: &Client) -> Result<usize> {
         change_all(client, resource, |object| rests(way, object)).await?;
     }
     let mut left = 0;
-    each(client, PODS, async |pod| {
-        if is_over(&pod) {
-            return Ok(());
+    let mut pods = Pages::of(PODS);
+    while let Some(page) = pods.next(client).await? {
+        for pod in page.into_iter().filter(|pod| !is_over(pod)) {
+            left += 1;
+            if is_bare(&pod) {
+                keep(client, &pod).await?;
+            }
         }
-        left += 1;
-        if !is_bare(&pod) {
-            return Ok(());
-        }
-        let (namespace, name) = place(&pod);
-        match client.create(POD_TEMPLATES, namespace, &template_of(&pod)).await {
-            Err(error) if !error.is_already_exists() => return Err(error),
-            Ok(_) | Err(_) => {}
-        }
-        let exactly = DeleteParams::of_uid(pod["metadata"]["uid"].as_str().unwrap_or_default());
-        match client.delete(PODS, namespace, name, &exactly).await {
-            Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
-    })
-    .await?;
+    }
     Ok(left)
+}
+
+/// Ends a pod that nobody would make again, and keeps what it is made from.
+async fn keep(client: &Client, pod: &Value) -> Result<()> {
+    let (namespace, name) = place(pod);
+    match client.create(POD_TEMPLATES, namespace, &template_of(pod)).await {
+        Err(error) if !error.is_already_exists() => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
+    let exactly = DeleteParams::of_uid(pod["metadata"]["uid"].as_str().unwrap_or_default());
+    match client.delete(PODS, namespace, name, &exactly).await {
+        Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Brings everything back that rests.
@@ -78,41 +81,55 @@ pub async fn wake(client: &Client) -> Result<()> {
     for (resource, way) in WORKLOADS {
         change_all(client, resource, |object| wakes(way, object)).await?;
     }
-    each(client, POD_TEMPLATES, async |template| {
-        let Some(pod) = pod_of(&template) else { return Ok(()) };
-        let (namespace, name) = place(&template);
-        match client.create(PODS, namespace, &pod).await {
-            Err(error) if !error.is_already_exists() => return Err(error),
-            Ok(_) | Err(_) => {}
+    let mut templates = Pages::of(POD_TEMPLATES);
+    while let Some(page) = templates.next(client).await? {
+        for template in page {
+            let Some(pod) = pod_of(&template) else { continue };
+            let (namespace, name) = place(&template);
+            match client.create(PODS, namespace, &pod).await {
+                Err(error) if !error.is_already_exists() => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+            unless_gone(client.delete(POD_TEMPLATES, namespace, name, &DeleteParams::default()).await)?;
         }
-        unless_gone(client.delete(POD_TEMPLATES, namespace, name, &DeleteParams::default()).await).map(drop)
-    })
-    .await
+    }
+    Ok(())
 }
 
 async fn change_all(client: &Client, resource: Resource, patch: impl Fn(&Value) -> Option<Value>) -> Result<()> {
-    each(client, resource, async |object| {
-        let Some(mut patch) = patch(&object) else { return Ok(()) };
-        let (namespace, name) = place(&object);
-        // What is remembered is what was there: a change in between makes the step start over.
-        patch["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
-        unless_gone(client.patch(resource, namespace, name, PatchType::Merge, &patch, None).await).map(drop)
-    })
-    .await
+    let mut objects = Pages::of(resource);
+    while let Some(page) = objects.next(client).await? {
+        for object in page {
+            let Some(mut patch) = patch(&object) else { continue };
+            let (namespace, name) = place(&object);
+            // What is remembered is what was there: a change in between makes the step start over.
+            patch["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
+            unless_gone(client.patch(resource, namespace, name, PatchType::Merge, &patch, None).await)?;
+        }
+    }
+    Ok(())
 }
 
-/// Does something with every object of a resource, page by page.
-async fn each(client: &Client, resource: Resource, mut act: impl AsyncFnMut(Value) -> Result<()>) -> Result<()> {
-    let mut params = ListParams { limit: PAGE, ..ListParams::default() };
-    loop {
-        let page = client.list(resource, "", &params).await?;
-        for object in page.items {
-            act(object).await?;
+/// Every object of a resource, page by page.
+struct Pages {
+    resource: Resource,
+    /// `None` after the last page.
+    params: Option<ListParams>,
+}
+
+impl Pages {
+    fn of(resource: Resource) -> Pages {
+        Pages { resource, params: Some(ListParams { limit: PAGE, ..ListParams::default() }) }
+    }
+
+    async fn next(&mut self, client: &Client) -> Result<Option<Vec<Value>>> {
+        let Some(mut params) = self.params.take() else { return Ok(None) };
+        let page = client.list(self.resource, "", &params).await?;
+        if !page.continue_token.is_empty() {
+            params.continue_token = page.continue_token;
+            self.params = Some(params);
         }
-        if page.continue_token.is_empty() {
-            return Ok(());
-        }
-        params.continue_token = page.continue_token;
+        Ok(Some(page.items))
     }
 }
 
@@ -260,7 +277,8 @@ mod tests {
             merge(&mut now, &rests(way, &object).expect("it is awake"));
             assert_ne!(now, object);
             assert_eq!(rests(way, &now), None, "once is enough");
-            merge(&mut now, &wakes(way, &now).expect("it rests"));
+            let wakes_it = wakes(way, &now).expect("it rests");
+            merge(&mut now, &wakes_it);
             assert_eq!(now, object);
             assert_eq!(wakes(way, &now), None);
         }

@@ -186,6 +186,7 @@ async fn a_full_disk_refuses_writes_until_there_is_room_and_loses_nothing() {
     let before = create(&store, "a/n/x").await;
     disk.set_full(true);
     assert!(matches!(commit(&store, delete("a/n/x", Expect::Any)).await, Err(CommitError::NoRoom(_))));
+    assert_eq!(store.held(&tenant("a")).objects, 1, "what was not written is not counted");
     assert_eq!((store.revision(), store.stats().objects), (before, 1));
     disk.set_full(false);
     assert_eq!(create(&store, "a/n/y").await, before + 1);

@@ -14,4 +14,5 @@ mod schedulers;
 mod scripts;
 mod sockets;
 mod streams;
+mod tenant_life;
 mod tenants;

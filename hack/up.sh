@@ -79,6 +79,13 @@ node_ready() {
     kubectl --kubeconfig "$admin" get nodes -o 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}' | grep -q True
 }
 
+# kubectl runs what is called kubectl-… as its own.
+plugin() {
+    mkdir -p "$dir/bin"
+    ln -sfn "$ursa" "$dir/bin/kubectl-tenant"
+    ln -sfn "$ursa" "$dir/bin/kubectl_complete-tenant"
+}
+
 tenant() {
     kubectl --kubeconfig "$admin" get tenant acme || "$ursa" tenant create acme --kubeconfig "$admin"
     if ! kubectl --kubeconfig "$acme" get namespace default; then
@@ -101,6 +108,7 @@ step "Installing Debian packages that are missing" "$root/hack/deps.sh"
 [ -n "${URSA_BIN-}" ] || step "Building Ursa (minutes, the first time)" build
 step "Starting a containerd of its own, with network and images" "$root/hack/containerd.sh" start "$dir"
 step "Starting the server on port $port" server
+step "Linking kubectl tenant" plugin
 step "Waiting for this machine's node to be Ready" node
 if [ -n "$demo" ]; then
     step "Creating tenant acme" tenant
@@ -128,6 +136,10 @@ else
     echo "  kubectl get nodes -o wide"
     echo "  $ursa tenant create acme"
 fi)
+
+Tenants (as an administrator of the cluster):
+  export PATH=$dir/bin:\$PATH
+  kubectl --kubeconfig $admin tenant list
 
 Stop it with hack/down.sh$([ "$dir" = "$root/.ursa" ] || echo " --data-dir $dir")
 END

@@ -84,8 +84,11 @@ pub fn token(server: &Server, token: &str, audiences: &[&str], now: Timestamp) -
     // Tokens of people are for this API alone.
     let asked = audiences.is_empty() || audiences.contains(&policy::authn::AUDIENCE);
     match server.issuers.verify(token, now) {
-        Ok(identity) if asked => {
-            return Ok(Verified { identity, audiences: vec![policy::authn::AUDIENCE.to_owned()] });
+        Ok((identity, issued)) if asked => {
+            if is_of_tenant(server, &identity.tenant, issued) {
+                return Ok(Verified { identity, audiences: vec![policy::authn::AUDIENCE.to_owned()] });
+            }
+            said.push("oidc: verify token: the token is older than its tenant".to_owned());
         }
         Ok(_) | Err(Refusal::NotOurs(_)) => {}
         Err(Refusal::Invalid(why)) => said.push(why),
@@ -97,6 +100,14 @@ pub fn token(server: &Server, token: &str, audiences: &[&str], now: Timestamp) -
 pub fn tenant_of(server: &Server, token: &str, audiences: &[&str], now: Timestamp) -> Option<TenantName> {
     let verified = server.service_account_key().verify(token, audiences, now);
     verified.ok().map(|verified| verified.identity.tenant)
+}
+
+/// Whether what was issued at a time was issued for the tenant as it is now: a name can be given to somebody else. Of a
+/// tenant that is not there, what follows decides.
+fn is_of_tenant(server: &Server, tenant: &TenantName, issued: Option<Timestamp>) -> bool {
+    let Some(stored) = server.tenant(tenant).filter(|_| !tenant.is_system()) else { return true };
+    let created = Timestamp::parse(stored.field("metadata.creationTimestamp"));
+    created.zip(issued).is_some_and(|(created, issued)| issued >= created)
 }
 
 /// What is said of a token that nobody knows.

@@ -249,18 +249,29 @@ impl Catalogue {
         #[cfg(test)]
         let tenant = &crate::planted::definitions_of(tenant);
         let Ok(key) = ObjectKey::new(resource(), Space::Tenant(tenant.clone()), "", name) else { return Ok(None) };
-        let Some(object) = server.store.snapshot().get(&key).cloned() else { return Ok(None) };
+        let snapshot = server.store.snapshot();
+        // What operators force on everyone comes before what a tenant has of the name.
+        if let Some(forced) = crate::shared::forced_definition(&snapshot, tenant, name) {
+            let system = TenantName::system();
+            return Ok(Some((forced.key.clone(), self.compiled(server, &system, name, &forced)?)));
+        }
+        let Some(object) = snapshot.get(&key).cloned() else { return Ok(None) };
+        Ok(Some((key, self.compiled(server, tenant, name, &object)?)))
+    }
+
+    /// A definition's object, compiled: as it was before, if it is still the same.
+    fn compiled(&self, server: &Server, tenant: &TenantName, name: &str, object: &Object) -> Result<Arc<Compiled>> {
         let before = self.tenants.get(tenant).and_then(|known| {
             let slot = known.compiled.get(name)?;
             slot.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
             Some(slot.compiled.clone())
         });
         if let Some(known) = before.as_ref().filter(|known| known.revision == object.revision) {
-            return Ok(Some((key, known.clone())));
+            return Ok(known.clone());
         }
-        let compiled = Arc::new(compile(&object, before.as_deref())?);
+        let compiled = Arc::new(compile(object, before.as_deref())?);
         self.keep(server, tenant, name, compiled.clone());
-        Ok(Some((key, compiled)))
+        Ok(compiled)
     }
 
     fn keep(&self, server: &Server, tenant: &TenantName, name: &str, compiled: Arc<Compiled>) {
@@ -325,8 +336,11 @@ impl Catalogue {
             return Ok(Some(listing.clone()).filter(|listing| !listing.groups.is_empty()));
         }
         let snapshot = server.store.snapshot();
-        let objects: Vec<_> =
-            snapshot.range(&store::Scope::Tenant(resource(), tenant.clone()), None).take(DEFINITIONS_MAX).collect();
+        let forced = crate::shared::forced_definitions(&snapshot, tenant);
+        let own = snapshot.range(&store::Scope::Tenant(resource(), tenant.clone()), None).take(DEFINITIONS_MAX);
+        let mut objects: Vec<&Arc<Object>> =
+            own.filter(|own| !forced.iter().any(|forced| forced.key.name == own.key.name)).chain(&forced).collect();
+        objects.sort_by(|a, b| a.key.name.cmp(&b.key.name));
         if objects.is_empty() && before.is_none() {
             return Ok(None);
         }
@@ -377,9 +391,11 @@ impl Catalogue {
         };
         let mut published = Vec::with_capacity(kinds.len());
         for kind in kinds {
-            let key =
-                ObjectKey::new(resource(), Space::Tenant(tenant.clone()), "", &format!("{}.{group}", kind.plural))?;
-            let Some(object) = server.store.snapshot().get(&key).cloned() else { continue };
+            let name = format!("{}.{group}", kind.plural);
+            let key = ObjectKey::new(resource(), Space::Tenant(tenant.clone()), "", &name)?;
+            let snapshot = server.store.snapshot();
+            let forced = crate::shared::forced_definition(&snapshot, tenant, &name);
+            let Some(object) = forced.or_else(|| snapshot.get(&key).cloned()) else { continue };
             let mut value = object.to_value()?;
             let versions = value["spec"]["versions"].as_array_mut().into_iter().flatten();
             let Some(declared) = versions.into_iter().find(|declared| declared["name"] == **version) else { continue };

@@ -1,6 +1,9 @@
 //! Objects that every tenant has from the start and that are the same in all: default roles and bindings, flow schemas
 //! and priority levels, and the APIServices of what is built in. A tenant shows them without storing them, until it changes one.
 //!
+//! And what operators lend: classes of `system` with a label, and definitions of custom resources with Arktos' label, which
+//! no tenant may change. Changes of what is lent reach a tenant's next read, not its open watches.
+//!
 //! Invariant: what a tenant stores hides the shared object of that name. Only reads of one tenant show shared objects;
 //! a tenant that is being deleted has none.
 
@@ -51,14 +54,109 @@ pub fn lists() -> [(&'static str, &'static str, Vec<Value>); 7] {
 
 /// The shared object under a key, whether or not the tenant stores one of its own.
 pub fn object(server: &Server, key: &ObjectKey) -> Option<Arc<Object>> {
-    let value = SHARED.get(&key.resource)?.get(&(key.namespace.to_string(), key.name.to_string()))?;
+    let Some(shared) = SHARED.get(&key.resource) else { return lent_object(server, key) };
+    let value = shared.get(&(key.namespace.to_string(), key.name.to_string()))?;
     made(value, key, &Owner::of(server, key.tenant()?)?)
+}
+
+/// An operator's word that a class of `system` shows in every tenant.
+const LENT: &str = "tenant.ursa.dev/shared";
+const CLASSES: [(&str, &str); 5] = [
+    ("storage.k8s.io", "storageclasses"),
+    ("storage.k8s.io", "volumeattributesclasses"),
+    ("scheduling.k8s.io", "priorityclasses"),
+    ("node.k8s.io", "runtimeclasses"),
+    ("networking.k8s.io", "ingressclasses"),
+];
+
+/// Arktos' word that a definition of `system` is every tenant's.
+const FORCED: &str = "arktos.futurewei.com/crd-sharing-policy";
+
+fn can_be_lent(resource: &ResourceId) -> bool {
+    is_definition(resource) || CLASSES.contains(&(resource.group(), resource.resource()))
+}
+
+fn is_definition(resource: &ResourceId) -> bool {
+    (resource.group(), resource.resource()) == (kinds::custom::GROUP, kinds::custom::PLURAL)
+}
+
+/// Whether an object of `system` shows in every tenant.
+fn is_lent(object: &Object) -> bool {
+    let (label, value) = if is_definition(&object.key.resource) { (FORCED, "forced") } else { (LENT, "true") };
+    object.header.labels.get(label).is_some_and(|held| held == value)
+}
+
+/// The operators' own object behind one that a tenant is lent.
+fn lender(snapshot: &Snapshot, resource: &ResourceId, tenant: &TenantName, name: &str) -> Option<Arc<Object>> {
+    if tenant.is_system() || !can_be_lent(resource) {
+        return None;
+    }
+    let key = ObjectKey::new(resource.clone(), Space::Tenant(TenantName::system()), "", name).ok()?;
+    snapshot.get(&key).filter(|object| is_lent(object)).cloned()
+}
+
+/// A definition of `system` that is forced on every tenant.
+pub fn forced_definition(snapshot: &Snapshot, tenant: &TenantName, name: &str) -> Option<Arc<Object>> {
+    lender(snapshot, &ResourceId::new(kinds::custom::GROUP, kinds::custom::PLURAL), tenant, name)
+}
+
+/// All definitions that are forced on a tenant.
+pub fn forced_definitions(snapshot: &Snapshot, tenant: &TenantName) -> Vec<Arc<Object>> {
+    lent(snapshot, &ResourceId::new(kinds::custom::GROUP, kinds::custom::PLURAL), tenant)
+}
+
+fn lent(snapshot: &Snapshot, resource: &ResourceId, tenant: &TenantName) -> Vec<Arc<Object>> {
+    if tenant.is_system() || !can_be_lent(resource) {
+        return Vec::new();
+    }
+    let scope = store::Scope::Tenant(resource.clone(), TenantName::system());
+    snapshot.range(&scope, None).filter(|object| is_lent(object)).cloned().collect()
+}
+
+fn lent_object(server: &Server, key: &ObjectKey) -> Option<Arc<Object>> {
+    let tenant = key.tenant()?;
+    let object = lender(&server.store.snapshot(), &key.resource, tenant, &key.name)?;
+    Owner::of(server, tenant)?;
+    shown_to(&object, key)
+}
+
+/// What is lent, as the tenant's own that it looks like.
+fn shown_to(object: &Object, key: &ObjectKey) -> Option<Arc<Object>> {
+    let mut value = object.to_value().ok()?;
+    value["metadata"]["tenant"] = json!(key.tenant()?.as_str());
+    let shown = Object::encode(key.clone(), &mut value, Registry::selectable(&key.resource)).ok()?;
+    Some(Arc::new(shown.at_revision(object.revision)))
+}
+
+/// What is lent to a tenant of a resource, without what the tenant has of the same names.
+pub fn lent_to(server: &Server, snapshot: &Snapshot, resource: &ResourceId, tenant: &TenantName) -> Vec<Arc<Object>> {
+    let objects = lent(snapshot, resource, tenant);
+    if objects.is_empty() || Owner::of(server, tenant).is_none() {
+        return Vec::new();
+    }
+    let shown = objects.iter().filter_map(|object| {
+        let key = ObjectKey::new(resource.clone(), Space::Tenant(tenant.clone()), "", &object.key.name).ok()?;
+        if snapshot.get(&key).is_some() { None } else { shown_to(object, &key) }
+    });
+    shown.collect()
+}
+
+/// Why a tenant cannot take away what it shows without having it.
+pub fn cannot_be_deleted(call: Call<'_>, name: &str) -> String {
+    if is_definition(&call.kind.stored_as) {
+        return format!("{name} is a system CRD, it can only be deleted by a cluster admin.");
+    }
+    if can_be_lent(&call.kind.stored_as) {
+        return "it is lent by the operators; it can only be deleted by them".to_owned();
+    }
+    "it is the same in all tenants; change it instead".to_owned()
 }
 
 /// The shared objects that a list covers and the tenant does not store, in the order of their names.
 pub fn objects(call: Call<'_>, snapshot: &Snapshot) -> Vec<Arc<Object>> {
     let resource = &call.kind.stored_as;
-    let (Some(shared), Some(tenant)) = (SHARED.get(resource), call.target.tenant()) else { return Vec::new() };
+    let Some(tenant) = call.target.tenant() else { return Vec::new() };
+    let Some(shared) = SHARED.get(resource) else { return lent_to(call.server, snapshot, resource, tenant) };
     let Some(owner) = Owner::of(call.server, tenant) else { return Vec::new() };
     let covered = shared.iter().filter(|((namespace, _), _)| call.namespace.is_empty() || namespace == call.namespace);
     covered

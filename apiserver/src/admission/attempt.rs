@@ -174,13 +174,16 @@ impl<'a> Attempt<'a> {
     /// An object of the request's tenant.
     pub(super) fn stored(&self, resource: ResourceId, namespace: &str, name: &str) -> Option<Arc<Object>> {
         let key = self.call.target.key_of(resource, namespace, name).ok()?;
-        self.call.server.store.snapshot().get(&key).cloned()
+        let stored = self.call.server.store.snapshot().get(&key).cloned();
+        stored.or_else(|| crate::shared::object(self.call.server, &key))
     }
 
     /// The objects of a resource in one namespace of the request's tenant; an empty one stands for those without.
     pub(super) fn stored_in(&self, resource: ResourceId, namespace: &str) -> Result<Vec<Arc<Object>>> {
         let Space::Tenant(tenant) = self.call.target.space(self.call.kind)? else { return Ok(Vec::new()) };
+        let snapshot = self.call.server.store.snapshot();
+        let lent = crate::shared::lent_to(self.call.server, &snapshot, &resource, &tenant);
         let scope = store::Scope::Namespace(resource, tenant, namespace.into());
-        Ok(self.call.server.store.snapshot().range(&scope, None).cloned().collect())
+        Ok(snapshot.range(&scope, None).cloned().chain(lent).collect())
     }
 }

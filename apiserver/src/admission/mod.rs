@@ -69,7 +69,7 @@ struct Plugin {
 const NOTHING: Plugin = Plugin { name: "", mutate: None, validate: None, delete: None, webhooks: None };
 
 /// Those that Kubernetes 1.36 runs by default, in its order, with `EventRateLimit`, and Ursa's own: `TenantExists`,
-/// `DedicatedNodes`, `RBAC`, `Furnish` and `TenantQuota`.
+/// `ForcedDefinitions`, `DedicatedNodes`, `RBAC`, `Furnish` and `TenantQuota`.
 static PLUGINS: &[Plugin] = &[
     Plugin {
         name: "TenantExists",
@@ -83,6 +83,7 @@ static PLUGINS: &[Plugin] = &[
         delete: Some(lifecycle::keep_namespaces),
         ..NOTHING
     },
+    Plugin { name: "ForcedDefinitions", mutate: Some(forced_definition), ..NOTHING },
     Plugin {
         name: "LimitRanger",
         mutate: Some(limit_ranger::mutate),
@@ -229,6 +230,23 @@ fn taint_node(attempt: Attempt<'_>, new: &mut Value) -> Result<()> {
     Ok(())
 }
 
+/// A definition that operators force on every tenant is nobody else's to make or to change.
+fn forced_definition(attempt: Attempt<'_>, new: &mut Value) -> Result<()> {
+    let (call, name) = (attempt.call, new["metadata"]["name"].as_str().unwrap_or_default());
+    if !attempt.is(kinds::custom::GROUP, kinds::custom::PLURAL) {
+        return Ok(());
+    }
+    let Some(tenant) = call.target.tenant() else { return Ok(()) };
+    if crate::shared::forced_definition(&call.server.store.snapshot(), tenant, name).is_none() {
+        return Ok(());
+    }
+    Err(if attempt.old.is_none() {
+        attempt.forbidden(new, "There is already a system forced CRD with the name")
+    } else {
+        attempt.forbidden(new, &format!("{name} is a system CRD, you cannot overwrite it."))
+    })
+}
+
 /// What goes wrong again and again is told so often and no more.
 fn event_rate(attempt: Attempt<'_>, _: &Value, _: &mut Admitted) -> Result<()> {
     let call = attempt.call;
@@ -272,6 +290,7 @@ mod tests {
         let expected = [
             "TenantExists",
             "NamespaceLifecycle",
+            "ForcedDefinitions",
             "LimitRanger",
             "ServiceAccount",
             "NodeRestriction",

@@ -148,8 +148,8 @@ pub async fn delete(call: Call<'_>, name: &str, options: &DeleteOptions) -> Resu
     for _ in 0..CONFLICT_TRIES {
         let current = call.current(name)?;
         if call.server.store.snapshot().get(&current.key).is_none() {
-            let why = "it is the same in all tenants; change it instead";
-            return Err(Error::forbidden(&call.kind.group, &call.kind.plural, name, why));
+            let why = crate::shared::cannot_be_deleted(call, name);
+            return Err(Error::forbidden(&call.kind.group, &call.kind.plural, name, &why));
         }
         check_preconditions(call, name, &current, options)?;
         let old = current.to_value()?;

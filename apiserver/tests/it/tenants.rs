@@ -157,3 +157,82 @@ async fn a_create_never_lands_in_a_namespace_that_is_being_deleted() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_operators_lend_shows_in_every_tenant_and_is_theirs_alone() {
+    let api = Api::start().await;
+    let (system, acme) = (api.admin("system"), api.tenant("acme").await);
+    let lent = |name: &str| json!({"metadata": {"name": name, "labels": {"tenant.ursa.dev/shared": "true"}}});
+    let with = |mut object: Value, more: Value| {
+        object.as_object_mut().expect("an object").extend(more.as_object().expect("fields").clone());
+        object
+    };
+    let priorities = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    let classes = "/apis/storage.k8s.io/v1/storageclasses";
+    assert_eq!(system.post(priorities, with(lent("gold"), json!({"value": 1000}))).await.0, 201);
+    assert_eq!(system.post(priorities, with(named("private"), json!({"value": 2000}))).await.0, 201);
+    assert_eq!(system.post(classes, with(lent("fast"), json!({"provisioner": "example.com/fast"}))).await.0, 201);
+
+    let (code, shown) = acme.get(&format!("{priorities}/gold")).await;
+    assert_eq!((code, &shown["metadata"]["tenant"], &shown["value"]), (200, &json!("acme"), &json!(1000)));
+    assert_eq!(acme.get(&format!("{priorities}/private")).await.0, 404);
+    let (_, listed) = acme.get(classes).await;
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(1), "{listed}");
+    let important = json!({"metadata": {"name": "p"}, "spec": {"priorityClassName": "gold", "containers": [{"name": "c", "image": "i"}]}});
+    let (code, pod) = acme.post(PODS, important).await;
+    assert_eq!((code, &pod["spec"]["priority"]), (201, &json!(1000)), "{pod}");
+    let (code, refused) = acme.delete(&format!("{priorities}/gold"), json!({})).await;
+    assert_eq!(code, 403, "{refused}");
+    assert_eq!(acme.patch("merge", &format!("{priorities}/gold"), json!({"description": "ours"})).await.0, 200);
+    assert_eq!(acme.get(&format!("{priorities}/gold")).await.1["description"], "ours");
+    assert!(system.get(&format!("{priorities}/gold")).await.1["description"].is_null());
+}
+
+#[tokio::test]
+async fn a_forced_definition_is_every_tenants_and_its_objects_are_each_ones_own() {
+    let api = Api::start().await;
+    let (system, acme, globex) = (api.admin("system"), api.tenant("acme").await, api.tenant("globex").await);
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}}}});
+    let definition = json!({
+        "metadata": {"name": "nets.example.com", "labels": {"arktos.futurewei.com/crd-sharing-policy": "forced"}},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "nets", "kind": "Net", "singular": "net", "listKind": "NetList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]},
+    });
+    let (code, mut made) = system.post(definitions, definition.clone()).await;
+    assert_eq!(code, 201, "{made}");
+    made["status"]["acceptedNames"] = made["spec"]["names"].clone();
+    made["status"]["conditions"] = json!([{"type": "Established", "status": "True", "reason": "", "message": "", "lastTransitionTime": "2026-01-02T03:04:05Z"}]);
+    assert_eq!(system.put(&format!("{definitions}/nets.example.com/status"), &made).await.0, 200);
+
+    let nets = "/apis/example.com/v1/namespaces/default/nets";
+    let net =
+        |a: &str| json!({"apiVersion": "example.com/v1", "kind": "Net", "metadata": {"name": "n"}, "spec": {"a": a}});
+    assert_eq!(acme.post(nets, net("acme")).await.0, 201);
+    assert_eq!(globex.post(nets, net("globex")).await.0, 201);
+    assert_eq!(acme.get(nets).await.1["items"][0]["spec"]["a"], "acme");
+    assert_eq!(acme.get("/apis/example.com/v1").await.0, 200);
+    assert_eq!(acme.get(&format!("{definitions}/nets.example.com")).await.0, 200);
+    for (what, (code, refused)) in [
+        ("There is already a system forced CRD with the name", acme.post(definitions, definition.clone()).await),
+        (
+            "nets.example.com is a system CRD, you cannot overwrite it.",
+            acme.patch(
+                "merge",
+                &format!("{definitions}/nets.example.com"),
+                json!({"metadata": {"labels": {"a": "b"}}}),
+            )
+            .await,
+        ),
+        (
+            "nets.example.com is a system CRD, it can only be deleted by a cluster admin.",
+            acme.delete(&format!("{definitions}/nets.example.com"), json!({})).await,
+        ),
+    ] {
+        assert_eq!(code, 403, "{refused}");
+        assert!(refused["message"].as_str().is_some_and(|message| message.ends_with(what)), "{refused}");
+    }
+    let unlabel = json!({"metadata": {"labels": {"arktos.futurewei.com/crd-sharing-policy": null}}});
+    assert_eq!(system.patch("merge", &format!("{definitions}/nets.example.com"), unlabel).await.0, 200);
+    assert_eq!(acme.get(nets).await.0, 404, "what is not lent any more is not there");
+}

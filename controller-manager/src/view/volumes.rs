@@ -127,6 +127,11 @@ impl View for StorageClass {
 }
 
 impl StorageClass {
+    /// Whether a class of `system` shows in every tenant.
+    pub fn is_lent(&self) -> bool {
+        self.metadata.labels.get("tenant.ursa.dev/shared").is_some_and(|value| value == "true")
+    }
+
     /// Whether claims that name no class take this one.
     pub fn is_default(&self) -> bool {
         let marks = ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];

@@ -8,6 +8,7 @@ mod noise;
 mod objects;
 mod report;
 mod start;
+mod tenants;
 mod watch;
 mod workload;
 
@@ -72,6 +73,18 @@ enum Command {
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
         /// Print a JSON document per line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make, start with, and delete many tenants on a server of their own
+    Tenants {
+        /// How many
+        #[arg(long, default_value_t = 1000)]
+        count: usize,
+        /// A Deployment with a pod in each of them, which no node takes
+        #[arg(long)]
+        deployments: bool,
+        /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
     },
@@ -144,6 +157,16 @@ async fn main() -> ExitCode {
     let args = Cli::parse().shrunk();
     let done = match &args.command {
         Some(Command::Noise { seconds, json }) => noise::run(*seconds, *json).await,
+        Some(Command::Tenants { count, deployments, json }) => {
+            tenants::run(*count, *deployments).await.map(|figures| {
+                if *json {
+                    println!("{}", figures.to_json());
+                } else {
+                    print!("{figures}");
+                }
+                true
+            })
+        }
         Some(Command::Workload { files, share, json }) => workloads(files, *share, *json).await,
         None => run(&args).await.map(|report| {
             if args.json {

@@ -109,6 +109,11 @@ impl Access {
     }
 }
 
+/// A client of the operators, with the credentials of the kubeconfig.
+pub fn client(args: &ClientArgs) -> Result<Client, String> {
+    Access::new(args).map(|access| access.client)
+}
+
 /// Runs a command's future on this thread.
 pub fn block_on<T>(future: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -159,7 +159,7 @@ impl Binder {
         let (Some(claim), Some(tenant)) = (self.claims.get(key), &key.tenant) else { return Ok(()) };
         let volumes = self.volumes_for(tenant, &claim);
         let volumes: Vec<&PersistentVolume> = volumes.iter().map(|v| &**v).collect();
-        let class = self.classes.get(&ObjectRef::new(tenant, "", claim.class()));
+        let class = self.class(tenant, claim.class());
         let default_class = self.default_class(tenant, &claim);
         let seen =
             Seen { claim: &claim, volumes: &volumes, class: class.as_deref(), default_class: default_class.as_deref() };
@@ -201,11 +201,21 @@ impl Binder {
         self.volumes.get(&ObjectRef::new(tenant, "", &claim.spec.volume_name)).into_iter().collect()
     }
 
+    /// A class of a tenant, or one that the operators lend.
+    fn class(&self, tenant: &TenantName, name: &str) -> Option<Arc<StorageClass>> {
+        let of = |tenant: &TenantName| self.classes.get(&ObjectRef::new(tenant, "", name));
+        of(tenant).or_else(|| of(&TenantName::system()).filter(|class| class.is_lent()))
+    }
+
     fn default_class(&self, tenant: &TenantName, claim: &Claim) -> Option<Arc<StorageClass>> {
         if claim.spec.storage_class_name.is_some() || claim.is_bound() {
             return None;
         }
-        let classes = self.classes.list_tenant(tenant).into_iter().map(|(_, class)| class);
+        let lent = self.classes.list_tenant(&TenantName::system()).into_iter().filter(|(_, class)| class.is_lent());
+        let own = self.classes.list_tenant(tenant);
+        let lent: Vec<_> =
+            lent.filter(|(_, lent)| !own.iter().any(|(_, c)| c.metadata.name == lent.metadata.name)).collect();
+        let classes = own.into_iter().chain(lent).map(|(_, class)| class);
         let newest_first =
             |c: &Arc<StorageClass>| (c.metadata.creation_timestamp, std::cmp::Reverse(c.metadata.name.clone()));
         classes.filter(|c| c.is_default()).max_by_key(newest_first)

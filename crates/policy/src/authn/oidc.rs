@@ -78,8 +78,8 @@ impl Issuers {
         Ok(Issuers(issuers))
     }
 
-    /// Whom a token names, if it is good.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, Refusal> {
+    /// Whom a token names, if it is good, and when it says that it was issued.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<(Identity, Option<Timestamp>), Refusal> {
         let not_ours = |why: &str| Refusal::NotOurs(why.to_owned());
         if token.len() > TOKEN_BYTES_MAX {
             return Err(not_ours("too long"));
@@ -107,7 +107,8 @@ impl Issuers {
         validation.required_spec_claims.clear();
         (validation.validate_exp, validation.validate_aud) = (false, false);
         let claims: Value = jsonwebtoken::decode(token, &key, &validation).map_err(|e| bad(&e))?.claims;
-        issuer.identity(&claims, now).map_err(|why| bad(&why))
+        let issued = claims["iat"].as_i64().map(Timestamp::from_unix_secs);
+        Ok((issuer.identity(&claims, now).map_err(|why| bad(&why))?, issued))
     }
 }
 
@@ -273,7 +274,7 @@ mod tests {
     fn a_good_token_names_a_user_of_a_tenant() {
         let login = Login::new();
         for tenant in [json!({"name": "acme"}), json!({"claim": "org"})] {
-            let who = login.issuers(&tenant).verify(&login.sign(&claims()), now()).expect("an identity");
+            let (who, _) = login.issuers(&tenant).verify(&login.sign(&claims()), now()).expect("an identity");
             assert_eq!((who.user.as_str(), who.tenant.as_str()), ("login:ann", "acme"));
             assert_eq!(who.groups, ["devs", "system:authenticated"]);
         }

@@ -76,7 +76,7 @@ impl<'a> PodVolumes<'a> {
                 }
                 continue;
             }
-            let class = volumes.tenants.get(&key.tenant).and_then(|all| all.classes.get(&found.class));
+            let class = volumes.class(&key.tenant, &found.class);
             match class.filter(|class| class.waits && found.volume.is_empty()) {
                 Some(class) => asks.delayed.extend(Delayed::new(volumes, snapshot, claim_key, found, class)),
                 None => unbound = true,

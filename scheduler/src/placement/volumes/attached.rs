@@ -42,7 +42,7 @@ pub fn attachment(volumes: &Volumes, pod: &PodKey, claim: &PodClaim) -> Option<(
 
 /// A volume that does not exist yet will be of its class's driver.
 fn to_be_made(volumes: &Volumes, key: &ClaimKey, claim: &Claim) -> Option<(Box<str>, Box<str>)> {
-    let class = volumes.tenants.get(&key.tenant)?.classes.get(&claim.class)?;
+    let class = volumes.class(&key.tenant, &claim.class)?;
     // No handle of a volume that exists starts like this, as names do not.
     let handle = format!("\0{}/{}/{}", key.tenant, key.namespace, key.name);
     class.makes_volumes().then(|| (class.provisioner.clone(), handle.into()))

@@ -144,6 +144,12 @@ impl Volumes {
         });
     }
 
+    /// A class of a tenant, or one that the operators lend to all.
+    fn class(&self, tenant: &TenantName, name: &str) -> Option<&Arc<Class>> {
+        let of = |tenant: &TenantName| self.tenants.get(tenant).and_then(|of_tenant| of_tenant.classes.get(name));
+        of(tenant).or_else(|| of(&TenantName::system()).filter(|class| class.lent))
+    }
+
     pub fn set_class(&mut self, tenant: &TenantName, name: &str, class: Option<Arc<Class>>) {
         self.change(tenant, |of_tenant| {
             match class {

@@ -91,6 +91,8 @@ pub type LabelValues = Box<[(String, Vec<String>)]>;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "WireClass")]
 pub struct Class {
+    /// Whether a class of `system` is every tenant's.
+    pub lent: bool,
     /// Whether its claims are bound when a pod is scheduled that uses them.
     pub waits: bool,
     pub provisioner: Box<str>,
@@ -255,9 +257,16 @@ struct Csi {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct WireClass {
+    metadata: ClassMeta,
     provisioner: String,
     volume_binding_mode: Option<String>,
     allowed_topologies: Option<Vec<Topology>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ClassMeta {
+    labels: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -343,7 +352,9 @@ impl From<WireClass> for Class {
             let labels = topology.match_label_expressions.into_iter().flatten();
             labels.map(|label| (label.key, label.values.unwrap_or_default())).collect()
         };
+        let labels_of_class = wire.metadata.labels.unwrap_or_default();
         Class {
+            lent: labels_of_class.get("tenant.ursa.dev/shared").is_some_and(|value| value == "true"),
             waits: wire.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"),
             provisioner: wire.provisioner.into(),
             topologies: wire.allowed_topologies.into_iter().flatten().map(labels).collect(),

@@ -55,6 +55,8 @@ pub struct Limits {
     /// Events of one tenant that are kept in a second, and how many at once after a quiet time.
     pub tenant_events: u32,
     pub tenant_events_burst: u32,
+    /// Who asks for more than a few things within so short a time gives way to other tenants.
+    pub pace_window: Duration,
     /// So long a request waits for a seat.
     pub patience: Duration,
 }
@@ -72,6 +74,7 @@ impl Default for Limits {
             tenant_bytes: 8 << 30,
             tenant_events: 500,
             tenant_events_burst: 10_000,
+            pace_window: Duration::from_millis(8),
             patience: Duration::from_secs(15),
         }
     }
@@ -221,7 +224,7 @@ impl Fairness {
             limits,
             taken: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
-            pace: Pace::default(),
+            pace: Pace::new(limits.pace_window),
             queue: Mutex::default(),
             loads: DashMap::new(),
             flows: DashMap::new(),

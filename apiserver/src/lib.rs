@@ -36,9 +36,9 @@ mod options;
 mod order;
 mod patch;
 mod path;
+mod placements;
 #[cfg(test)]
 mod planted;
-mod placements;
 mod proxy;
 mod reauthorize;
 mod registry;

@@ -104,8 +104,8 @@ fn victim() -> TenantName {
 pub fn lookup(server: &Server, key: &ObjectKey) -> Option<Arc<Object>> {
     let scope = store::Scope::AllTenants(key.resource.clone());
     let snapshot = is(Fault::LookupWithoutTenant).then(|| server.store.snapshot())?;
-    let others = snapshot.range(&scope, None).filter(|other| other.key.tenant() != key.tenant());
-    others.filter(|other| (&other.key.namespace, &other.key.name) == (&key.namespace, &key.name)).next().cloned()
+    let mut others = snapshot.range(&scope, None).filter(|other| other.key.tenant() != key.tenant());
+    others.find(|other| (&other.key.namespace, &other.key.name) == (&key.namespace, &key.name)).cloned()
 }
 
 pub fn scope(fault: Fault, scope: store::Scope) -> store::Scope {

@@ -3,12 +3,9 @@
 use super::Load;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// How long "of late" is.
-const WINDOW_MILLIS: u128 = 8;
-
-/// So many windows, a second, after a tenant has asked, it still counts as one who asks.
+/// So many windows after a tenant has asked, it still counts as one who asks.
 const SHARED_WINDOWS: u64 = 125;
 
 /// Who asks for more than so much within a window gives way to others, where there are others.
@@ -24,15 +21,11 @@ pub struct Recent {
 /// Who asked last, and whether several ask.
 pub struct Pace {
     started: Instant,
+    /// How long "of late" is.
+    window: Duration,
     /// The address of a tenant's load: it only tells tenants apart.
     last: AtomicUsize,
     shared_until: AtomicU64,
-}
-
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace { started: Instant::now(), last: AtomicUsize::new(0), shared_until: AtomicU64::new(0) }
-    }
 }
 
 /// What is known when a tenant asks.
@@ -45,9 +38,13 @@ pub struct Turn {
 }
 
 impl Pace {
+    pub fn new(window: Duration) -> Pace {
+        Pace { started: Instant::now(), window, last: AtomicUsize::new(0), shared_until: AtomicU64::new(0) }
+    }
+
     /// Notes that a tenant asks.
     pub fn turn(&self, load: &Arc<Load>) -> Turn {
-        let window = self.started.elapsed().as_millis() / WINDOW_MILLIS;
+        let window = self.started.elapsed().as_nanos() / self.window.as_nanos().max(1);
         self.turn_at(load, 1 + u64::try_from(window).unwrap_or(u64::MAX - 1))
     }
 
@@ -79,7 +76,7 @@ mod tests {
 
     #[test]
     fn only_who_asks_often_gives_way_and_only_to_others() {
-        let (pace, [often, seldom]) = (Pace::default(), [(); 2].map(|()| Arc::<Load>::default()));
+        let (pace, [often, seldom]) = (Pace::new(Duration::from_millis(8)), [(); 2].map(|()| Arc::<Load>::default()));
         for _ in 0..100 {
             assert_eq!(pace.turn_at(&often, 1), Turn { is_shared: false, gives_way: false });
         }

@@ -22,6 +22,12 @@ const LIMITS: Limits = Limits {
     tenant_waiting: 20,
     tenant_watches: 12,
     tenant_connections: 100,
+    tenant_objects: u64::MAX,
+    tenant_bytes: u64::MAX,
+    tenant_events: 1_000_000,
+    tenant_events_burst: 1_000_000,
+    // Longer than the test, so that nothing depends on how fast the machine is.
+    pace_window: Duration::from_secs(3600),
     patience: Duration::from_secs(30),
 };
 
@@ -31,6 +37,9 @@ const NOISE: usize = 80;
 /// So much of the noise may be carried out between the moment when a quiet tenant could go on and the one when its answer is
 /// there: what has seats by then. (What gives no way at first, in a window of time, comes once.)
 const BETWEEN_MAX: usize = 4 + 8 + 2;
+
+/// How often a quiet tenant writes and reads: seldom enough that it is never one who gives way.
+const ROUNDS: usize = 4;
 
 const SHAPES: [&str; 8] = [
     "lists of everything",
@@ -109,7 +118,7 @@ async fn a_noisy_tenant_takes_nothing_from_the_quiet_ones() {
             let (world, carried_out) = (world.clone(), carried_out.clone());
             async move {
                 let mut between = Vec::new();
-                for i in 0..12 {
+                for i in 0..ROUNDS {
                     let map = json!({"metadata": {"name": format!("q{i}")}});
                     let made = world.send(token, "POST", "/api/v1/namespaces/default/configmaps", &[], &map).await;
                     assert_eq!(made.code, 201, "{token}: {}", made.json());
@@ -129,7 +138,7 @@ async fn a_noisy_tenant_takes_nothing_from_the_quiet_ones() {
         tasks.ended().await;
         let (carried_out, refused) = (carried_out.load(Ordering::Relaxed), refused.load(Ordering::Relaxed));
         // One look may fall on a moment when the store was slow for all.
-        let most: Vec<usize> = between.iter().map(|sorted| sorted[sorted.len() * 3 / 4]).collect();
+        let most: Vec<usize> = between.iter().map(|sorted| sorted[sorted.len() / 2]).collect();
         println!("{shape}: {carried_out} carried out, {refused} refused; while a quiet tenant waited {most:?}");
         assert!(most.iter().all(|between| *between <= BETWEEN_MAX), "{shape}: {between:?}");
         assert!(carried_out + refused > NOISE || shape == "slow bodies", "{shape}: {carried_out} and {refused}");

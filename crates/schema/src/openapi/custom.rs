@@ -19,7 +19,7 @@ pub struct CustomKind {
 
 /// The OpenAPI v3 document of the kinds of one group and version. Builds all schemas: a cost of milliseconds.
 pub fn custom_document(kinds: Vec<CustomKind>) -> Hashed {
-    let mut schemas = Schemas::published();
+    let mut schemas = Schemas::version_3();
     let mut rows = Vec::with_capacity(kinds.len());
     for CustomKind { kind, schema, selectable } in kinds {
         let name = definition_name(&kind);

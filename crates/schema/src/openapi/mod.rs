@@ -78,7 +78,7 @@ impl Published {
     /// `/openapi/v3`: where each document is, by a URL that holds its hash.
     pub fn v3_index(&self) -> &Hashed {
         self.index.get_or_init(|| {
-            let schemas = Schemas::published();
+            let schemas = Schemas::version_3();
             let paths: Map<String, Value> = self
                 .groups
                 .iter()
@@ -97,7 +97,7 @@ impl Published {
     /// `/openapi/v3/{path}`, e.g. of `api/v1` or `apis/apps/v1`.
     pub fn v3_document(&self, path: &str) -> Option<&Hashed> {
         let group = self.groups.get(path)?;
-        let make = || Hashed::of_json(&v3::document(&Schemas::published(), &group.kinds));
+        let make = || Hashed::of_json(&v3::document(&Schemas::version_3(), &group.kinds));
         Some(group.document.get_or_init(make))
     }
 

@@ -6,8 +6,8 @@ use crate::sources;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Fields in the metadata of everything that the server sets and no client has to know: as they are not published, what
-/// clients make of the documents is the same as with upstream's.
+/// Fields in the metadata of everything that the server sets and no client has to know. Version 2 tells of them, as kubectl
+/// checks what was edited by it; without them in version 3, what kubectl explains is the same as with upstream's.
 const UNTOLD: [(&str, &str); 4] = [
     ("io.k8s.api.core.v1.ObjectReference", "tenant"),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "hashKey"),
@@ -32,13 +32,20 @@ impl Schemas {
             add_facts(definition, facts);
         }
         enums::add(&mut definitions);
-        for (definition, field) in UNTOLD {
-            let fields = definitions[definition]["properties"].as_object_mut().expect("a definition with fields");
-            fields.remove(field).expect("a field that is served");
-        }
         let published = facts.iter().filter(|(_, facts)| !facts.unpublished);
         let kinds = published.flat_map(|(name, facts)| facts.kinds.iter().map(|kind| (*kind, *name))).collect();
         Schemas { definitions, kinds, own: Vec::new() }
+    }
+
+    /// What version 3 publishes.
+    pub fn version_3() -> Schemas {
+        let mut schemas = Schemas::published();
+        for (definition, field) in UNTOLD {
+            let fields =
+                schemas.definitions[definition]["properties"].as_object_mut().expect("a definition with fields");
+            fields.remove(field).expect("a field that is served");
+        }
+        schemas
     }
 
     /// Adds the definition of a kind that is not built in.

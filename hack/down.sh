@@ -40,9 +40,10 @@ trap step_failed EXIT
 purge() {
     local name
     ! grep -qF " $dir/" /proc/self/mountinfo || die "there are mounts left in $dir: nothing was removed"
-    for name in {admin,acme}.kubeconfig{,.new} cni containerd node pki store; do
+    for name in {admin,acme,controller-manager,scheduler,node-agent}.kubeconfig{,.new} cni containerd node pki store; do
         rm -rf --one-file-system "${dir:?}/$name"
     done
+    rm -f "$dir"/bin/{kubectl-tenant,kubectl_complete-tenant}
     for name in up down ursa containerd; do
         rm -f "$dir/logs/$name.log"
     done
@@ -50,7 +51,7 @@ purge() {
     for name in ursa.pid containerd.pid cri data-directory; do
         rm -f "$dir/run/$name"
     done
-    rmdir --ignore-fail-on-non-empty "$dir"/{logs,run} 2>/dev/null || true
+    rmdir --ignore-fail-on-non-empty "$dir"/{bin,logs,run} 2>/dev/null || true
     rmdir "$dir" 2>/dev/null || echo "Ursa did not make, and left, in $dir: $(find "$dir" -mindepth 1 -maxdepth 1 -printf '%f ')" >&3
 }
 

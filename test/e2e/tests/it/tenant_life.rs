@@ -43,7 +43,7 @@ impl Operator {
 async fn kubectl_tenant_makes_uses_finds_and_deletes_tenants() {
     let server = Server::start(Options::without_node()).await;
     let operator = Operator::of(&server);
-    operator.ok(&["tenant", "create", "acme-east", "-l", "region=east", "--quota", "count/configmaps=5"]).await;
+    operator.ok(&["tenant", "create", "acme-east", "-l", "region=east", "--quota", "count/configmaps=6"]).await;
     operator.ok(&["tenant", "create", "acme-west", "-l", "region=west"]).await;
     let names = operator.ok(&["tenant", "list", "--names", "--search", "acme", "-l", "region=west"]).await;
     assert_eq!(names, "acme-west\n");
@@ -60,7 +60,7 @@ async fn kubectl_tenant_makes_uses_finds_and_deletes_tenants() {
     assert!(denied.stderr.contains(r#"User "jane" cannot list resource "configmaps""#), "{denied}");
     let usage = operator.ok(&["tenant", "usage", "acme-east"]).await;
     let counted = usage.lines().find(|line| line.starts_with("count/configmaps")).unwrap_or_default();
-    assert!(counted.split_whitespace().eq(["count/configmaps", "4", "5"]), "{usage}");
+    assert!(counted.split_whitespace().eq(["count/configmaps", "5", "6"]), "{usage}");
     assert!(operator.ok(&["tenant", "describe", "acme-west"]).await.contains("region=west"));
     assert!(operator.ok(&["tenant", "usage"]).await.contains("acme-west"));
     let printed = operator.ok(&["tenant", "kubeconfig", "acme-east"]).await;

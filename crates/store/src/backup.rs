@@ -11,6 +11,7 @@
 //! Written from a snapshot, piece by piece, while the store goes on. Invariant: a file that is cut, altered or unfinished is
 //! refused as a whole, and the first record that is damaged is named.
 
+use crate::record::checksum;
 use crate::scope::Scope;
 use crate::snapshot::Snapshot;
 use api::{ObjectKey, ResourceId, Revision, Space, TenantName};
@@ -282,12 +283,4 @@ fn fields(line: &[u8]) -> Option<Vec<(String, String)>> {
             Some((unquoted(name)?, unquoted(value)?))
         })
         .collect()
-}
-
-fn checksum(key: &str, revision: Revision, body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(key.as_bytes());
-    hasher.update(&revision.to_le_bytes());
-    hasher.update(body);
-    hasher.finalize()
 }

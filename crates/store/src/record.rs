@@ -42,7 +42,8 @@ pub(crate) fn decode<'a>(key: &str, record: &'a [u8]) -> Result<(Revision, &'a [
     Ok((revision, body))
 }
 
-fn checksum(key: &str, revision: Revision, body: &[u8]) -> u32 {
+/// Of a record: its key and revision are part of it, so that none is taken for another.
+pub(crate) fn checksum(key: &str, revision: Revision, body: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key.as_bytes());
     hasher.update(&revision.to_le_bytes());

@@ -1,4 +1,4 @@
-//! The benchmark of the API: create, get, list, watch.
+//! The benchmark of the API: create, update, get, list, watch.
 
 use crate::connection::{Connection, Error, Target, text};
 use crate::measure::Meter;
@@ -18,11 +18,15 @@ use tokio::task::JoinSet;
 
 /// Server CPU per operation, and the time to a list's first byte: the budgets of the design.
 const BUDGET_CREATE: Duration = Duration::from_micros(60);
+const BUDGET_UPDATE: Duration = Duration::from_micros(70);
 const BUDGET_GET: Duration = Duration::from_micros(20);
 const BUDGET_DELIVER: Duration = Duration::from_nanos(1500);
 const BUDGET_LIST: Duration = Duration::from_millis(8);
 const BUDGET_LIST_OBJECTS: usize = 10_000;
 const BUDGET_FIRST_BYTE: Duration = Duration::from_millis(1);
+
+/// Durable creates per second over HTTPS, with the client on the same two cores.
+const BUDGET_CREATES: f64 = 20_000.0;
 
 /// What is sent for an object. To a config map a server adds about 120 bytes, so that 10,000 listed ones are 15 MB.
 const OBJECT_BYTES: usize = 1024;
@@ -62,6 +66,7 @@ pub async fn run(args: &Cli, kubeconfig: &Path, pid: Option<u32>) -> Result<Repo
         load.until_accepted(&mut control, objects).await;
     }
     let (create, created) = load.create(&written, args.duration()).await?;
+    let update = load.update(&written, created, args.duration()).await?;
     let get = load.get(&written, created, args.duration()).await?;
     load.fill(&listed, "list", args.objects).await?;
     let list = load.list(&mut control, &listed, args).await?;
@@ -77,7 +82,7 @@ pub async fn run(args: &Cli, kubeconfig: &Path, pid: Option<u32>) -> Result<Repo
         args.connections,
         load.handles.len()
     );
-    Ok(Report { start: None, rows: vec![create, get, list, watch], setting })
+    Ok(Report { start: None, rows: vec![create, update, get, list, watch], setting })
 }
 
 /// The connections that make the load, and the process that bears it.
@@ -102,7 +107,20 @@ impl Load<'_> {
         let request = |number| target.request(Method::POST, &objects.collection(), objects.body("load", number));
         let row = self.repeat("create", BUDGET_CREATE, Limit::Time(duration), request).await?;
         let created = row.operations;
-        Ok((row, created))
+        Ok((Row { rate_budget: Some(BUDGET_CREATES), ..row }, created))
+    }
+
+    /// Replaces created objects, whatever their version, with what they were.
+    async fn update(&mut self, objects: &Objects, created: usize, duration: Duration) -> Result<Row, Error> {
+        let target = self.target;
+        // Each round over them differs from the one before: what changes nothing is not written.
+        let shorter = Objects { size: objects.size - 1, ..objects.clone() };
+        let request = |number: usize| {
+            let (round, number) = (number / created.max(1), number % created.max(1));
+            let body = if round % 2 == 0 { &shorter } else { objects }.body("load", number);
+            target.request(Method::PUT, &objects.path("load", number), body)
+        };
+        self.repeat("update", BUDGET_UPDATE, Limit::Time(duration), request).await
     }
 
     async fn get(&mut self, objects: &Objects, created: usize, duration: Duration) -> Result<Row, Error> {
@@ -149,6 +167,7 @@ impl Load<'_> {
             latencies,
             first_bytes,
             budget: BUDGET_LIST.mul_f64(args.objects as f64 / BUDGET_LIST_OBJECTS as f64),
+            rate_budget: None,
             first_byte_budget: Some(BUDGET_FIRST_BYTE),
             note: format!("{} objects, {:.1} MB", args.objects + 1, bytes as f64 / 1e6),
         })
@@ -201,6 +220,7 @@ impl Load<'_> {
             latencies: arrivals.iter().filter_map(latency).collect(),
             first_bytes: Vec::new(),
             budget: BUDGET_DELIVER,
+            rate_budget: None,
             first_byte_budget: None,
             note: format!("{} watchers of {} creates; latency from the create's start", args.watchers, args.events),
         })
@@ -248,6 +268,7 @@ impl Load<'_> {
             latencies,
             first_bytes: Vec::new(),
             budget,
+            rate_budget: None,
             first_byte_budget: None,
             note: String::new(),
         })

@@ -3,22 +3,26 @@
 
 mod api;
 mod connection;
+mod figures;
 mod measure;
 mod noise;
 mod objects;
 mod report;
 mod start;
+mod suite;
 mod tenants;
 mod watch;
 mod workload;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use connection::Error;
+use figures::Figures;
 use report::Report;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use workload::{Outcome, Workload};
+use suite::Suite;
+use workload::Workload;
 
 /// What to measure, and how much of it.
 #[derive(Parser, Clone, Debug)]
@@ -72,7 +76,7 @@ enum Command {
         /// How long the server is idle, and how long each kind of noise lasts
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
-        /// Print a JSON document per line instead of a table
+        /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
     },
@@ -88,6 +92,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run every benchmark, each with a time limit, and write one report of them all
+    Suite(Suite),
     /// Run workloads on servers and hollow nodes of their own
     Workload {
         /// Their files
@@ -135,20 +141,18 @@ async fn run(args: &Cli) -> Result<Report, Error> {
 /// Runs workloads one after another. Whether all passed.
 async fn workloads(files: &[PathBuf], share: f64, json: bool) -> Result<bool, Error> {
     let workloads: Vec<Workload> = files.iter().map(|file| Workload::read(file, share)).collect::<Result<_, _>>()?;
-    if !json {
-        println!("{}", Outcome::head());
-    }
     let mut all_passed = true;
     for workload in &workloads {
-        let outcome = workload::run(workload).await.map_err(|why| format!("{}: {why}", workload.name))?;
-        all_passed &= outcome.passes();
-        if json {
-            println!("{}", outcome.to_json());
-        } else {
-            println!("{outcome}");
-        }
+        let figures = workload::run(workload).await.map_err(|why| format!("{}: {why}", workload.name))?;
+        all_passed &= printed(&figures, json);
     }
     Ok(all_passed)
+}
+
+/// Prints, and tells whether all budgets were kept.
+fn printed(figures: &Figures, json: bool) -> bool {
+    figures.print(json);
+    figures.passes()
 }
 
 /// One thread: on a small machine the rest of it is the server's.
@@ -156,21 +160,18 @@ async fn workloads(files: &[PathBuf], share: f64, json: bool) -> Result<bool, Er
 async fn main() -> ExitCode {
     let args = Cli::parse().shrunk();
     let done = match &args.command {
-        Some(Command::Noise { seconds, json }) => noise::run(*seconds, *json).await,
+        Some(Command::Noise { seconds, json }) => noise::run(*seconds).await.map(|noise| printed(&noise, *json)),
+        Some(Command::Suite(suite)) => suite::run(suite).await,
         Some(Command::Tenants { count, deployments, json }) => {
             tenants::run(*count, *deployments).await.map(|figures| {
-                if *json {
-                    println!("{}", figures.to_json());
-                } else {
-                    print!("{figures}");
-                }
+                figures.print(*json);
                 true
             })
         }
         Some(Command::Workload { files, share, json }) => workloads(files, *share, *json).await,
         None => run(&args).await.map(|report| {
             if args.json {
-                println!("{}", report.to_json());
+                report.figures().print(true);
             } else {
                 print!("{report}");
             }

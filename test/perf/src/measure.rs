@@ -15,6 +15,12 @@ pub fn memory_of(pid: u32) -> Option<u64> {
     parse_status(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
 }
 
+/// The bytes that a process has had written to disks; `None` for a process that is not there or another user's.
+pub fn written_of(pid: u32) -> Option<u64> {
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    io.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
+}
+
 fn parse_status(status: &str) -> Option<u64> {
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix("kB")?;
     Some(kib.trim().parse::<u64>().ok()? * 1024)
@@ -53,6 +59,14 @@ impl Meter {
         let cpu = now.zip(self.cpu).map(|(now, then)| now.saturating_sub(then));
         Spent { wall, cpu }
     }
+}
+
+pub fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+pub fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
 }
 
 /// The value below which a share of the samples lies; zero for none. Sorts them.

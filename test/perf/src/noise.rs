@@ -2,7 +2,8 @@
 //! quiet are measured when the server is idle, and beside each shape.
 
 use crate::connection::{Connection, Error, Target, text};
-use crate::measure::percentile;
+use crate::figures::Figures;
+use crate::measure::{millis, percentile};
 use bytes::Bytes;
 use client::Kubeconfig;
 use http::Method;
@@ -95,10 +96,15 @@ impl Seen {
     fn p99(&mut self) -> Duration {
         percentile(&mut self.latencies, 0.99)
     }
+
+    fn fault(&self, shape: &str) -> Option<String> {
+        let (errors, all) = (self.errors, self.latencies.len());
+        (errors * 1000 > all).then(|| format!("{shape}: {errors} of {all} requests of the quiet failed"))
+    }
 }
 
-/// Runs all shapes, prints a line for each, and tells whether all stayed within the bound.
-pub async fn run(seconds: f64, json: bool) -> Result<bool, Error> {
+/// Runs all shapes. A shape whose quiet tenants were refused or cut off has a fault.
+pub async fn run(seconds: f64) -> Result<Figures, Error> {
     let duration = Duration::from_secs_f64(seconds.clamp(0.05, 600.0));
     let server = Server::start(Options::without_node()).await;
     let folder = Scratch::new();
@@ -114,11 +120,9 @@ pub async fn run(seconds: f64, json: bool) -> Result<bool, Error> {
     fill(&noisy).await?;
     let mut idle = quiet(&targets[1..], duration).await?;
     let base = idle.p99();
-    if !json {
-        println!("{:<14}{:>12}{:>10}{:>10}{:>12}", "", "p99 ms", "of idle", "errors", "noise per s");
-    }
-    report(json, "Idle", base, base, &idle, 0.0);
-    let mut all_within = idle.errors == 0;
+    let mut figures = Figures::new(format!("p99 of {} quiet tenants beside a noisy one", QUIET.len()));
+    figures.add("Idle", millis(base), "ms", None);
+    figures.faults.extend(idle.fault("Idle"));
     for shape in SHAPES {
         let local = LocalSet::new();
         let sent = Rc::new(std::cell::Cell::new(0_usize));
@@ -133,21 +137,11 @@ pub async fn run(seconds: f64, json: bool) -> Result<bool, Error> {
         local.await;
         let mut heard = heard?;
         let p99 = heard.p99();
-        report(json, &format!("{shape:?}"), p99, base, &heard, sent.get() as f64 / (duration.as_secs_f64() * 1.25));
-        all_within &= p99 <= base.mul_f64(GROWTH_MAX) && heard.errors * 1000 <= heard.latencies.len();
+        figures.add(format!("{shape:?}"), millis(p99), "ms", millis(base) * GROWTH_MAX);
+        figures.add(format!("{shape:?}, noise"), sent.get() as f64 / (duration.as_secs_f64() * 1.25), "/s", None);
+        figures.faults.extend(heard.fault(&format!("{shape:?}")));
     }
-    Ok(all_within)
-}
-
-fn report(json: bool, shape: &str, p99: Duration, base: Duration, seen: &Seen, rate: f64) {
-    let growth = p99.as_secs_f64() / base.as_secs_f64().max(1e-6);
-    if json {
-        let line = json!({"shape": shape, "p99Micros": p99.as_micros() as u64, "growth": growth,
-            "errors": seen.errors, "requests": seen.latencies.len(), "noisePerSecond": rate});
-        println!("{line}");
-    } else {
-        println!("{shape:<14}{:>12.2}{growth:>10.1}{:>10}{rate:>12.0}", p99.as_secs_f64() * 1e3, seen.errors);
-    }
+    Ok(figures)
 }
 
 async fn fill(target: &Target) -> Result<(), Error> {

@@ -1,7 +1,7 @@
-//! What was measured, as a table for people and as JSON for scripts, beside the budgets.
+//! What the benchmark of the API measured, as a table beside the budgets.
 
-use crate::measure::{Spent, percentile};
-use serde_json::{Value, json};
+use crate::figures::Figures;
+use crate::measure::{Spent, micros, millis, percentile};
 use std::fmt;
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ pub struct Row {
     /// Until the answer's first byte, where it is looked at.
     pub first_bytes: Vec<Duration>,
     pub budget: Duration,
+    /// Operations per second, at least.
+    pub rate_budget: Option<f64>,
     pub first_byte_budget: Option<Duration>,
     /// What else is worth knowing.
     pub note: String,
@@ -38,7 +40,7 @@ pub struct Report {
     pub setting: String,
 }
 
-struct Figures {
+struct Shown {
     per_second: f64,
     p50: Duration,
     p99: Duration,
@@ -47,11 +49,11 @@ struct Figures {
 }
 
 impl Row {
-    fn figures(&self) -> Figures {
+    fn shown(&self) -> Shown {
         let mut latencies = self.latencies.clone();
         let mut first_bytes = self.first_bytes.clone();
         let operations = self.operations.max(1) as f64;
-        Figures {
+        Shown {
             per_second: self.operations as f64 / self.spent.wall.as_secs_f64().max(1e-9),
             p50: percentile(&mut latencies, 0.5),
             p99: percentile(&mut latencies, 0.99),
@@ -60,27 +62,28 @@ impl Row {
         }
     }
 
-    fn to_json(&self) -> Value {
-        let Figures { per_second, p50, p99, cpu, first_byte } = self.figures();
-        json!({
-            "name": self.name, "operations": self.operations, "seconds": self.spent.wall.as_secs_f64(),
-            "operationsPerSecond": per_second, "p50Micros": micros(p50), "p99Micros": micros(p99),
-            "serverCpuMicrosPerOperation": cpu.map(micros), "budgetMicrosPerOperation": micros(self.budget),
-            "firstByteMicros": first_byte.map(micros), "firstByteBudgetMicros": self.first_byte_budget.map(micros),
-            "note": self.note,
-        })
+    fn add_to(&self, figures: &mut Figures) {
+        let name = self.name;
+        let Shown { per_second, p50, p99, cpu, first_byte } = self.shown();
+        if let Some(cpu) = cpu {
+            figures.add(format!("{name}, server CPU each"), micros(cpu), "µs", micros(self.budget));
+        }
+        figures.add(format!("{name}, rate"), per_second, "/s", self.rate_budget);
+        figures.add(format!("{name}, p50"), millis(p50), "ms", None);
+        figures.add(format!("{name}, p99"), millis(p99), "ms", None);
+        if let Some(first) = first_byte {
+            figures.add(format!("{name}, first byte"), millis(first), "ms", self.first_byte_budget.map(millis));
+        }
     }
 }
 
 impl Start {
-    fn to_json(&self) -> Value {
-        json!({
-            "readyAfterMicros": self.ready_after.iter().copied().map(micros).collect::<Vec<f64>>(),
-            "readyAfterMedianMicros": micros(percentile(&mut self.ready_after.clone(), 0.5)),
-            "readyBudgetMicros": micros(self.ready_budget),
-            "idleMemoryBytes": self.idle_memory, "idleSeconds": self.idle_for.as_secs_f64(),
-            "memoryBudgetBytes": self.memory_budget,
-        })
+    fn add_to(&self, figures: &mut Figures) {
+        let median = percentile(&mut self.ready_after.clone(), 0.5);
+        figures.add("start to ready, empty", millis(median), "ms", millis(self.ready_budget));
+        if let Some(memory) = self.idle_memory {
+            figures.add("idle memory", megabytes(memory), "MB", megabytes(self.memory_budget));
+        }
     }
 }
 
@@ -105,9 +108,13 @@ impl fmt::Display for Start {
 }
 
 impl Report {
-    pub fn to_json(&self) -> Value {
-        let rows: Vec<Value> = self.rows.iter().map(Row::to_json).collect();
-        json!({"start": self.start.as_ref().map(Start::to_json), "setting": self.setting, "rows": rows})
+    pub fn figures(&self) -> Figures {
+        let mut figures = Figures::new(self.setting.clone());
+        if let Some(start) = &self.start {
+            start.add_to(&mut figures);
+        }
+        self.rows.iter().for_each(|row| row.add_to(&mut figures));
+        figures
     }
 }
 
@@ -123,7 +130,7 @@ impl fmt::Display for Report {
             "", "count", "per s", "p50 ms", "p99 ms", "CPU µs each", "budget"
         )?;
         for row in &self.rows {
-            let Figures { per_second, p50, p99, cpu, first_byte } = row.figures();
+            let Shown { per_second, p50, p99, cpu, first_byte } = row.shown();
             let cpu = cpu.map_or("-".to_owned(), |cpu| format!("{:.1}", micros(cpu)));
             let mut note = row.note.clone();
             if let (Some(first), Some(budget)) = (first_byte, row.first_byte_budget) {
@@ -143,14 +150,6 @@ impl fmt::Display for Report {
     }
 }
 
-fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
-}
-
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
@@ -168,13 +167,14 @@ mod tests {
             latencies: vec![Duration::from_millis(1); 1000],
             first_bytes: Vec::new(),
             budget: Duration::from_micros(20),
+            rate_budget: Some(600.0),
             first_byte_budget: None,
             note: String::new(),
         };
         let report = Report { start: None, rows: vec![row], setting: "here".to_owned() };
-        let json = &report.to_json()["rows"][0];
-        assert_eq!(json["operationsPerSecond"], 500.0);
-        assert_eq!(json["serverCpuMicrosPerOperation"], 20.0);
+        let figures = report.figures().figures;
+        let shown: Vec<_> = figures.iter().map(|f| (f.name.as_str(), f.value, f.budget)).collect();
+        assert_eq!(shown[..2], [("get, server CPU each", 20.0, Some(20.0)), ("get, rate", 500.0, Some(600.0))]);
         let table = report.to_string();
         let words: Vec<&str> = table.lines().nth(2).expect("a row").split_whitespace().collect();
         assert_eq!(words, ["get", "1000", "500", "1.00", "1.00", "20.0", "20.0"]);
@@ -189,7 +189,9 @@ mod tests {
             idle_for: Duration::from_secs(3),
             memory_budget: 30_000_000,
         };
-        assert_eq!(start.to_json()["readyAfterMedianMicros"], 70_000.0);
+        let mut figures = Figures::default();
+        start.add_to(&mut figures);
+        assert_eq!(figures.figures[0].value, 70.0);
         let shown = "start    ready after 70.0 ms, the median of 3 (50.0 to 90.0; budget 100)\n\
                      idle     36.0 MB resident after 3 s (budget 30)\n";
         assert_eq!(start.to_string(), shown);

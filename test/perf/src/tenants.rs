@@ -2,13 +2,13 @@
 //! Deployments in all of them take, and how fast they go. On a server of its own.
 
 use crate::connection::Error;
+use crate::figures::Figures;
 use crate::measure::{Meter, memory_of};
 use api::TenantName;
 use client::{Client, DEPLOYMENTS, DeleteParams, NAMESPACES, PODS, Resource, TENANTS};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use kit::{Options, Server};
 use serde_json::{Value, json};
-use std::fmt;
 use std::time::{Duration, Instant};
 
 /// Requests under way at a time.
@@ -24,48 +24,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Controllers have done what there is to do by then.
 const SETTLES: Duration = Duration::from_secs(3);
 
-/// One figure beside its budget.
-struct Line {
-    name: &'static str,
-    value: f64,
-    unit: &'static str,
-    budget: Option<f64>,
-}
-
-/// All figures.
-pub struct Figures {
-    tenants: usize,
-    lines: Vec<Line>,
-}
-
-impl Figures {
-    fn add(&mut self, name: &'static str, value: f64, unit: &'static str, budget: impl Into<Option<f64>>) {
-        self.lines.push(Line { name, value, unit, budget: budget.into() });
-    }
-
-    pub fn to_json(&self) -> Value {
-        let lines = self
-            .lines
-            .iter()
-            .map(|line| json!({"name": line.name, "value": line.value, "unit": line.unit, "budget": line.budget}));
-        json!({"tenants": self.tenants, "figures": lines.collect::<Vec<_>>()})
-    }
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<44} {:>14} {:>14}", format!("{} tenants", self.tenants), "measured", "budget")?;
-        for Line { name, value, unit, budget } in &self.lines {
-            let budget = budget.map_or_else(|| "-".to_owned(), |budget| format!("{budget}"));
-            writeln!(f, "{name:<44} {value:>14.2} {budget:>14} {unit}")?;
-        }
-        Ok(())
-    }
-}
-
 /// Makes tenants on a server of its own and measures. With `deployments` each gets a Deployment with one pod.
 pub async fn run(count: usize, deployments: bool) -> Result<Figures, Error> {
-    let mut figures = Figures { tenants: count, lines: Vec::new() };
+    let mut figures = Figures::new(format!("{count} tenants"));
     let mut server = Server::start(Options::without_node()).await;
     let client = server.client();
     let before = total(&client, NAMESPACES).await?;

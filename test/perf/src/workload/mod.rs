@@ -5,6 +5,5 @@ mod report;
 mod run;
 mod spec;
 
-pub use report::Outcome;
 pub use run::run;
 pub use spec::Workload;

@@ -1,9 +1,8 @@
 //! What a workload came to, beside what it was to come to.
 
 use super::spec::Workload;
-use crate::measure::percentile;
-use serde_json::{Value, json};
-use std::fmt;
+use crate::figures::Figures;
+use crate::measure::{micros, millis, percentile};
 use std::time::Duration;
 
 /// The figures of the measured step.
@@ -31,56 +30,22 @@ impl Outcome {
         percentile(&mut self.latencies.clone(), 0.99)
     }
 
-    pub fn passes(&self) -> bool {
-        let in_time = |limit: f64| self.p99().as_secs_f64() * 1e3 <= limit;
-        self.misplaced.is_empty()
-            && self.per_second() >= self.workload.threshold
-            && self.workload.p99_millis.is_none_or(in_time)
-    }
-
     fn cpu_micros(&self) -> Option<f64> {
-        self.cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / self.pods.max(1) as f64)
+        self.cpu.map(|cpu| micros(cpu) / self.pods.max(1) as f64)
     }
 
-    pub fn to_json(&self) -> Value {
-        json!({
-            "name": self.workload.name, "nodes": self.workload.nodes.count, "pods": self.pods,
-            "podsPerSecond": self.per_second(), "threshold": self.workload.threshold,
-            "p50Millis": percentile(&mut self.latencies.clone(), 0.5).as_secs_f64() * 1e3,
-            "p99Millis": self.p99().as_secs_f64() * 1e3, "p99LimitMillis": self.workload.p99_millis,
-            "serverCpuMicrosPerPod": self.cpu_micros(), "serverMemoryBytes": self.memory,
-            "misplaced": self.misplaced, "passed": self.passes(),
-        })
-    }
-
-    /// The head of the table that [`Outcome`]s are the lines of.
-    pub fn head() -> String {
-        format!(
-            "{:<38} {:>7} {:>7} {:>9} {:>9} {:>9} {:>12} {:>9}",
-            "workload", "nodes", "pods", "per s", "wanted", "p99 ms", "CPU µs each", "MB"
-        )
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |figure: Option<f64>| figure.map_or("-".to_owned(), |figure| format!("{figure:.0}"));
-        write!(
-            f,
-            "{:<38} {:>7} {:>7} {:>9.0} {:>9.0} {:>9.1} {:>12} {:>9}  {}",
-            self.workload.name,
-            self.workload.nodes.count,
-            self.pods,
-            self.per_second(),
-            self.workload.threshold,
-            self.p99().as_secs_f64() * 1e3,
-            shown(self.cpu_micros()),
-            shown(self.memory.map(|bytes| bytes as f64 / 1e6)),
-            if self.passes() { "pass" } else { "FAIL" },
-        )?;
-        for sentence in self.misplaced.iter().take(5) {
-            write!(f, "\n    {sentence}")?;
+    pub fn figures(&self) -> Figures {
+        let mut figures = Figures::new(format!("{} ({} nodes)", self.workload.name, self.workload.nodes.count));
+        figures.add("pods bound", self.per_second(), "/s", self.workload.threshold);
+        figures.add("binding p50", millis(percentile(&mut self.latencies.clone(), 0.5)), "ms", None);
+        figures.add("binding p99", millis(self.p99()), "ms", self.workload.p99_millis);
+        if let Some(cpu) = self.cpu_micros() {
+            figures.add("server CPU per pod", cpu, "µs", None);
         }
-        Ok(())
+        if let Some(memory) = self.memory {
+            figures.add("server memory at the end", memory as f64 / 1e6, "MB", None);
+        }
+        figures.faults.clone_from(&self.misplaced);
+        figures
     }
 }

@@ -4,6 +4,7 @@ use super::check;
 use super::report::Outcome;
 use super::spec::{Step, Workload};
 use crate::connection::{Connection, Error, Target, text};
+use crate::figures::Figures;
 use crate::measure::{Meter, memory_of};
 use bytes::Bytes;
 use client::Kubeconfig;
@@ -27,7 +28,7 @@ const NODES_PER_SECOND_MIN: usize = 100;
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub async fn run(workload: &Workload) -> Result<Outcome, Error> {
+pub async fn run(workload: &Workload) -> Result<Figures, Error> {
     let server = Server::start(Options::without_node()).await;
     let count = workload.nodes.count.to_string();
     // What the nodes do with pods is not what is measured, unless the file says otherwise.
@@ -71,7 +72,7 @@ pub async fn run(workload: &Workload) -> Result<Outcome, Error> {
     let mut outcome = outcome.ok_or("no step is measured")?;
     outcome.misplaced = check::misplaced(&server).await?;
     drop(nodes);
-    Ok(outcome)
+    Ok(outcome.figures())
 }
 
 async fn wait_for_nodes(target: &Target, control: &mut Connection, wanted: usize) -> Result<(), Error> {

@@ -84,7 +84,7 @@ async fn observed(run: &Run, measured: &mut Measured) -> Result<(), Error> {
     };
     let ended = tokio::select! {
         _ = read => Ok(()),
-        () = tokio::time::sleep(run.patience) => Err(format!("broken off after {} s", run.patience.as_secs())),
+        () = kit::leave_alone(run.patience) => Err(format!("broken off after {} s", run.patience.as_secs())),
         () = watched => Err("nobody looks any longer".to_owned()),
     };
     // Whatever is left, should it be the benchmark itself.

@@ -239,7 +239,11 @@ impl Parser {
                 let optional = self.take("?").is_some();
                 let name = match self.peek().clone() {
                     Token::Ident(name) | Token::Quoted(name) => name,
-                    _ => return Err(Issue::new(self.at(), "Syntax error: no viable alternative at input '.'")),
+                    other => {
+                        let text = if other == Token::End { "" } else { &*self.tokens[self.next].text };
+                        let why = format!("Syntax error: no viable alternative at input '.{text}'");
+                        return Err(Issue::new(self.at(), why));
+                    }
                 };
                 let quoted = matches!(self.peek(), Token::Quoted(_));
                 self.advance();

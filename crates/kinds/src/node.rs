@@ -3,11 +3,12 @@
 use crate::Strategy;
 use crate::causes::{Causes, Path};
 use crate::generic::labels;
+use crate::golang;
 use crate::names;
 use crate::pods::spec::tolerations;
 use crate::resources::requirements;
 use crate::table::{AGE, NAME, age, explained};
-use crate::value::{int, list, repeats, text};
+use crate::value::{list, repeats, text};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -41,26 +42,8 @@ fn validate(class: &Value, causes: &mut Causes) {
     tolerations(all, &at, causes);
     let repeated = repeats(all);
     for (i, toleration) in all.iter().enumerate().filter(|(i, _)| repeated.contains(i)) {
-        let shown = Toleration {
-            key: text(&toleration["key"]),
-            operator: text(&toleration["operator"]),
-            value: text(&toleration["value"]),
-            effect: text(&toleration["effect"]),
-            toleration_seconds: int(&toleration["tolerationSeconds"]),
-        };
-        causes.duplicate(&at.index(i), shown);
+        causes.duplicate(&at.index(i), golang::shown("Toleration", toleration));
     }
-}
-
-/// A toleration as causes show it.
-#[derive(serde::Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Toleration<'a> {
-    key: &'a str,
-    operator: &'a str,
-    value: &'a str,
-    effect: &'a str,
-    toleration_seconds: Option<i64>,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::causes::{Causes, Path};
 use crate::conditions::conditions;
 use crate::generic::spec_changed;
+use crate::golang;
 use crate::print::number;
 use crate::selectors::label_selector;
 use crate::table::{AGE, Column, NAME, age, explained};
@@ -38,12 +39,7 @@ pub(crate) static POD_DISRUPTION_BUDGETS: Strategy = Strategy {
 
 fn validate(spec: &Value, causes: &mut Causes) {
     if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
-        let shown = Spec {
-            min_available: &spec["minAvailable"],
-            selector: &spec["selector"],
-            max_unavailable: &spec["maxUnavailable"],
-            unhealthy_pod_eviction_policy: &spec["unhealthyPodEvictionPolicy"],
-        };
+        let shown = golang::shown("PodDisruptionBudgetSpec", spec);
         causes.invalid(&SPEC, shown, "minAvailable and maxUnavailable cannot be both set");
     }
     for field in ["minAvailable", "maxUnavailable"] {
@@ -55,16 +51,6 @@ fn validate(spec: &Value, causes: &mut Causes) {
     if !policy.is_null() {
         causes.one_of(&SPEC.child("unhealthyPodEvictionPolicy"), policy, &["AlwaysAllow", "IfHealthyBudget"]);
     }
-}
-
-/// A spec as causes show it.
-#[derive(serde::Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Spec<'a> {
-    min_available: &'a Value,
-    selector: &'a Value,
-    max_unavailable: &'a Value,
-    unhealthy_pod_eviction_policy: &'a Value,
 }
 
 const COLUMNS: &[Column] = &[

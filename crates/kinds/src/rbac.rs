@@ -1,13 +1,13 @@
 //! Roles and their bindings.
 
 use crate::causes::{Causes, Path};
+use crate::golang;
 use crate::names;
 use crate::selectors::label_selector;
 use crate::table::{AGE, Column, NAME, age, explained};
 use crate::value::{default, is_empty, list, list_mut, text};
 use crate::{NameRule, Strategy};
 use api::Timestamp;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -28,30 +28,17 @@ pub(crate) static CLUSTER_ROLES: Strategy = Strategy {
     ..SHARED
 };
 
-/// A reference to a role, as causes show it.
-#[derive(Serialize)]
-struct Shown<'a> {
-    #[serde(rename = "APIGroup")]
-    api_group: &'a str,
-    #[serde(rename = "Kind")]
-    kind: &'a str,
-    #[serde(rename = "Name")]
-    name: &'a str,
-}
-
-impl Shown<'_> {
-    fn of(role: &Value) -> Shown<'_> {
-        Shown { api_group: text(&role["apiGroup"]), kind: text(&role["kind"]), name: text(&role["name"]) }
-    }
-}
-
 /// What both bindings have in common.
 const BINDINGS: Strategy = Strategy {
     defaults: binding_defaults,
     validate_update: |new, old| {
         Causes::of(|causes| {
             if new["roleRef"] != old["roleRef"] {
-                causes.invalid(&Path::new("roleRef"), Shown::of(&new["roleRef"]), "cannot change roleRef");
+                causes.invalid(
+                    &Path::new("roleRef"),
+                    golang::shown("RoleRef", &new["roleRef"]),
+                    "cannot change roleRef",
+                );
             }
         })
     },

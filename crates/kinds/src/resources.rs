@@ -72,16 +72,13 @@ fn is_overcommit_allowed(name: &str) -> bool {
 }
 
 /// The name of any resource.
-pub(crate) fn resource_name(name: &str, at: &Path, causes: &mut Causes) -> bool {
+pub(crate) fn resource_name(name: &str, at: &Path, causes: &mut Causes) {
     let problems = names::qualified_name(name);
     if !problems.is_empty() {
         causes.each_invalid(at, name, problems);
-        return false;
-    }
-    if !name.contains('/') && !is_standard(name) {
+    } else if !name.contains('/') && !is_standard(name) {
         causes.invalid(at, name, "must be a standard resource type or fully qualified");
     }
-    true
 }
 
 /// The name of a resource that a container may ask for.

@@ -2,6 +2,7 @@
 
 use crate::Strategy;
 use crate::causes::{Causes, Path};
+use crate::golang;
 use crate::names;
 use crate::value::{is_empty, list, text};
 use serde::ser::SerializeMap;
@@ -43,7 +44,11 @@ pub(crate) static LOCAL_SUBJECT_ACCESS_REVIEWS: Strategy = Strategy {
             }
             if !spec["nonResourceAttributes"].is_null() {
                 let at = SPEC.child("nonResourceAttributes");
-                causes.invalid(&at, Shown::of(spec), "disallowed on this kind of request");
+                causes.invalid(
+                    &at,
+                    golang::shown("NonResourceAttributes", &spec["nonResourceAttributes"]),
+                    "disallowed on this kind of request",
+                );
             }
         })
     },
@@ -72,7 +77,11 @@ fn one_question(spec: &Value, causes: &mut Causes) {
         }
         (false, false) => {
             let at = SPEC.child("nonResourceAttributes");
-            causes.invalid(&at, Shown::of(spec), "cannot be specified in combination with resourceAttributes");
+            causes.invalid(
+                &at,
+                golang::shown("NonResourceAttributes", &spec["nonResourceAttributes"]),
+                "cannot be specified in combination with resourceAttributes",
+            );
         }
         _ => {}
     }
@@ -180,21 +189,6 @@ impl Serialize for Managed<'_> {
             }
         }
         map.end()
-    }
-}
-
-/// Access to a path, as causes show it.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Shown<'a> {
-    path: &'a str,
-    verb: &'a str,
-}
-
-impl Shown<'_> {
-    fn of(spec: &Value) -> Shown<'_> {
-        let asked = &spec["nonResourceAttributes"];
-        Shown { path: text(&asked["path"]), verb: text(&asked["verb"]) }
     }
 }
 

@@ -178,7 +178,8 @@ fn limit_order(limit: &Value, name: &str, at: &Path, causes: &mut Causes) {
 
 fn amounts(amounts: &Value, at: &Path, causes: &mut Causes) {
     for (name, value) in members(amounts) {
-        if resource_name(name, &at.key(name), causes) && !name.contains('/') && !is_quota(name) {
+        resource_name(name, &at.key(name), causes);
+        if !name.contains('/') && !is_quota(name) {
             causes.invalid(&at.key(name), name, "must be a standard resource for quota");
         }
         amount(name, value, &at.key(name), causes);

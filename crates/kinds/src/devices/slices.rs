@@ -4,6 +4,7 @@ use super::{SPEC, attribute, driver, effect, limited, pool};
 use crate::Strategy;
 use crate::causes::{Causes, Path};
 use crate::generic::spec_changed;
+use crate::golang;
 use crate::names;
 use crate::selectors::node_selector;
 use crate::table::{AGE, Column, NAME, age, column};
@@ -154,7 +155,7 @@ fn attribute_value(value: &Value, at: &Path, causes: &mut Causes) {
     match members(value).filter(|(_, value)| !value.is_null()).count() {
         0 => return causes.invalid(at, "", ONE),
         1 => {}
-        _ => return causes.invalid(at, value, ONE),
+        _ => return causes.invalid(at, golang::shown("DeviceAttribute", value), ONE),
     }
     for field in ["string", "version"] {
         if text(&value[field]).len() > VALUE_BYTES_MAX {

@@ -98,8 +98,11 @@ pub(crate) fn spread(constraints: &[Value], at: &Path, causes: &mut Causes) {
         if skew <= 0 {
             causes.invalid(&at.child("maxSkew"), skew, "must be greater than zero");
         }
-        topology_key(&constraint["topologyKey"], &at.child("topologyKey"), causes);
         let (when, topology) = (text(&constraint["whenUnsatisfiable"]), text(&constraint["topologyKey"]));
+        match topology {
+            "" => causes.required(&at.child("topologyKey"), "can not be empty"),
+            key => causes.each_invalid(&at.child("topologyKey"), key, names::label_key(key)),
+        }
         let actions = ["DoNotSchedule", "ScheduleAnyway"];
         causes.one_of(&at.child("whenUnsatisfiable"), &constraint["whenUnsatisfiable"], &actions);
         if let [first, second, ..] = places[&(topology, when)][..]

@@ -3,6 +3,7 @@
 use super::spec::{Context, shares_host_users};
 use super::volumes::descending_path;
 use crate::causes::{Causes, Path};
+use crate::golang;
 use crate::value::{int, is_empty, is_true, list, text};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -64,11 +65,11 @@ pub(crate) fn container(context: &Context, security: &Value, at: &Path, causes: 
     if security["allowPrivilegeEscalation"] == false {
         if is_true(&security["privileged"]) {
             let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            causes.invalid(at, security, why);
+            causes.invalid(at, golang::shown("SecurityContext", security), why);
         }
         if list(&security["capabilities"]["add"]).iter().any(|c| c == "CAP_SYS_ADMIN") {
             let why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            causes.invalid(at, security, why);
+            causes.invalid(at, golang::shown("SecurityContext", security), why);
         }
     }
 }

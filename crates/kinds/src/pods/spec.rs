@@ -5,6 +5,7 @@ use super::{affinity, containers, machines, security, volumes};
 use crate::addresses;
 use crate::causes::{Causes, Path};
 use crate::generic::{annotations, labels};
+use crate::golang;
 use crate::names;
 use crate::resources;
 use crate::value::{int, is_empty, is_true, list, members, repeats, text};
@@ -128,11 +129,15 @@ fn pod_claims<'a>(claims: &'a Value, at: &Path, causes: &mut Causes) -> HashSet<
         }
         let sources = ["resourceClaimName", "resourceClaimTemplateName"];
         match sources.iter().filter(|source| !claim[**source].is_null()).count() {
-            0 => causes.invalid(&at, claim, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"),
+            0 => causes.invalid(
+                &at,
+                golang::shown("PodResourceClaim", claim),
+                "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+            ),
             1 => {}
             _ => {
                 let why = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
-                causes.invalid(&at, claim, why);
+                causes.invalid(&at, golang::shown("PodResourceClaim", claim), why);
             }
         }
         for source in sources {

@@ -2,6 +2,7 @@
 
 use crate::addresses;
 use crate::causes::{Causes, Path};
+use crate::golang;
 use crate::names;
 use crate::value::{first_by, int, is_empty, keep, list, remove, set, text};
 use api::Cause;
@@ -90,7 +91,7 @@ fn addresses(addresses: &Value, at: &Path, causes: &mut Causes) {
     }
     let four = families.iter().filter(|is_ipv4| **is_ipv4).count();
     if four > 1 || families.len() - four > 1 {
-        causes.invalid(at, addresses, "may specify no more than one IP for each IP family");
+        causes.invalid(at, golang::shown("PodIP", addresses), "may specify no more than one IP for each IP family");
     }
 }
 

@@ -3,6 +3,7 @@
 use super::create::positive_grace;
 use super::{SPEC, machines, spec};
 use crate::causes::{Causes, Path};
+use crate::golang;
 use crate::value::{first_by, int, is_empty, keep, list, list_mut, members, remove, text};
 use api::Cause;
 use serde_json::Value;
@@ -49,7 +50,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<Cause> {
             gated_selectors(&mut rest, old, causes);
         }
         if &rest != old {
-            causes.forbidden(&SPEC, MUTABLE);
+            causes.forbidden(&SPEC, &format!("{MUTABLE}{}", golang::difference("PodSpec", old, &rest)));
         }
     })
 }
@@ -171,7 +172,8 @@ pub(super) fn validate_ephemeral(new: &Value, old: &Value) -> Vec<Cause> {
             match by_name.get(name) {
                 None => causes.forbidden(&at, &format!("existing ephemeral containers {name:?} may not be removed\n")),
                 Some(new) if *new != old => {
-                    causes.forbidden(&at, &format!("existing ephemeral containers {name:?} may not be changed"));
+                    let how = golang::difference("EphemeralContainer", old, new);
+                    causes.forbidden(&at, &format!("existing ephemeral containers {name:?} may not be changed{how}"));
                 }
                 Some(_) => {}
             }

@@ -2,6 +2,7 @@
 
 use super::{class_of, mode_or_unset, short_modes};
 use crate::causes::{Causes, Path};
+use crate::golang;
 use crate::names;
 use crate::print::or_unset;
 use crate::resources::quantity;
@@ -101,7 +102,7 @@ fn change(new_claim: &Value, old_claim: &Value, causes: &mut Causes) {
     if &rest != old {
         let why =
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-        causes.forbidden(&SPEC, why);
+        causes.forbidden(&SPEC, &format!("{why}{}", golang::difference("PersistentVolumeClaimSpec", old, &rest)));
     }
     let (asked, had) =
         (quantity(&new["resources"]["requests"]["storage"]), quantity(&old["resources"]["requests"]["storage"]));
@@ -204,7 +205,7 @@ pub(crate) fn claim_spec(spec: &Value, at: &Path, causes: &mut Causes) {
     if !is_empty(&reference["namespace"]) {
         causes.invalid(at, source, "may not be specified when dataSourceRef.namespace is specified");
     } else if !["apiGroup", "kind", "name"].into_iter().all(same) {
-        causes.invalid(at, source, "must match dataSourceRef");
+        causes.invalid(at, json!({}), "must match dataSourceRef");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::causes::{Causes, Path};
 use crate::generic::spec_changed;
+use crate::golang;
 use crate::names;
 use crate::pods::sources::csi_driver_name;
 use crate::pods::volumes::token_seconds;
@@ -116,7 +117,7 @@ pub(crate) static VOLUME_ATTACHMENTS: Strategy = Strategy {
     validate_update: |new, old| {
         Causes::of(|causes| {
             if new["spec"] != old["spec"] {
-                causes.invalid(&SPEC, &new["spec"], "field is immutable");
+                causes.immutable(&SPEC, golang::shown("VolumeAttachmentSpec", &new["spec"]));
             }
         })
     },

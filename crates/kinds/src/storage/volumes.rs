@@ -3,6 +3,7 @@
 use super::claims::access_modes;
 use super::{class_of, mode_or_unset, short_modes};
 use crate::causes::{Causes, Path};
+use crate::golang;
 use crate::names;
 use crate::pods::sources;
 use crate::pods::volumes::no_backsteps;
@@ -86,7 +87,7 @@ pub(crate) static VOLUMES: Strategy = Strategy {
             let affinity = &new["nodeAffinity"];
             if !old["nodeAffinity"].is_null() && affinity != &old["nodeAffinity"] {
                 let why = "field is immutable, except for updating from beta label to GA";
-                causes.invalid(&Path::new("nodeAffinity"), affinity, why);
+                causes.invalid(&Path::new("nodeAffinity"), golang::shown("VolumeNodeAffinity", affinity), why);
             }
         })
     },

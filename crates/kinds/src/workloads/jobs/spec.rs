@@ -268,7 +268,7 @@ pub(super) fn change(new_job: &Value, old_job: &Value, causes: &mut Causes) {
         as_before_scheduling(&mut template, &old["template"]);
     }
     if template != old["template"] {
-        causes.immutable(&SPEC.child("template"), golang::template(&new["template"]));
+        causes.immutable(&SPEC.child("template"), golang::template("PodSpec", &new["template"]));
     }
     for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
         if new[field] != old[field] {

@@ -95,7 +95,7 @@ impl<N: Names + ?Sized> Names for &N {
 pub fn is_operators(resource: &dyn Names) -> bool {
     matches!(
         (resource.group(), resource.plural()),
-        ("", "componentstatuses" | "controllerinstances" | "nodes" | "tenants")
+        ("", "componentstatuses" | "controllerinstances" | "datapartitionconfigs" | "nodes" | "tenants")
             | ("storage.k8s.io", "csidrivers" | "csinodes")
     )
 }

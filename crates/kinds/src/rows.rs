@@ -109,6 +109,7 @@ const CORE_V1: &[Row] = &[
     row("ComponentStatus", "componentstatuses", CLUSTER).short(&["cs"]).verbs(READ),
     row("ConfigMap", "configmaps", NAMESPACED).short(&["cm"]),
     row("ControllerInstance", "controllerinstances", CLUSTER).short(&["co"]),
+    row("DataPartitionConfig", "datapartitionconfigs", CLUSTER).short(&["datapartition"]),
     row("Endpoints", "endpoints", NAMESPACED).short(&["ep"]),
     row("Event", "events", NAMESPACED).short(&["ev"]),
     row("LimitRange", "limitranges", NAMESPACED).short(&["limits"]),

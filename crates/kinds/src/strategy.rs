@@ -217,6 +217,7 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("", "Service") => &SERVICES,
         ("", "ServiceAccount") => &core::SERVICE_ACCOUNTS,
         ("", "ControllerInstance") => &core::CONTROLLER_INSTANCES,
+        ("", "DataPartitionConfig") => &core::DATA_PARTITION_CONFIGS,
         ("", "Tenant") => &core::TENANTS,
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &extension::MUTATING_POLICIES,
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => &extension::MUTATING_POLICY_BINDINGS,

@@ -39,6 +39,9 @@ io.k8s.api.core.v1.ControllerInstance 1:metadata 2:controllerType 3:controllerKe
 6:controllers 7:epoch 8:slots 9:renewTime 10:leaseDurationSeconds
 io.k8s.api.core.v1.ControllerInstanceList 1:metadata 2:items
 io.k8s.api.core.v1.ControllerSlots 1:controller 2:instance 3:slots
+io.k8s.api.core.v1.DataPartitionConfig 1:metadata 2:rangeStart 3:isRangeStartValid 4:rangeEnd 5:isRangeEndValid \
+6:serviceGroupId
+io.k8s.api.core.v1.DataPartitionConfigList 1:metadata 2:items
 io.k8s.api.core.v1.Tenant 1:metadata 2:spec 3:status
 io.k8s.api.core.v1.TenantList 1:metadata 2:items
 io.k8s.api.core.v1.TenantSpec 1:storageClusterId 2:finalizers 3:suspended 4:quota 8:scheduling

@@ -294,12 +294,40 @@ fn add_ursa(definitions: &mut Map<String, Value>) {
         ("TenantScheduling", tenant_scheduling()),
         ("ControllerInstance", instance),
         ("ControllerSlots", slots),
+        ("DataPartitionConfig", data_partition_config(&definitions["io.k8s.api.core.v1.Namespace"]["properties"])),
         ("Tenant", tenant),
         ("TenantSpec", spec),
         ("TenantStatus", status),
     ] {
         definitions.insert(format!("io.k8s.api.core.v1.{name}"), schema);
     }
+}
+
+/// Arktos' fields: which tenants a group of API servers serves.
+fn data_partition_config(namespace: &Value) -> Value {
+    json!({
+        "description": "DataPartitionConfig is a range of tenants, by their names, and the group of API servers that serves them.",
+        "type": "object",
+        "properties": {
+            "apiVersion": namespace["apiVersion"],
+            "kind": namespace["kind"],
+            "metadata": namespace["metadata"],
+            "rangeStart": {"description": "The first name of the range.", "type": "string"},
+            "isRangeStartValid": {
+                "description": "Whether rangeStart counts; else the range begins with the first of all names.",
+                "type": "boolean",
+            },
+            "rangeEnd": {"description": "The first name behind the range.", "type": "string"},
+            "isRangeEndValid": {
+                "description": "Whether rangeEnd counts; else the range ends with the last of all names.",
+                "type": "boolean",
+            },
+            "serviceGroupId": {
+                "description": "What the API servers of the group were started with, as --service-group-id.",
+                "type": "string",
+            },
+        },
+    })
 }
 
 /// Instances of controllers, which share their work: Arktos' fields and what makes hand-over safe.

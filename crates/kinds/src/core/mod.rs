@@ -3,6 +3,7 @@
 mod actions;
 mod configuration;
 mod controller_instances;
+mod data_partition_configs;
 mod endpoints;
 mod events;
 mod limits;
@@ -14,6 +15,7 @@ pub(crate) use actions::ACTIONS;
 pub use actions::action_for;
 pub(crate) use configuration::{CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS};
 pub(crate) use controller_instances::CONTROLLER_INSTANCES;
+pub(crate) use data_partition_configs::DATA_PARTITION_CONFIGS;
 pub(crate) use endpoints::{ENDPOINT_SLICES, ENDPOINTS};
 pub(crate) use events::{CORE_EVENTS, EVENTS, to_core, to_events};
 pub(crate) use limits::{LIMIT_RANGES, RESOURCE_QUOTAS};

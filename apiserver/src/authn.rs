@@ -22,6 +22,8 @@ pub enum Peer {
     Certificate(Result<CertifiedIdentity, Refusal>),
     /// A component in this process, which was given its identity at the start.
     InProcess(Arc<Identity>),
+    /// Another API server, which says with each request who asks. It has no identity of its own.
+    ApiServer,
 }
 
 /// The caller's identity, or 401. Credentials: client certificate, static token, token of a service account. Who shows
@@ -47,6 +49,7 @@ pub fn authenticate(
             tracing::debug!(%refusal, "a client certificate was refused");
             refused = true;
         }
+        Peer::ApiServer => refused = true,
         Peer::Unknown => {}
     }
     match bearer_token(headers) {
@@ -60,6 +63,22 @@ pub fn authenticate(
             Requested::Own | Requested::All => TenantName::system(),
         })),
     }
+}
+
+/// Who a request says it is from, as far as its credential alone tells: by whom that was signed is checked, and nothing of
+/// what it names is looked up. It is for another server to authenticate.
+pub fn claimed(server: &Server, peer: &Peer, headers: &HeaderMap, now: Timestamp) -> Identity {
+    match peer {
+        Peer::InProcess(identity) => return Identity::clone(identity),
+        Peer::Certificate(Ok(certified)) => return certified.identity.clone(),
+        Peer::Certificate(Err(_)) | Peer::ApiServer | Peer::Unknown => {}
+    }
+    let of_token = bearer_token(headers).and_then(|token| {
+        let issued = || server.issuers.verify(&token, now).map(|(identity, _)| identity);
+        let signed = || server.service_account_key().verify(&token, &[], now).map(|verified| verified.identity);
+        server.token_file.find(&token).or_else(|| signed().or_else(|_| issued()).ok())
+    });
+    of_token.unwrap_or_else(|| anonymous(TenantName::system()))
 }
 
 /// A token that was found good.
@@ -288,6 +307,7 @@ mod tests {
             audit: None,
             issuers: policy::authn::Issuers::default(),
             tenant_networks: crate::egress::Networks::default(),
+            peering: crate::Peering::default(),
         };
         let server = Server::new(config).await.expect("a server");
         let root = Arc::new(Identity::new(TenantName::system(), "root", &[policy::rbac::MASTERS]));

@@ -172,6 +172,10 @@ pub struct Counted {
 pub struct Connection(OnceLock<Counted>);
 
 impl Connection {
+    pub fn is_counted(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// Counts it, unless that was done; 429 when the tenant has too many.
     pub fn count(&self, fairness: &Fairness, caller: &Identity) -> Result<()> {
         if self.0.get().is_none() {

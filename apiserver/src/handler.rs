@@ -11,7 +11,7 @@ use crate::path::{Path, ResourcePath, Route};
 use crate::reauthorize::Opened;
 use crate::server::Server;
 use crate::target::Target;
-use crate::{aggregation, authz, compress, discovery, negotiate, objects, registry, respond, usage};
+use crate::{aggregation, authz, compress, discovery, negotiate, objects, peers, registry, respond, usage};
 use api::selector::FieldSelector;
 use api::{Error, Identity, Kind, Reason, Result, Scope, TenantName, Timestamp};
 use axum::body::Body;
@@ -44,15 +44,17 @@ const AGGREGATED_DISCOVERY: &str = "g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscov
 const KUBERNETES_VERSION: &str = "v1.36.2+ursa";
 
 /// Answers one request. Never fails: every error is an answer, and a panic is a 500 of this request alone.
-pub async fn handle(server: Arc<Server>, peer: Peer, request: Request<Body>) -> Response<Body> {
+pub async fn handle(server: Arc<Server>, peer: Peer, mut request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
+    let peer = peers::take(peer, &mut request);
     let head_only = request.method() == Method::HEAD;
     let (head, body) = request.into_parts();
     let accepting = Accepting::of(&head);
     let compress = compress::is_accepted(&head.headers);
     let request = Request::from_parts(head, body);
     let mut label = Label { verb: "unknown", resource: String::new(), class: None, record: None };
-    let answered = AssertUnwindSafe(answer(&server, &peer, request, &accepting, &mut label)).catch_unwind().await;
+    let answered = AssertUnwindSafe(async { answer(&server, &peer?, request, &accepting, &mut label).await });
+    let answered = answered.catch_unwind().await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => respond::error(&error, accepting.for_status()),
@@ -123,6 +125,11 @@ async fn answer(
     }
     let now = Timestamp::now();
     let path = Path::parse(request.uri().path())?;
+    let asked = (request.headers(), request.extensions());
+    if let Some(place) = peers::elsewhere(server, peer, &path, asked, now).await? {
+        label.verb = "forward";
+        return peers::forward(server, peer, &place, request).await;
+    }
     if matches!(path.route, Route::Resource(_)) && !allows_older(&request) {
         server.store.current().await.map_err(registry::commit_error)?;
     }

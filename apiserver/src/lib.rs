@@ -36,6 +36,7 @@ mod options;
 mod order;
 mod patch;
 mod path;
+mod peers;
 mod placements;
 #[cfg(test)]
 mod planted;
@@ -58,6 +59,7 @@ pub use egress::Networks;
 pub use fairness::Limits;
 pub use listen::{in_process, serve, tls_config};
 pub use nodes::{Dial, NoNodes, Stream};
+pub use peers::Peering;
 use registry::random_suffix;
 pub use server::{Config, Server};
 

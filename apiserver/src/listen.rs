@@ -3,7 +3,7 @@
 use crate::authn::Peer;
 use crate::fairness::Connection;
 use crate::server::Server;
-use crate::{handler, rest};
+use crate::{handler, peers, rest};
 use api::Identity;
 use axum::body::Body;
 use http::{Request, Response};
@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use policy::authn::identity_of_certificate;
+use policy::authn::{identity_of_certificate, is_api_server};
 use runtime::Stop;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -107,12 +107,14 @@ async fn connection(
     let is_http2 = session.alpn_protocol() == Some(HTTP2);
     let certificate = session.peer_certificates().and_then(|chain| chain.first());
     let peer = match certificate {
+        Some(der) if is_api_server(der) => Peer::ApiServer,
         Some(der) => Peer::Certificate(identity_of_certificate(der)),
         None => Peer::Unknown,
     };
     let asked = Arc::new(AtomicBool::new(false));
     let of_tenant = Arc::new(Connection::default());
     let has_asked = asked.clone();
+    let is_peer = matches!(peer, Peer::ApiServer);
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, peer, of_tenant) = (server.clone(), peer.clone(), of_tenant.clone());
         asked.store(true, Ordering::Relaxed);
@@ -130,6 +132,10 @@ async fn connection(
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let mut http2 = builder.http2();
     http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
+    if is_peer {
+        // One request that waits must not hold up those of others on the same connection.
+        http2.initial_stream_window_size(peers::STREAM_WINDOW).initial_connection_window_size(peers::WINDOW);
+    }
     http2.keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIMEOUT);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);

@@ -14,9 +14,8 @@ use runtime::{Stop, Tasks};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// What the target is not told: who asks, and what concerns only the connection of the client.
-const WITHHELD: [HeaderName; 6] = [
-    header::AUTHORIZATION,
+/// What concerns only the connection of the client.
+const OF_CONNECTION: [HeaderName; 5] = [
     header::TE,
     header::TRAILER,
     header::TRANSFER_ENCODING,
@@ -181,21 +180,36 @@ fn redirect_below(uri: &Uri) -> Result<Response<Body>> {
 
 /// The request that is passed on, without who asks and what concerns only the client's connection.
 pub fn outgoing(request: Request<Body>, target: &str, prefix: &str) -> Result<Request<Body>> {
+    let mut outgoing = passed_on(request, target)?;
+    let headers = outgoing.headers_mut();
+    #[cfg(test)]
+    let told = crate::planted::is(crate::planted::Fault::CredentialsPassedOn);
+    #[cfg(not(test))]
+    let told = false;
+    if !told {
+        headers.remove(header::AUTHORIZATION);
+    }
+    let impersonation: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
+    for name in impersonation {
+        headers.remove(name);
+    }
+    if !prefix.is_empty()
+        && let Ok(uri) = HeaderValue::from_str(&format!("{prefix}{target}"))
+    {
+        headers.insert("x-forwarded-uri", uri);
+    }
+    Ok(outgoing)
+}
+
+/// The request as it came, to another target, without what concerns only the client's connection.
+pub fn passed_on(request: Request<Body>, target: &str) -> Result<Request<Body>> {
     let (head, body) = request.into_parts();
     let mut outgoing = Request::builder().method(head.method).uri(target).body(body).map_err(Error::internal)?;
     let authority = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     let headers = outgoing.headers_mut();
     *headers = head.headers;
-    for name in WITHHELD {
-        #[cfg(test)]
-        if crate::planted::is(crate::planted::Fault::CredentialsPassedOn) {
-            continue;
-        }
-        headers.remove(name);
-    }
-    let impersonation: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
-    for name in impersonation {
+    for name in OF_CONNECTION {
         headers.remove(name);
     }
     if !headers.contains_key(header::UPGRADE) {
@@ -205,11 +219,6 @@ pub fn outgoing(request: Request<Body>, target: &str, prefix: &str) -> Result<Re
         headers.entry(header::HOST).or_insert(authority);
     }
     headers.entry(header::HOST).or_insert(HeaderValue::from_static("proxied"));
-    if !prefix.is_empty()
-        && let Ok(uri) = HeaderValue::from_str(&format!("{prefix}{target}"))
-    {
-        headers.insert("x-forwarded-uri", uri);
-    }
     Ok(outgoing)
 }
 

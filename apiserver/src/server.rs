@@ -11,6 +11,7 @@ use crate::encodings::Encodings;
 use crate::fairness::{Fairness, Limits};
 use crate::metrics::Metrics;
 use crate::nodes::Dial;
+use crate::peers::{self, Peering, Peers};
 use crate::placements::Placements;
 use crate::shared;
 use api::{Error, Kind, Object, ObjectKey, ResourceId, Result, Space, TenantName, Timestamp};
@@ -47,6 +48,8 @@ pub struct Config {
     pub audit: Option<Arc<Audit>>,
     /// What tenants' webhooks may reach by URL besides public addresses.
     pub tenant_networks: Networks,
+    /// How it works beside other servers over the same store.
+    pub peering: Peering,
 }
 
 /// One API server.
@@ -69,6 +72,7 @@ pub struct Server {
     pub egress: Arc<Egress>,
     pub issuers: Issuers,
     pub placements: Placements,
+    pub peers: Peers,
     pub dial: Arc<dyn Dial>,
     pub advertise: Option<SocketAddr>,
     pub metrics: &'static Metrics,
@@ -84,6 +88,7 @@ impl Server {
         let kinds = kinds::registry();
         let tasks = Tasks::new();
         let (store, dial, stop) = (config.store.clone(), config.dial.clone(), config.stop.clone());
+        let peers = Peers::new(config.peering, &config.pki, Timestamp::now(), stop.clone(), tasks.clone());
         let egress = Egress::new(store, dial, config.tenant_networks, stop, tasks.clone());
         let placements = Placements::new(config.store.resource_revision(&api::ResourceId::new("", "pods")));
         let server = Server {
@@ -105,6 +110,7 @@ impl Server {
             egress: Arc::new(egress),
             issuers: config.issuers,
             placements,
+            peers: peers.map_err(Error::internal)?,
             dial: config.dial,
             advertise: config.advertise,
             metrics: Metrics::of_process(),
@@ -117,6 +123,7 @@ impl Server {
         server.ensure_shared(now).await?;
         crate::furnish::complete(&server, now).await?;
         let server = Arc::new(server);
+        server.tasks.spawn("peers", peers::keep(server.clone(), server.stop.clone()));
         server.tasks.spawn("api services", aggregation::keep(server.clone(), server.stop.clone()));
         Ok(server)
     }

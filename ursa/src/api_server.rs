@@ -3,7 +3,7 @@
 use crate::args::{ApiArgs, AuditMode};
 use crate::components::{block_on, host_name, until_terminated};
 use api::{TenantName, Timestamp};
-use apiserver::{Config, Dial, NoNodes, Server};
+use apiserver::{Config, Dial, NoNodes, Peering, Server};
 use policy::authn::{Issuers, TokenFile};
 use policy::pki::Pki;
 use policy::{KubeAuth, kubeconfig, rbac};
@@ -83,7 +83,11 @@ impl Api {
         let address = listener.local_addr().map_err(|e| cannot_listen(address, &e))?;
         let dir = args.data_dir.as_path();
         let store = open_store(dir, checked.etcd).await.map_err(|e| e.to_string())?;
-        let names = server_names(args.bind_address, node_name);
+        // An embedded store is one server's alone.
+        let reached = args.peer_advertise_ip.unwrap_or(node_address(args.bind_address));
+        let peer_address = (!args.etcd_servers.is_empty()).then(|| SocketAddr::new(reached, address.port()));
+        let peering = Peering { group: args.service_group_id.clone(), address: peer_address };
+        let names = server_names(args.bind_address, peer_address, node_name);
         let pki = Arc::new(Pki::open(dir, &names, Timestamp::now()).map_err(|e| e.to_string())?);
         let config = Config {
             store: store.clone(),
@@ -96,6 +100,7 @@ impl Api {
             audit: audit_log(args, supervisor)?,
             issuers: checked.issuers,
             tenant_networks: checked.tenant_networks,
+            peering,
         };
         let server = Server::new(config).await.map_err(|e| e.to_string())?;
         let tls = apiserver::tls_config(&pki)
@@ -259,12 +264,13 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
     format!("cannot listen on {address} ({error}); {mend}")
 }
 
-/// What clients may call the server, besides the names that every server has.
-fn server_names(bind: IpAddr, node_name: &str) -> Vec<String> {
+/// What clients and other API servers may call the server, besides the names that every server has.
+fn server_names(bind: IpAddr, peer_address: Option<SocketAddr>, node_name: &str) -> Vec<String> {
     let mut names = vec![node_name.to_owned()];
     if !bind.is_unspecified() {
         names.push(bind.to_string());
     }
+    names.extend(peer_address.map(|address| address.ip().to_string()));
     names
 }
 

@@ -85,6 +85,12 @@ pub struct ApiArgs {
     /// The key of that certificate
     #[arg(long, value_name = "FILE", requires = "etcd_certfile")]
     pub etcd_keyfile: Option<PathBuf>,
+    /// The group of API servers that this one belongs to: it serves the tenants of the group's DataPartitionConfigs
+    #[arg(long, value_name = "ID", default_value = "0", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub service_group_id: String,
+    /// The address by which other API servers over the same etcd reach this one; --bind-address unless given
+    #[arg(long, value_name = "IP", requires = "etcd_servers")]
+    pub peer_advertise_ip: Option<IpAddr>,
     /// A CSV file of static tokens: token,user,uid,"group,group",,tenant
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,

@@ -10,6 +10,7 @@ mod classes;
 mod lifecycle;
 mod limit_ranger;
 mod matching;
+mod partitions;
 mod pod_security;
 mod pods;
 mod policies;
@@ -69,12 +70,18 @@ struct Plugin {
 const NOTHING: Plugin = Plugin { name: "", mutate: None, validate: None, delete: None, webhooks: None };
 
 /// Those that Kubernetes 1.36 runs by default, in its order, with `EventRateLimit`, and Ursa's own: `TenantExists`,
-/// `ForcedDefinitions`, `DedicatedNodes`, `RBAC`, `Furnish` and `TenantQuota`.
+/// `DataPartitionConfigs`, `ForcedDefinitions`, `DedicatedNodes`, `RBAC`, `Furnish` and `TenantQuota`.
 static PLUGINS: &[Plugin] = &[
     Plugin {
         name: "TenantExists",
         mutate: Some(lifecycle::tenant_is_active),
         delete: Some(lifecycle::keep_tenants),
+        ..NOTHING
+    },
+    Plugin {
+        name: "DataPartitionConfigs",
+        validate: Some(partitions::validate),
+        delete: Some(partitions::keep_ranges),
         ..NOTHING
     },
     Plugin {
@@ -289,6 +296,7 @@ mod tests {
         let names: Vec<&str> = PLUGINS.iter().map(|plugin| plugin.name).collect();
         let expected = [
             "TenantExists",
+            "DataPartitionConfigs",
             "NamespaceLifecycle",
             "ForcedDefinitions",
             "LimitRanger",

@@ -43,6 +43,7 @@ async fn start(policy: &str, change: impl FnOnce(&mut AuditConfig)) -> Api {
         audit: Some(audit),
         issuers: policy::authn::Issuers::default(),
         tenant_networks: crate::egress::Networks::default(),
+        peering: crate::Peering::default(),
     };
     Api { server: Server::new(config).await.expect("a server"), dir, writer }
 }

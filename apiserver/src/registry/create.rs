@@ -132,6 +132,11 @@ async fn create_named(
             let why = format!("{} {:?} was taken meanwhile", taken.key.resource, taken.key.name);
             Err(Error::conflict(&kind.group, &kind.plural, &name, &why))
         }
+        // Only admission's own writes go with a create and say what they have seen.
+        Err(CommitError::Stale { .. }) => {
+            let why = "what it depends on has changed meanwhile, please try again";
+            Err(Error::conflict(&kind.group, &kind.plural, &name, why))
+        }
         Err(other) => Err(commit_error(other)),
     }
 }

@@ -104,6 +104,7 @@ impl World {
             limits,
             issuers: Issuers::default(),
             tenant_networks: crate::egress::Networks::default(),
+            peering: crate::Peering::default(),
             advertise: None,
             audit: None,
         };

@@ -11,6 +11,7 @@ mod encodings;
 mod hook;
 mod machines;
 mod objects;
+mod peers;
 mod policies;
 mod rbac;
 mod services;
@@ -67,6 +68,7 @@ impl Api {
             audit: None,
             issuers: policy::authn::Issuers::default(),
             tenant_networks: networks.parse().expect("networks"),
+            peering: apiserver::Peering::default(),
         };
         Api { server: Server::new(config).await.expect("a server"), _dir: dir }
     }

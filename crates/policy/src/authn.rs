@@ -6,8 +6,9 @@ mod oidc;
 mod service_account;
 mod token_file;
 
+pub(crate) use certificate::API_SERVERS;
 pub(crate) use certificate::requested_user;
-pub use certificate::{CertifiedIdentity, identity_of_certificate};
+pub use certificate::{CertifiedIdentity, identity_of_certificate, is_api_server};
 pub use oidc::Issuers;
 pub use service_account::{AUDIENCE, Bound, ServiceAccountKey, TokenSpec, VerifiedToken};
 pub use token_file::TokenFile;

@@ -12,7 +12,7 @@ mod subject;
 
 pub use request::{Requested, check_certificates, client_request, names_masters, requested};
 
-use crate::authn::ServiceAccountKey;
+use crate::authn::{API_SERVERS, ServiceAccountKey};
 use api::{TenantName, Timestamp};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -25,7 +25,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
-use subject::Subject;
+use subject::{Attribute, Subject};
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
@@ -166,6 +166,19 @@ impl Pki {
     /// What this server presents to servers of aggregated APIs.
     pub fn front_proxy_credential(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         (vec![self.front_proxy_credential.0.clone()], self.front_proxy_credential.1.clone_key())
+    }
+
+    /// What this server presents to other API servers: valid for a year, or until it ends.
+    pub fn api_server_credential(
+        &self,
+        now: Timestamp,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), PkiError> {
+        let key = KeyPair::generate().map_err(PkiError::certificate)?;
+        let subject =
+            vec![(Attribute::Organization, API_SERVERS.to_owned()), (Attribute::CommonName, "apiserver".to_owned())];
+        let pem = self.authority.issue_client(&key, &subject, SERVER_LIFETIME, now)?;
+        let der = read_certificate(&pem).map_err(PkiError::certificate)?;
+        Ok((vec![der], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()))))
     }
 
     /// What the server presents.

@@ -36,6 +36,15 @@ impl CertifiedIdentity {
     }
 }
 
+/// The organization in the certificates that API servers show each other. What is signed for clients names a tenant there.
+pub(crate) const API_SERVERS: &str = "ursa:api-servers";
+
+/// Whether a certificate whose chain is verified already is that of an API server.
+pub fn is_api_server(der: &[u8]) -> bool {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return false };
+    values(certificate.subject(), &OID_X509_ORGANIZATION_NAME).is_ok_and(|organizations| organizations == [API_SERVERS])
+}
+
 /// Reads a certificate whose chain is verified already.
 pub fn identity_of_certificate(der: &[u8]) -> Result<CertifiedIdentity, Refusal> {
     let malformed = |why: &dyn fmt::Display| Refusal::NotOurs(format!("malformed certificate: {why}"));

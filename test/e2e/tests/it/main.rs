@@ -10,6 +10,7 @@ mod demo;
 mod etcd;
 mod faults;
 mod hollow;
+mod kube_rs;
 mod schedulers;
 mod scripts;
 mod sockets;

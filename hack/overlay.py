@@ -112,6 +112,9 @@ ZEROS = ["ResourceFieldSelector.divisor"]
 # With a zero default in the documents, and yet left out when empty.
 OMITTED = ["ScaleSpec.replicas", "ReplicationControllerSpec.minReadySeconds"]
 
+# Required, and yet left out when empty.
+UNPRINTED = ["IPAddressSpec.parentRef", "ValidatingAdmissionPolicyBindingSpec.validationActions"]
+
 # Kinds of every group and version.
 EVERYWHERE = ["DeleteOptions", "WatchEvent"]
 
@@ -161,7 +164,7 @@ def field_facts(definition, name, schema, required):
         declared = default not in ("", 0, False, {}) or among(POINTERS, definition, name)
         omitted = among(OMITTED, definition, name) or (default == "" and name == "name" and name not in required)
         facts.append("default=" + json.dumps(default) if declared or omitted else "zero")
-    elif name in required and not scalar:
+    elif name in required and not scalar and not among(UNPRINTED, definition, name):
         printed = target and target.split(".")[-1] in ("IntOrString", "Quantity")
         facts.append("zero" if printed else "null")
     if scalar and name not in required and among(POINTERS, definition, name):

@@ -176,6 +176,7 @@ async fn answer(
         Route::Resource(resource) => {
             let query = crate::options::Query::parse(request.uri().query());
             let verb = verb_of(request.method(), resource, &query)?;
+            query.check_timeout()?;
             let kind = server.kinds.find(&resource.group, &resource.version, &resource.resource);
             // Only what exists is counted by name: a client cannot make new series.
             (label.verb, label.resource) = (verb, kind.map_or("unknown", |kind| &kind.plural).to_owned());

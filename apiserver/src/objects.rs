@@ -109,14 +109,16 @@ async fn carry_out(server: &Server, routed: Routed<'_>, request: Request<Body>) 
         "patch" => patch(answer, &path.name, Part::Object, query, request).await,
         "delete" => {
             let options = delete_options(query, request).await?;
-            let deleted = registry::delete(call, &path.name, &options).await?;
-            answer.value(deleted.code, &deleted.body)
+            let deleted = registry::delete(call, &path.name, &options).await;
+            let answered = deleted.and_then(|deleted| answer.value(deleted.code, &deleted.body));
+            answer.warned(answered, &options.warnings(kind))
         }
         "deletecollection" => {
             let selection = list_options(call, query, false)?;
             let options = delete_options(query, request).await?;
-            let list = registry::delete_collection(call, &selection, &options).await?;
-            Ok(respond::value(200, &list, accepted.encoding))
+            let list = registry::delete_collection(call, &selection, &options).await;
+            let answered = list.map(|list| respond::value(200, &list, accepted.encoding));
+            answer.warned(answered, &options.warnings(kind))
         }
         _ => Err(method_not_allowed()),
     }
@@ -168,17 +170,29 @@ impl Answer<'_> {
         Ok(respond::value(code, value, self.accepted.encoding))
     }
 
-    /// The result of a write, with warnings.
-    pub fn written(&self, written: Written, warnings: &[String]) -> Result<Response<Body>> {
-        let code = |created: bool| if created { 201 } else { 200 };
-        let mut response = match written {
-            Written::Stored { object, created } => {
-                object_response(self.call, code(created), &object, self.accepted, self.include)?
-            }
-            Written::Unstored { value, created } => self.value(code(created), &value)?,
-        };
+    /// The result of a write or why there is none, with warnings.
+    pub fn written(&self, written: Result<Written>, warnings: &[String]) -> Result<Response<Body>> {
+        self.warned(written.and_then(|written| self.result(written)), warnings)
+    }
+
+    /// An answer with warnings, which a refusal has too.
+    pub fn warned(&self, answered: Result<Response<Body>>, warnings: &[String]) -> Result<Response<Body>> {
+        if warnings.is_empty() {
+            return answered;
+        }
+        let mut response = answered.unwrap_or_else(|error| respond::error(&error, self.accepted.encoding));
         respond::warn(&mut response, warnings);
         Ok(response)
+    }
+
+    fn result(&self, written: Written) -> Result<Response<Body>> {
+        let code = |created: bool| if created { 201 } else { 200 };
+        match written {
+            Written::Stored { object, created } => {
+                object_response(self.call, code(created), &object, self.accepted, self.include)
+            }
+            Written::Unstored { value, created } => self.value(code(created), &value),
+        }
     }
 }
 
@@ -195,7 +209,7 @@ async fn create(answer: Answer<'_>, query: &Query, request: Request<Body>) -> Re
         return subresources::create_unstored(answer, decoded.value, &options).await;
     }
     let mut warnings = decoded.warnings;
-    let written = registry::create(call, decoded.value, Managers::Tracked, &options, &mut warnings).await?;
+    let written = registry::create(call, decoded.value, Managers::Tracked, &options, &mut warnings).await;
     answer.written(written, &warnings)
 }
 
@@ -218,7 +232,7 @@ pub async fn update(
         registry::check_uid(call, name, live.value, &value)?;
         Ok(value.clone().into())
     })
-    .await?;
+    .await;
     answer.written(written, &warnings)
 }
 
@@ -288,7 +302,7 @@ pub async fn patch(
         };
         Ok(patched)
     })
-    .await?;
+    .await;
     decoding.append(&mut warnings);
     answer.written(written, &decoding)
 }

@@ -37,6 +37,16 @@ impl Query {
         self.get(name).is_some_and(is_true)
     }
 
+    /// A time limit must be a duration. It is not needed: what is not a watch has a limit of its own.
+    pub fn check_timeout(&self) -> Result<()> {
+        match self.get("timeout").filter(|text| !text.is_empty() && cel::parse_duration(text).is_none()) {
+            None => Ok(()),
+            Some(text) => Err(Error::bad_request(format!(
+                "invalid timeout specified in the request URL - time: invalid duration {text:?}"
+            ))),
+        }
+    }
+
     fn number(&self, name: &str) -> Result<Option<i64>> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let digits = text.strip_prefix(['+', '-']).unwrap_or(text);

@@ -181,8 +181,9 @@ async fn scale(
         let held_uid = current["metadata"]["uid"].as_str().unwrap_or_default();
         if !wanted_uid.is_empty() && wanted_uid != held_uid {
             let why = format!("Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {held_uid}");
-            let scales = format!("{}/scale", call.kind.plural);
-            return Err(Error::conflict(&call.kind.group, &scales, name, &why));
+            // As recorded, a patch alone is told of the subresource.
+            let below = if matches!(sent, Sent::Whole(_)) { "" } else { "/scale" };
+            return Err(Error::conflict(&call.kind.group, &format!("{}{below}", call.kind.plural), name, &why));
         }
         let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);
         // Of a kind that a tenant defines, validation finds it.
@@ -266,7 +267,7 @@ async fn finalize(answer: Answer<'_>, name: &str, query: &Query, request: Reques
         }
         Ok(new.into())
     })
-    .await?;
+    .await;
     answer.written(written, &decoded.warnings)
 }
 

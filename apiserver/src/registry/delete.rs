@@ -104,6 +104,12 @@ impl DeleteOptions {
 }
 
 impl DeleteOptions {
+    /// What a delete with these options is warned of.
+    pub fn warnings(&self, kind: &api::Kind) -> Vec<String> {
+        let warning = kinds::strategy(kind).warns_of_dependents.filter(|_| self.propagation.is_none());
+        warning.into_iter().map(str::to_owned).collect()
+    }
+
     /// The options as webhooks are told of them.
     pub fn to_value(&self) -> Value {
         let mut value = json!({"kind": "DeleteOptions"});

@@ -87,7 +87,7 @@ pub fn value_response(
             table["metadata"]["resourceVersion"] = value["metadata"]["resourceVersion"].clone();
             table
         }
-        Form::PartialMetadata => partial(value, accepted),
+        Form::PartialMetadata => partial(call.kind, value, accepted),
         Form::PartialMetadataList => {
             let why = format!("but the requested object is not a list (*{})", go_type(call.kind));
             return Err(Error::new(Reason::NotAcceptable, format!("you requested PartialObjectMetadataList, {why}")));
@@ -127,8 +127,9 @@ pub fn table<'a>(
 }
 
 /// `PartialObjectMetadata` of an object.
-pub fn partial(value: &Value, accepted: Accepted) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": accepted.meta_version(), "metadata": value["metadata"]})
+pub fn partial(kind: &Kind, value: &Value, accepted: Accepted) -> Value {
+    let metadata = kinds::shown_metadata(kind, value);
+    json!({"kind": "PartialObjectMetadata", "apiVersion": accepted.meta_version(), "metadata": metadata})
 }
 
 /// Answers with a list.
@@ -171,7 +172,7 @@ pub async fn list(
         }
         Form::PartialMetadataList => json!({
             "kind": "PartialObjectMetadataList", "apiVersion": accepted.meta_version(), "metadata": metadata,
-            "items": values.iter().map(|value| partial(value, accepted)).collect::<Vec<_>>(),
+            "items": values.iter().map(|value| partial(call.kind, value, accepted)).collect::<Vec<_>>(),
         }),
         Form::Object => json!({
             "kind": call.kind.list_kind, "apiVersion": call.kind.api_version(), "metadata": metadata,
@@ -380,8 +381,7 @@ fn page(call: Call<'_>, options: &ListOptions, with_shared: bool) -> Result<Page
         })?,
         None => store.snapshot(),
     };
-    let unlimited = options.limit == 0
-        || (options.resource_version == Some(0) && token.is_none() && options.version_match.is_none());
+    let unlimited = options.limit == 0 || (options.resource_version == Some(0) && options.version_match.is_none());
     let limit = if unlimited { usize::MAX } else { options.limit };
     let mut objects = Vec::new();
     let shared = if with_shared { crate::shared::objects(call, &snapshot) } else { Vec::new() };

@@ -261,7 +261,7 @@ impl Frames {
     fn shown(&mut self, value: Value) -> Value {
         match self.accepted.form {
             Form::Object => value,
-            Form::PartialMetadata | Form::PartialMetadataList => list::partial(&value, self.accepted),
+            Form::PartialMetadata | Form::PartialMetadataList => list::partial(&self.kind, &value, self.accepted),
             Form::Table => {
                 let now = api::Timestamp::now();
                 let mut table = list::table(

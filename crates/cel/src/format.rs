@@ -34,8 +34,8 @@ pub(crate) fn duration(nanos: i64) -> String {
     format!("{sign}{seconds}{}s", fraction.trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// A duration as Go reads it: `1h30m`, `-1.5s`.
-pub(crate) fn parse_duration(text: &str) -> Option<i64> {
+/// A duration as Go reads it, `1h30m` or `-1.5s`, in nanoseconds.
+pub fn parse_duration(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),

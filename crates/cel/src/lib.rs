@@ -33,6 +33,7 @@ pub use authorizer::{Authorizer, Grant, Question, Verdict};
 pub use check::Env;
 pub use context::{CALL_BUDGET, Context, Fault, FaultKind};
 pub use eval::Bindings;
+pub use format::parse_duration;
 pub use program::Program;
 pub use schema::Decl;
 pub use types::Type;

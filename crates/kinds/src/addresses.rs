@@ -9,6 +9,22 @@ pub(crate) fn ip(text: &str) -> Problems {
     if parse_ip(text).is_some() {
         return Problems::new();
     }
+    no_ip()
+}
+
+/// An IP address in a form that is read everywhere as the same one.
+pub(crate) fn strict_ip(text: &str) -> Problems {
+    match (text.parse(), parse_ip(text)) {
+        (Ok(IpAddr::V6(ip)), _) if ip.to_ipv4_mapped().is_some() => {
+            vec!["must not be an IPv4-mapped IPv6 address".to_owned()]
+        }
+        (Ok(_), _) => Problems::new(),
+        (Err(_), Some(_)) => vec!["must not have leading 0s".to_owned()],
+        (Err(_), None) => no_ip(),
+    }
+}
+
+fn no_ip() -> Problems {
     vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
 }
 

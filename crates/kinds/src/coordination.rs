@@ -4,17 +4,18 @@ use crate::Strategy;
 use crate::causes::{Causes, Path};
 use crate::table::{AGE, NAME, age, column};
 use crate::value::{int, remove, text};
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// Off by default in Kubernetes 1.36: dropped as if never given.
-const OFF_BY_DEFAULT: [&str; 2] = ["preferredHolder", "strategy"];
+/// Drops what is off by default in Kubernetes 1.36. Whoever gave it still counts as its manager.
+fn without_coordinated_election(lease: &mut Value) {
+    if let Some(spec) = lease.get_mut("spec") {
+        ["preferredHolder", "strategy"].iter().for_each(|field| remove(spec, field));
+    }
+}
 
 pub(crate) static LEASES: Strategy = Strategy {
-    defaults: |lease| {
-        if let Some(spec) = lease.get_mut("spec") {
-            OFF_BY_DEFAULT.iter().for_each(|field| remove(spec, field));
-        }
-    },
+    prepare_create: without_coordinated_election,
+    prepare_update: |lease, _| without_coordinated_election(lease),
     validate: |lease| {
         Causes::of(|causes| {
             let (spec, at) = (&lease["spec"], Path::new("spec"));

@@ -5,6 +5,7 @@
 
 use crate::causes::{Causes, Path};
 use crate::names::{self, by_rule};
+use crate::strategy::ALL_METADATA;
 use crate::value::{int, is_empty, is_true, keep, list, members, remove, repeats, set, text};
 use crate::{Change, NameRule, Revalidation, Strategy, strategy};
 use api::{Cause, Kind, Timestamp};
@@ -62,8 +63,12 @@ pub fn prepare_status_update(kind: &Kind, new: &mut Value, old: &Value) {
     for field in fields(new).iter().chain(&fields(old)).filter(|f| kept(f)) {
         keep(new, old, field);
     }
-    for field in strategy.status_keeps {
-        keep(&mut new["metadata"], &old["metadata"], field);
+    if strategy.status_keeps == ALL_METADATA {
+        let mut metadata = old["metadata"].clone();
+        keep(&mut metadata, &new["metadata"], "managedFields");
+        new["metadata"] = metadata;
+    } else {
+        strategy.status_keeps.iter().for_each(|field| keep(&mut new["metadata"], &old["metadata"], field));
     }
     (strategy.prepare_status)(new, old);
 }
@@ -89,6 +94,7 @@ pub fn reset_fields(kind: &Kind, subresource: &str) -> Cow<'static, FieldSet> {
     let without_status = || OF_OBJECT.get_or_init(|| FieldSet::of_fields(&[&["status"]]));
     match subresource {
         "status" => match strategy(kind).status_keeps {
+            ALL_METADATA => Cow::Owned(FieldSet::of_fields(&[&["metadata"], &["spec"]])),
             [] => Cow::Borrowed(OF_STATUS.get_or_init(|| FieldSet::of_fields(&[&["spec"]]))),
             kept => {
                 let kept: Vec<[&str; 2]> = kept.iter().map(|field| ["metadata", field]).collect();

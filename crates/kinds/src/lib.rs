@@ -52,4 +52,4 @@ pub use fields::field_selector;
 pub use registry::{Group, Registry, registry};
 pub use scheduling::{SYSTEM_PRIORITIES, is_system_priority};
 pub use strategy::{Change, Deletion, NameRule, Revalidation, Strategy, deprecation, strategy};
-pub use table::{Column, Description, IncludeObject, table};
+pub use table::{Column, Description, IncludeObject, shown_metadata, table};

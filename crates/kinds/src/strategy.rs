@@ -12,7 +12,6 @@ use crate::registry;
 use crate::scheduling::PRIORITY_CLASSES;
 use crate::services::SERVICES;
 use crate::table::{self, Column};
-use crate::value::{remove, set};
 use crate::{autoscaling, core, devices, extension, flowcontrol, networking, rbac, reviews, storage, workloads};
 use api::{Cause, Kind, Timestamp};
 use serde_json::{Value, json};
@@ -48,8 +47,8 @@ pub struct Strategy {
     pub columns: &'static [Column],
     /// The cells of an object, as many as there are columns.
     pub row: fn(&Value, now: Timestamp) -> Vec<Value>,
-    /// Annotations that tables leave out.
-    pub row_hides: &'static [&'static str],
+    /// Annotations that stand for fields: not where only metadata is shown.
+    pub hidden_annotations: &'static [&'static str],
     /// A condition of the row itself, for objects that are done.
     pub row_condition: fn(&Value) -> Option<Value>,
     /// The rule for `metadata.name`.
@@ -67,7 +66,12 @@ pub struct Strategy {
     pub deletion: Deletion,
     /// Whether a delete that says nothing about dependents leaves them.
     pub orphans_dependents: bool,
+    /// What such a delete is warned of.
+    pub warns_of_dependents: Option<&'static str>,
 }
+
+/// [`Strategy::status_keeps`] of kinds that keep all of it, but for the managers of fields.
+pub(crate) const ALL_METADATA: &[&str] = &["*"];
 
 /// A change through a subresource.
 #[derive(Clone, Copy)]
@@ -134,7 +138,7 @@ impl Strategy {
         subresources: &[],
         columns: table::DEFAULT_COLUMNS,
         row: table::default_row,
-        row_hides: &[],
+        hidden_annotations: &[],
         row_condition: |_| None,
         name_rule: NameRule::DnsSubdomain,
         generation: None,
@@ -144,6 +148,7 @@ impl Strategy {
         create_on_update: false,
         deletion: Deletion::Immediate,
         orphans_dependents: false,
+        warns_of_dependents: None,
     };
 }
 
@@ -167,14 +172,7 @@ static CUSTOM: Strategy = Strategy {
         fields(new) != fields(old) || new.as_object().into_iter().flatten().filter(content).any(changed)
     }),
     new_status: Some(|| Value::Null),
-    prepare_status: |new, old| {
-        let managed = new["metadata"]["managedFields"].clone();
-        new["metadata"] = old["metadata"].clone();
-        match managed {
-            Value::Null => remove(&mut new["metadata"], "managedFields"),
-            managed => set(&mut new["metadata"], "managedFields", managed),
-        }
-    },
+    status_keeps: ALL_METADATA,
     update_revalidates: Revalidation::Nothing,
     unconditional_update: false,
     warnings: unqualified_finalizers,

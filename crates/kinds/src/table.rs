@@ -105,7 +105,7 @@ pub fn table<'a>(
 ) -> Value {
     let strategy = strategy(kind);
     let row = |object: &Value| {
-        let shown = include_object.shown(object, strategy.row_hides);
+        let shown = include_object.shown(object, strategy.hidden_annotations);
         let mut row = json!({"cells": (strategy.row)(object, now), "object": shown});
         if let Some(condition) = (strategy.row_condition)(object) {
             row["conditions"] = json!([condition]);
@@ -115,6 +115,11 @@ pub fn table<'a>(
     let rows: Vec<Value> = objects.map(row).collect();
     let columns: Vec<Value> = strategy.columns.iter().map(definition).collect();
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "columnDefinitions": columns, "rows": rows})
+}
+
+/// The metadata of an object where nothing else of it is shown.
+pub fn shown_metadata(kind: &Kind, object: &Value) -> Value {
+    without(&object["metadata"], strategy(kind).hidden_annotations)
 }
 
 fn without(metadata: &Value, annotations: &[&str]) -> Value {

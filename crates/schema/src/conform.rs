@@ -222,7 +222,10 @@ fn is_left_out(field: &Field, value: &Value) -> bool {
         Value::String(text) => {
             text.is_empty() && !field.pointer && matches!(field.schema, Schema::String | Schema::Bytes)
         }
-        Value::Array(items) => items.is_empty() && matches!(field.schema, Schema::List(_)),
+        // No managers are something to say, and are never stored so.
+        Value::Array(items) => {
+            items.is_empty() && matches!(field.schema, Schema::List(_)) && &*field.name != "managedFields"
+        }
         Value::Object(map) => map.is_empty() && matches!(field.schema, Schema::Map(_)),
     }
 }

@@ -45,6 +45,7 @@ pub(crate) static AUTOSCALERS_V1: Strategy = Strategy {
     validate_status: |new, _| validate::status(new),
     new_status: Some(|| json!({"currentReplicas": 0, "desiredReplicas": 0})),
     row: |autoscaler, now: Timestamp| print::row(&to_v2(autoscaler.clone()), now),
+    hidden_annotations: &ANNOTATIONS,
     ..AUTOSCALERS_V2
 };
 

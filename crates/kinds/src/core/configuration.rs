@@ -30,7 +30,8 @@ pub(crate) static CONFIG_MAPS: Strategy = Strategy {
                 bytes += decoded_bytes(value);
             }
             if bytes > BYTES_MAX {
-                causes.too_long(&Path::new(""), BYTES_MAX);
+                // As a path without steps is written.
+                causes.too_long(&Path::new("[]"), BYTES_MAX);
             }
         })
     },
@@ -179,7 +180,7 @@ mod tests {
         check(&of(json!({"data": {"a.b_c-d": "x"}, "binaryData": {"e": "AAA="}})), &[]);
         check(&of(json!({"data": {"..": "", "a/b": ""}})), &["Invalid data[..]", "Invalid data[a/b]"]);
         check(&of(json!({"data": {"a": ""}, "binaryData": {"a": ""}})), &["Invalid data[a]"]);
-        check(&of(json!({"data": {"a": "x".repeat(BYTES_MAX + 1)}})), &["TooLong "]);
+        check(&of(json!({"data": {"a": "x".repeat(BYTES_MAX + 1)}})), &["TooLong []"]);
     }
 
     #[test]

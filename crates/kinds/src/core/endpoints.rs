@@ -17,6 +17,7 @@ const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const SLICE_ENDPOINTS_MAX: usize = 1000;
 const SLICE_PORTS_MAX: usize = 20000;
 const SLICE_ADDRESSES_MAX: usize = 100;
+const SLICE_HINTS_MAX: usize = 8;
 
 pub(crate) static ENDPOINTS: Strategy = Strategy {
     defaults: |endpoints| {
@@ -100,7 +101,7 @@ fn subsets(subsets: &[Value], causes: &mut Causes) {
 
 fn address(entry: &Value, at: &Path, causes: &mut Causes) {
     let (ip, ip_at) = (text(&entry["ip"]), at.child("ip"));
-    causes.each_invalid(&ip_at, ip, addresses::ip(ip));
+    causes.each_invalid(&ip_at, ip, addresses::strict_ip(ip));
     match addresses::parse_ip(ip) {
         None => causes.invalid(&ip_at, ip, "must be a valid IP address"),
         Some(parsed) => {
@@ -175,6 +176,26 @@ fn slice_endpoint(endpoint: &Value, kind: &str, at: &Path, causes: &mut Causes) 
     }
     if let Some(host) = endpoint["hostname"].as_str() {
         causes.each_invalid(&at.child("hostname"), host, names::dns_label(host));
+    }
+    let (given, at) = (&endpoint["hints"], at.child("hints"));
+    hints(list(&given["forZones"]), &at.child("forZones"), names::label_value, causes);
+    hints(list(&given["forNodes"]), &at.child("forNodes"), names::dns_subdomain, causes);
+}
+
+/// The zones or the nodes that an endpoint is for.
+fn hints(places: &[Value], at: &Path, rule: fn(&str) -> names::Problems, causes: &mut Causes) {
+    if places.len() > SLICE_HINTS_MAX {
+        return causes.too_many(at, places.len(), SLICE_HINTS_MAX);
+    }
+    let repeated = repeats(places.iter().map(|place| text(&place["name"])));
+    for (i, place) in places.iter().enumerate() {
+        let (name, at) = (text(&place["name"]), at.index(i));
+        let at = at.child("name");
+        if repeated.contains(&i) {
+            causes.duplicate(&at, name);
+        } else {
+            causes.each_invalid(&at, name, rule(name));
+        }
     }
 }
 

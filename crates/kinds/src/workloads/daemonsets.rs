@@ -23,10 +23,8 @@ pub(crate) static DAEMON_SETS: Strategy = Strategy {
     defaults,
     prepare_create: |object| set_template_generation(object, 1),
     prepare_update: |new, old| {
-        let text = text(&old["metadata"]["annotations"][TEMPLATE_GENERATION]);
-        let generation = text.parse().unwrap_or(0i64);
         let changed = new["spec"]["template"] != old["spec"]["template"];
-        set_template_generation(new, generation + i64::from(changed));
+        set_template_generation(new, template_generation(old) + i64::from(changed));
     },
     prepare_status: |new, old| {
         let kept = old["metadata"]["annotations"].get(TEMPLATE_GENERATION).filter(|kept| kept.is_string());
@@ -47,7 +45,7 @@ pub(crate) static DAEMON_SETS: Strategy = Strategy {
     ),
     columns: COLUMNS,
     row,
-    row_hides: &[TEMPLATE_GENERATION],
+    hidden_annotations: &[TEMPLATE_GENERATION],
     ..Strategy::PLAIN
 };
 
@@ -57,7 +55,13 @@ fn set_template_generation(daemon_set: &mut Value, generation: i64) {
     }
 }
 
+fn template_generation(daemon_set: &Value) -> i64 {
+    text(&daemon_set["metadata"]["annotations"][TEMPLATE_GENERATION]).parse().unwrap_or(0)
+}
+
 fn defaults(daemon_set: &mut Value) {
+    // Upstream makes the annotation of a field that every object has.
+    set_template_generation(daemon_set, template_generation(daemon_set));
     let Some(spec) = daemon_set.get_mut("spec").filter(|spec| spec.is_object()) else { return };
     template_defaults(spec);
     default(spec, "revisionHistoryLimit", 10);

@@ -296,7 +296,9 @@ impl FromDefinitions {
             Schema::Int32 | Schema::Int64 | Schema::Number => scalar(Scalar::Numeric),
             Schema::String | Schema::Bytes => scalar(Scalar::String),
             Schema::Time | Schema::MicroTime | Schema::Quantity | Schema::IntOrString => scalar(Scalar::Any),
-            Schema::Any | Schema::OrBool(_) | Schema::OrList(..) => DEDUCED,
+            // Of what may be anything, nothing is looked into.
+            Schema::Any => ATOMIC,
+            Schema::OrBool(_) | Schema::OrList(..) => DEDUCED,
             Schema::Object(id) => {
                 let made = self.definition(*id);
                 match (map, self.types.nodes[made.0 as usize].map.clone()) {

@@ -5,7 +5,7 @@ use super::path_of;
 use super::schemas::Schemas;
 use api::{Kind, Subresource, Verb};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
@@ -32,27 +32,57 @@ pub(super) struct Contents {
     pub definitions: BTreeMap<String, Value>,
 }
 
+/// Groups and versions that upstream's clients know, whether served or not: what documents of custom kinds take for all.
+static KNOWN_TO_CUSTOM: &str = " v1
+admissionregistration.k8s.io v1 v1alpha1 v1beta1
+apps v1 v1beta1 v1beta2
+authentication.k8s.io v1 v1alpha1 v1beta1
+authorization.k8s.io v1 v1beta1
+autoscaling v1 v2
+batch v1 v1beta1
+certificates.k8s.io v1 v1alpha1 v1beta1
+coordination.k8s.io v1 v1alpha2 v1beta1
+discovery.k8s.io v1 v1beta1
+events.k8s.io v1 v1beta1
+extensions v1beta1
+flowcontrol.apiserver.k8s.io v1 v1beta1 v1beta2 v1beta3
+internal.apiserver.k8s.io v1alpha1
+networking.k8s.io v1 v1beta1
+node.k8s.io v1 v1alpha1 v1beta1
+policy v1 v1beta1
+rbac.authorization.k8s.io v1 v1alpha1 v1beta1
+resource.k8s.io v1 v1alpha3 v1beta1 v1beta2
+scheduling.k8s.io v1 v1alpha2 v1beta1
+storage.k8s.io v1 v1alpha1 v1beta1
+storagemigration.k8s.io v1beta1
+";
+
 impl Contents {
     pub fn of(schemas: &Schemas, kinds: &[Arc<Kind>]) -> Contents {
         let watched = kinds.iter().any(|kind| kind.allows(Verb::Watch));
         let roots = if watched { vec![format!("{META}.WatchEvent")] } else { Vec::new() };
-        Contents::with(schemas, kinds, paths(schemas, kinds), roots)
+        let groups = kinds.iter().map(|kind| (&*kind.group, &*kind.version)).chain([("", "v1")]).collect();
+        Contents::with(schemas, &groups, paths(schemas, kinds), roots)
     }
 
     /// Those of kinds that a tenant defines: without what discovery answers and what a watch sends.
     pub fn of_custom(schemas: &Schemas, kinds: &[Arc<Kind>]) -> Contents {
         let mut paths = paths(schemas, kinds);
         paths.retain(|path| !path.path.ends_with('/'));
-        Contents::with(schemas, kinds, paths, Vec::new())
+        let versions = |line: &'static str| {
+            let mut words = line.split(' ');
+            let group = words.next().unwrap_or_default();
+            words.map(move |version| (group, version))
+        };
+        Contents::with(schemas, &KNOWN_TO_CUSTOM.lines().flat_map(versions).collect(), paths, Vec::new())
     }
 
-    fn with(schemas: &Schemas, kinds: &[Arc<Kind>], paths: Vec<Path>, mut roots: Vec<String>) -> Contents {
-        let groups = kinds.iter().map(|kind| (&*kind.group, &*kind.version)).chain([("", "v1")]).collect();
+    fn with(schemas: &Schemas, groups: &BTreeSet<(&str, &str)>, paths: Vec<Path>, mut roots: Vec<String>) -> Contents {
         for operation in paths.iter().flat_map(|path| &path.operations) {
             roots.push(operation.answer.clone());
             roots.extend(operation.body.definition());
         }
-        Contents { definitions: schemas.closure(roots, &groups), paths }
+        Contents { definitions: schemas.closure(roots, groups), paths }
     }
 
     /// The paths, with operations and parameters printed.

@@ -69,7 +69,7 @@ impl Schemas {
     }
 
     /// What is reachable from some definitions, sorted by name. Kinds of every group and version are named as kinds of
-    /// the given ones and, as upstream, of the core group.
+    /// the given ones.
     pub fn closure(&self, mut open: Vec<String>, groups: &BTreeSet<(&str, &str)>) -> BTreeMap<String, Value> {
         let mut found = BTreeMap::new();
         while let Some(name) = open.pop() {

@@ -26,6 +26,10 @@ pub(crate) static JOBS: Strategy = Strategy {
     columns: print::COLUMNS,
     row: print::row,
     orphans_dependents: true,
+    warns_of_dependents: Some(
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set \
+         propagationPolicy=Orphan to suppress this warning",
+    ),
     ..Strategy::PLAIN
 };
 

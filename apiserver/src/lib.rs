@@ -40,6 +40,7 @@ mod peers;
 mod placements;
 #[cfg(test)]
 mod planted;
+mod projection;
 mod proxy;
 mod reauthorize;
 mod registry;

@@ -134,6 +134,7 @@ fn list_options(call: Call<'_>, query: &Query, watch: bool) -> Result<ListOption
         Some(custom) => custom.version.field_selector(&options.selector.fields)?,
         None => kinds::field_selector(call.kind, &options.selector.fields)?,
     };
+    options.selector.labels.requirements.extend(call.projection().map(|projection| projection.requirement()));
     Ok(options)
 }
 

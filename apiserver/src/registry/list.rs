@@ -66,10 +66,10 @@ pub fn object_response(
 
 /// The protobuf encoding of a stored object as this request's kind.
 fn message(call: Call<'_>, object: &Object) -> Result<Bytes> {
-    match call.server.storage_kind(call.kind) {
-        Some(_) => encodings::message(call.kind, &call.view(object)?).map(Bytes::from),
-        None => call.server.encodings.message(call.kind, object),
+    if call.shows_stored(object) {
+        return call.server.encodings.message(call.kind, object);
     }
+    encodings::message(call.kind, &call.view(object)?).map(Bytes::from)
 }
 
 /// One value in the form and encoding that the client accepts.

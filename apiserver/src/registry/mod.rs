@@ -18,6 +18,7 @@ pub use watch::watch;
 
 use crate::custom::Custom;
 use crate::fence::Fence;
+use crate::projection::Projection;
 use crate::server::Server;
 use crate::target::Target;
 use api::{Error, Identity, Kind, Object, ObjectKey, Result, Timestamp};
@@ -56,7 +57,8 @@ impl Call<'_> {
         let stored = self.server.store.snapshot().get(key).cloned();
         #[cfg(test)]
         let stored = stored.or_else(|| crate::planted::lookup(self.server, key));
-        stored.or_else(|| crate::shared::object(self.server, key))
+        let shown = |object: &Arc<Object>| self.projection().is_none_or(|projection| projection.covers(object));
+        stored.filter(shown).or_else(|| crate::shared::object(self.server, key))
     }
 
     /// The current object, or 404.
@@ -68,12 +70,20 @@ impl Call<'_> {
         found
     }
 
+    /// How the caller is shown objects of this kind, if not as they are.
+    pub fn projection(&self) -> Option<Projection> {
+        Projection::of(self.kind, self.identity)
+    }
+
     /// A stored object as this request's kind shows it.
     pub fn view(&self, object: &Object) -> Result<Value> {
         if let Some(custom) = self.custom {
             return custom.view(object);
         }
         let value = object.to_value()?;
+        if let Some(projection) = self.projection() {
+            return Ok(projection.shown(&value));
+        }
         Ok(match self.server.storage_kind(self.kind) {
             Some(storage) => kinds::convert(value, storage, self.kind),
             None => value,
@@ -84,7 +94,7 @@ impl Call<'_> {
     pub fn shows_stored(&self, object: &Object) -> bool {
         match self.custom {
             Some(custom) => custom.shows_stored(object),
-            None => self.server.storage_kind(self.kind).is_none(),
+            None => self.server.storage_kind(self.kind).is_none() && self.projection().is_none(),
         }
     }
 

@@ -5,6 +5,7 @@ use crate::custom::Custom;
 use crate::encodings::Encodings;
 use crate::negotiate::{Accepted, Encoding, Form};
 use crate::options::ListOptions;
+use crate::projection::Projection;
 use crate::respond;
 use api::{Error, Kind, Object, Result, Revision};
 use axum::body::Body;
@@ -56,6 +57,7 @@ pub async fn watch(
         kind: call.kind.clone(),
         storage: call.server.storage_kind(call.kind).cloned(),
         custom: call.custom.cloned(),
+        projection: call.projection(),
         accepted,
         include,
         encodings: call.server.encodings.clone(),
@@ -187,6 +189,7 @@ struct Frames {
     storage: Option<Arc<Kind>>,
     /// The definition that the kind comes from, as it was when the watch began.
     custom: Option<Custom>,
+    projection: Option<Projection>,
     accepted: Accepted,
     include: IncludeObject,
     encodings: Arc<Encodings>,
@@ -198,6 +201,7 @@ impl Frames {
     fn plain(&self, object: &Object) -> bool {
         self.accepted == Accepted::JSON
             && self.storage.is_none()
+            && self.projection.is_none()
             && self.custom.as_ref().is_none_or(|custom| custom.shows_stored(object))
     }
 
@@ -234,8 +238,8 @@ impl Frames {
             frame.extend_from_slice(b"}\n");
             return frame.into();
         }
-        let framed = match (&self.storage, self.accepted) {
-            (None, Accepted { form: Form::Object, encoding: Encoding::Protobuf, .. }) => self.stored(kind, object),
+        let framed = match (self.storage.is_none() && self.projection.is_none(), self.accepted) {
+            (true, Accepted { form: Form::Object, encoding: Encoding::Protobuf, .. }) => self.stored(kind, object),
             _ => self.value(object).map(|shown| self.frame(kind.as_str(), &shown)),
         };
         framed.unwrap_or_else(|error| self.error(&error))
@@ -254,6 +258,10 @@ impl Frames {
             (Some(custom), _) => custom.view(object)?,
             (None, Some(storage)) => kinds::convert(object.to_value()?, storage, &self.kind),
             (None, None) => object.to_value()?,
+        };
+        let value = match &self.projection {
+            Some(projection) => projection.shown(&value),
+            None => value,
         };
         Ok(self.shown(value))
     }

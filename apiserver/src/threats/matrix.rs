@@ -131,7 +131,11 @@ fn may(caller: &Caller, tenant: &str, kind: &Kind, operation: &Operation) -> boo
     match caller.right {
         Right::Everything => true,
         Right::Nothing => false,
-        Right::OwnTenant => caller.tenant == tenant && kind.scope != api::Scope::Cluster,
+        // Of the operators' kinds, a tenant reads its nodes alone.
+        Right::OwnTenant => {
+            let nodes = kind.plural == "nodes" && reads;
+            caller.tenant == tenant && (kind.scope != api::Scope::Cluster || nodes)
+        }
         Right::PodsEverywhere => reads && kind.group.is_empty() && kind.plural == "pods",
         // Of `system`, where every node reads services, and drivers, which are the operators'.
         Right::Node => match kind.plural.as_str() {

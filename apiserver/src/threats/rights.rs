@@ -1,14 +1,15 @@
-//! Rights of nodes and of open watches: what a stolen node's certificate reads, and when a watch ends.
+//! Rights of nodes and of open watches: what a stolen node's certificate reads, when a watch ends, and what of the nodes a
+//! tenant reads.
 
 use super::callers::Caller;
 use super::matrix::Findings;
-use super::{HELD, World, has_canary};
+use super::{CANARY, HELD, World, has_canary};
 use crate::authn::Peer;
 use crate::handler;
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// S12: node `n8` runs a pod of `acme` that refers to a secret, a map, an account and a claim which `umbrella` has by the same
@@ -142,4 +143,66 @@ async fn no_pod_names_or_is_bound_to_another_tenants_node() {
         let answer = world.send(token, "POST", &format!("{pods}/{bound}/binding"), &[], &binding).await;
         assert_eq!(answer.code, code, "{token} to {node}: {}", answer.json());
     }
+}
+
+/// A tenant reads the nodes that may run its pods, and of them what is no other tenant's business. It writes none.
+#[tokio::test]
+async fn a_tenant_is_shown_its_nodes_without_what_they_tell_of_others() {
+    let world = World::new().await;
+    let of = |name: &str, labels: Value| {
+        json!({"metadata": {"name": name, "labels": labels, "annotations": {"last": CANARY}},
+            "spec": {"providerID": CANARY}, "status": {"capacity": {"cpu": "4"}, "images": [{"names": [CANARY]}],
+            "volumesInUse": [CANARY], "nodeInfo": {"machineID": CANARY, "kubeletVersion": "v1"}}})
+    };
+    for (name, labels) in [
+        ("free", json!({"zone": "a"})),
+        ("own", json!({"node.ursa.dev/tenant": "acme"})),
+        (CANARY, json!({"node.ursa.dev/tenant": "umbrella"})),
+    ] {
+        world.make("op", "/api/v1/nodes", of(name, labels)).await;
+    }
+    let theirs = format!("/api/v1/nodes/{CANARY}");
+    let forms = [
+        "application/json",
+        "application/yaml",
+        "application/vnd.kubernetes.protobuf",
+        "application/json;as=Table;g=meta.k8s.io;v=v1",
+        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+    ];
+    for accept in forms {
+        for query in ["", "?watch=1", "?includeObject=Object", "?labelSelector=zone=a"] {
+            let path = format!("/api/v1/nodes{query}");
+            let answer = world.send("admin", "GET", &path, &[("accept", accept)], &Value::Null).await;
+            assert!(!answer.has_canary(), "{accept} {query}");
+            // A watch takes no table of a list.
+            let shown = String::from_utf8_lossy(&answer.body).contains("free");
+            assert!(shown || answer.code == 406, "{accept} {query}: {} without its node", answer.code);
+        }
+        let answer = world.send("admin", "GET", "/api/v1/nodes/own", &[("accept", accept)], &Value::Null).await;
+        assert!(!answer.has_canary(), "{accept}");
+    }
+    let list = world.get("admin", "/api/v1/nodes").await.json();
+    let names: Vec<&Value> = list["items"].as_array().expect("items").iter().map(|n| &n["metadata"]["name"]).collect();
+    assert_eq!(names, ["free", "own"]);
+    assert_eq!(list["items"][0]["status"]["capacity"], json!({"cpu": "4"}));
+    assert_eq!(world.get("admin", "/api/v1/nodes/own").await.code, 200);
+    assert_eq!(world.get("admin", &theirs).await.code, 404);
+    assert_eq!(world.get("victim", &theirs).await.code, 200);
+    for (method, path) in [
+        ("PUT", "/api/v1/nodes/own"),
+        ("PATCH", "/api/v1/nodes/own"),
+        ("DELETE", "/api/v1/nodes/own"),
+        ("DELETE", "/api/v1/nodes"),
+        ("POST", "/api/v1/nodes"),
+        ("GET", "/api/v1/nodes/own/status"),
+        ("GET", "/api/v1/nodes/own/proxy/logs"),
+    ] {
+        let answer = world.send("admin", method, path, &[], &of("own", json!({}))).await;
+        assert_eq!(answer.code, 403, "{method} {path}");
+    }
+    // Operators see everything, wherever they look from.
+    assert!(world.get("op", "/tenants/acme/api/v1/nodes").await.has_canary());
+    let review = json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "nodes"}}});
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    assert_eq!(world.make("admin", path, review).await["status"]["allowed"], true);
 }

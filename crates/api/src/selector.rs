@@ -18,6 +18,8 @@ pub enum Operator {
     DoesNotExist,
     GreaterThan,
     LessThan,
+    /// Absent, or one of the values. No text says it: servers alone ask so.
+    AbsentOrIn,
 }
 
 /// One term of a label selector. `values` holds one number for `GreaterThan` and `LessThan`, none for existence.
@@ -37,6 +39,7 @@ impl Requirement {
         match self.operator {
             Operator::In => value.is_some_and(|v| self.values.contains(v)),
             Operator::NotIn => value.is_none_or(|v| !self.values.contains(v)),
+            Operator::AbsentOrIn => value.is_none_or(|v| self.values.contains(v)),
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
             Operator::GreaterThan => value.and_then(|v| number(v)).zip(bound()).is_some_and(|(v, b)| v > b),

@@ -83,9 +83,7 @@ async fn count_down(call: Call<'_>, pod: &str, budget: &Value, options: &WriteOp
     let call = Call { kind, ..call };
     let now = call.now.to_string();
     registry::update(call, name, Part::Own("eviction"), options, &mut Vec::new(), |live| {
-        let mut value = counted_down(live.value, pod, &now)?;
-        value["metadata"]["resourceVersion"] = Value::Null;
-        Ok(Changed::untracked(value))
+        Ok(Changed::untracked(counted_down(live.value, pod, &now)?))
     })
     .await
     .map(drop)

@@ -9,7 +9,7 @@ use crate::server::Server;
 use api::{Identity, TenantName, Timestamp};
 use axum::body::Body;
 use futures::stream::{self, StreamExt};
-use http::{Request, header};
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use runtime::Stop;
 use serde_json::{Value, json};
@@ -145,7 +145,8 @@ async fn one(server: &Arc<Server>, tenant: &TenantName, object: &Value) -> bool 
     if let Ok(request) = request.body(Body::from(patch.to_string())) {
         let identity = Identity::new(TenantName::system(), "system:kube-aggregator", &[policy::rbac::MASTERS]);
         let answer = in_process(server.clone(), Arc::new(identity), request).await;
-        if !answer.status().is_success() {
+        // What is gone needs no status.
+        if !answer.status().is_success() && answer.status() != StatusCode::NOT_FOUND {
             tracing::debug!(%tenant, name = remote.name, code = %answer.status(), "the status of an APIService was not written");
         }
     }

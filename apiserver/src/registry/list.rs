@@ -143,7 +143,9 @@ pub async fn list(
         reach(call, version).await?;
     }
     if let Some(version) = continued_at(options)? {
-        reach(call, version).await?;
+        // Which another server gave, perhaps. What none comes to, none has given.
+        let unknown = |_| Error::bad_request(format!("invalid continue token: there is no version {version} yet"));
+        reach(call, version).await.map_err(unknown)?;
     }
     let page = page(call, options, true)?;
     let bytes = page.objects.iter().map(|object| object.bytes.len()).sum();

@@ -188,7 +188,8 @@ impl Question<'_> {
         }
         // Else the questions would be of no use.
         let reads = operation.verb == "get" && operation.subresource.is_empty() && kind.allows(Verb::Get);
-        let own = granted && tenant == caller.tenant && matches!(tenant, "umbrella" | "acme");
+        let theirs = kind.scope != api::Scope::Cluster;
+        let own = granted && theirs && tenant == caller.tenant && matches!(tenant, "umbrella" | "acme");
         if own && reads && Some(name) == objects::name(kind, HELD).as_deref() && code != 200 {
             found.fault(what("is not answered to whose it is"));
         }

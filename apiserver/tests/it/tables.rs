@@ -3,6 +3,7 @@
 mod errors;
 mod mutants;
 mod reads;
+mod tokens;
 mod writes;
 
 use serde_json::{Value, json};

@@ -75,26 +75,48 @@ fn only_the_own_tenant_or_a_grant_of_system_opens_anything() {
 
 #[test]
 fn the_operators_kinds_are_closed_to_tenants() {
-    for resource in ["nodes", "tenants"] {
-        for (who, target, expected) in [
-            ("root@acme", "own", false),
-            ("root@acme", "acme", false),
-            ("everywhere@acme", "own", false),
-            ("root@acme", "umbrella", false),
-            ("root@acme", "all", false),
-            ("root@system", "own", true),
-            ("root@system", "acme", true),
-            ("everywhere@system", "own", true),
-            ("local@system", "own", false),
-            ("nobody@system", "own", false),
-        ] {
-            let outcome = decide_and_authorize(who, target, &what(resource, ""));
-            assert_eq!(outcome.is_ok(), expected, "{who} {resource} in {target}");
-        }
+    for (who, target, expected) in [
+        ("root@acme", "own", false),
+        ("root@acme", "acme", false),
+        ("everywhere@acme", "own", false),
+        ("root@acme", "umbrella", false),
+        ("root@acme", "all", false),
+        ("root@system", "own", true),
+        ("root@system", "acme", true),
+        ("everywhere@system", "own", true),
+        ("local@system", "own", false),
+        ("nobody@system", "own", false),
+    ] {
+        let outcome = decide_and_authorize(who, target, &what("tenants", ""));
+        assert_eq!(outcome.is_ok(), expected, "{who} in {target}");
     }
     let metrics = Attributes { verb: "get", path: Some("/metrics"), cluster_scoped: true, ..Attributes::default() };
     assert!(decide_and_authorize("root@acme", "own", &metrics).is_err());
     assert!(decide_and_authorize("root@system", "own", &metrics).is_ok());
+}
+
+#[test]
+fn a_tenant_reads_nodes_by_its_own_rules_and_writes_none() {
+    for (who, target, verb, expected) in [
+        ("root@acme", "own", "get", true),
+        ("root@acme", "acme", "watch", true),
+        ("everywhere@acme", "own", "get", true),
+        ("everywhere@acme", "own", "list", false),
+        ("local@acme", "own", "get", false),
+        ("nobody@acme", "own", "get", false),
+        ("root@acme", "umbrella", "get", false),
+        ("root@acme", "all", "list", false),
+        ("root@acme", "own", "update", false),
+        ("root@acme", "own", "deletecollection", false),
+        ("root@system", "own", "update", true),
+        ("everywhere@system", "own", "get", true),
+        ("local@system", "own", "get", false),
+    ] {
+        let outcome = decide_and_authorize(who, target, &Attributes { verb, ..what("nodes", "") });
+        assert_eq!(outcome.is_ok(), expected, "{who} {verb} in {target}");
+    }
+    let status = Attributes { subresource: "status", ..what("nodes", "") };
+    assert!(decide_and_authorize("root@acme", "own", &status).is_err());
 }
 
 #[test]
@@ -169,8 +191,8 @@ fn refusals_are_worded_as_upstream_and_name_foreign_tenants() {
     check_text(
         "root@acme",
         "own",
-        what("nodes", ""),
-        r#"nodes is forbidden: User "root" cannot get resource "nodes" in API group "" at the cluster scope"#,
+        Attributes { verb: "update", ..what("nodes", "") },
+        r#"nodes is forbidden: User "root" cannot update resource "nodes" in API group "" at the cluster scope"#,
     );
     let metrics = Attributes { verb: "get", path: Some("/metrics"), ..Attributes::default() };
     check_text("x@acme", "own", metrics, r#"forbidden: User "x" cannot get path "/metrics""#);

@@ -17,9 +17,10 @@ use tokio::io::AsyncReadExt;
 const LABEL: &str = "client=kube-rs";
 
 async fn client(kubeconfig: &Path) -> Client {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    Client::try_from(config).unwrap()
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
+    let config =
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a usable kubeconfig");
+    Client::try_from(config).expect("a client")
 }
 
 fn config_map(name: &str) -> ConfigMap {
@@ -32,7 +33,7 @@ fn config_map(name: &str) -> ConfigMap {
 async fn pages(maps: &Api<ConfigMap>) -> Vec<Vec<String>> {
     let (mut params, mut pages) = (ListParams::default().labels(LABEL).limit(2), Vec::new());
     loop {
-        let page = maps.list(&params).await.unwrap();
+        let page = maps.list(&params).await.expect("a page");
         pages.push(page.items.iter().map(ResourceExt::name_any).collect());
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
@@ -47,7 +48,7 @@ type Events = Pin<Box<dyn Stream<Item = Result<Event<ConfigMap>, watcher::Error>
 async fn first_list(events: &mut Events) -> Vec<String> {
     let mut names = Vec::new();
     loop {
-        match events.next().await.unwrap().unwrap() {
+        match events.next().await.expect("a watch does not end").expect("an event") {
             Event::InitApply(map) => names.push(map.name_any()),
             Event::InitDone => return names,
             Event::Init => {}
@@ -57,7 +58,7 @@ async fn first_list(events: &mut Events) -> Vec<String> {
 }
 
 async fn next(events: &mut Events) -> (&'static str, String) {
-    match events.next().await.unwrap().unwrap() {
+    match events.next().await.expect("a watch does not end").expect("an event") {
         Event::Apply(map) => ("apply", map.name_any()),
         Event::Delete(map) => ("delete", map.name_any()),
         early => panic!("{early:?} after the first list"),

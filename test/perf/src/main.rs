@@ -102,6 +102,9 @@ enum Command {
         /// Fewer of everything: 0.01 for a hundredth
         #[arg(long, default_value_t = 1.0)]
         share: f64,
+        /// Stop after so many seconds, and tell what was measured until then
+        #[arg(long, default_value_t = 86_400)]
+        patience: u64,
         /// Print a JSON document per line instead of a table
         #[arg(long)]
         json: bool,
@@ -139,11 +142,11 @@ async fn run(args: &Cli) -> Result<Report, Error> {
 }
 
 /// Runs workloads one after another. Whether all passed.
-async fn workloads(files: &[PathBuf], share: f64, json: bool) -> Result<bool, Error> {
+async fn workloads(files: &[PathBuf], share: f64, patience: Duration, json: bool) -> Result<bool, Error> {
     let workloads: Vec<Workload> = files.iter().map(|file| Workload::read(file, share)).collect::<Result<_, _>>()?;
     let mut all_passed = true;
     for workload in &workloads {
-        let figures = workload::run(workload).await.map_err(|why| format!("{}: {why}", workload.name))?;
+        let figures = workload::run(workload, patience).await.map_err(|why| format!("{}: {why}", workload.name))?;
         all_passed &= printed(&figures, json);
     }
     Ok(all_passed)
@@ -168,7 +171,9 @@ async fn main() -> ExitCode {
                 true
             })
         }
-        Some(Command::Workload { files, share, json }) => workloads(files, *share, *json).await,
+        Some(Command::Workload { files, share, patience, json }) => {
+            workloads(files, *share, Duration::from_secs(*patience), *json).await
+        }
         None => run(&args).await.map(|report| {
             if args.json {
                 report.figures().print(true);

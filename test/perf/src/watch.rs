@@ -33,21 +33,47 @@ pub async fn count(mut body: Incoming, wanted: usize) -> Result<usize, Error> {
 }
 
 /// As [`count`], and tells when the object of each number arrived.
-pub async fn arrivals(mut body: Incoming, prefix: &str, wanted: usize) -> Result<Vec<(usize, Instant)>, Error> {
+pub async fn arrivals(body: Incoming, prefix: &str, wanted: usize) -> Result<Vec<(usize, Instant)>, Error> {
     let mut arrived = Vec::new();
-    let mut line = Vec::new();
+    let mut lines = Lines::of(body);
     while arrived.len() < wanted {
-        let Some(chunk) = next(&mut body).await? else { break };
-        let now = Instant::now();
-        for part in chunk.split_inclusive(|&b| b == b'\n') {
-            line.extend_from_slice(part);
-            if line.ends_with(b"\n") {
-                arrived.extend(objects::number(prefix, &line).map(|number| (number, now)));
-                line.clear();
+        let Ok(read) = tokio::time::timeout(SILENCE_MAX, lines.next()).await else { break };
+        let Some((now, read)) = read? else { break };
+        arrived.extend(read.iter().filter_map(|line| Some((objects::number(prefix, line)?, now))));
+    }
+    Ok(arrived)
+}
+
+/// The events of a watch, a line each.
+pub struct Lines {
+    body: Incoming,
+    /// The begin of a line whose end has not come yet.
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    pub fn of(body: Incoming) -> Lines {
+        Lines { body, rest: Vec::new() }
+    }
+
+    /// The next whole lines and when they came; `None` when the server ends the watch.
+    pub async fn next(&mut self) -> Result<Option<(Instant, Vec<Vec<u8>>)>, Error> {
+        loop {
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            let Ok(chunk) = frame.map_err(text)?.into_data() else { continue };
+            let now = Instant::now();
+            let mut lines = Vec::new();
+            for part in chunk.split_inclusive(|&b| b == b'\n') {
+                self.rest.extend_from_slice(part);
+                if self.rest.ends_with(b"\n") {
+                    lines.push(std::mem::take(&mut self.rest));
+                }
+            }
+            if !lines.is_empty() {
+                return Ok(Some((now, lines)));
             }
         }
     }
-    Ok(arrived)
 }
 
 /// `None` when the server ends the watch or is silent for too long.

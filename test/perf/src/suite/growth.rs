@@ -5,7 +5,7 @@ use crate::figures::{Figures, Series};
 /// How much an operation's cost may grow from the least size to the largest.
 const GROWTH_MAX_PERCENT: f64 = 20.0;
 
-/// What figures' names begin with that are of one operation.
+/// What figures' names hold that are of one operation.
 const COST: &str = "server CPU per";
 
 /// A straight line through points, by least squares.
@@ -46,7 +46,7 @@ pub fn percent(points: &[(f64, f64)]) -> Option<f64> {
 pub fn figures(name: &str, runs: &[(u32, Figures)]) -> Figures {
     let mut grown = Figures::new(format!("growth of {name}"));
     let largest = runs.last().map_or(1, |run| run.0);
-    let costs = runs.iter().flat_map(|run| &run.1.figures).filter(|figure| figure.name.starts_with(COST));
+    let costs = runs.iter().flat_map(|run| &run.1.figures).filter(|figure| figure.name.contains(COST));
     let mut names: Vec<&str> = costs.map(|figure| figure.name.as_str()).collect();
     names.sort_unstable();
     names.dedup();

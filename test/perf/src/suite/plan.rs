@@ -44,7 +44,7 @@ pub const BENCHMARKS: &[Benchmark] = &[
         patience: (90, 600),
     },
     Benchmark {
-        name: "tenants",
+        name: "tenant-life",
         args: &["tenants"],
         tiny: Some(&["--count=5"]),
         quick: &["--count=2000"],
@@ -52,7 +52,7 @@ pub const BENCHMARKS: &[Benchmark] = &[
         patience: (120, 3600),
     },
     Benchmark {
-        name: "tenants-deployments",
+        name: "tenant-deployments",
         args: &["tenants", "--deployments"],
         tiny: None,
         quick: &["--count=500"],
@@ -69,19 +69,32 @@ pub const BENCHMARKS: &[Benchmark] = &[
     },
 ];
 
-/// Of each workload's load, quick and tiny.
-const QUICK_SHARE: f64 = 0.05;
+/// Of each workload's load, tiny and quick; of the first whose name begins so.
 const TINY_SHARE: f64 = 0.002;
+const QUICK_SHARES: [(&str, f64); 6] = [
+    ("scheduling-basic-50000", 0.05),
+    ("scheduling-", 0.2),
+    ("churn", 0.005),
+    ("density", 0.01),
+    ("tenants", 0.02),
+    ("", 0.05),
+];
+
+/// A workload stops by itself so long before it is broken off, and tells what it has.
+const TO_TELL: u64 = 20;
 
 /// A workload is broken off after so many seconds.
-const WORKLOAD_PATIENCE: (u64, u64) = (90, 3600);
+const WORKLOAD_PATIENCE: (u64, u64) = (90, 5400);
 
-/// The sizes that growth is measured over, as multiples of the least, which is this share of the load.
-pub const GROWTH: [u32; 4] = [1, 2, 4, 8];
-const GROWTH_SHARES: (f64, f64) = (0.01, 0.125);
+/// The sizes that growth is measured over, as multiples of the least.
+const GROWTH: [u32; 4] = [1, 2, 4, 8];
+const GROWTH_SHARE: f64 = 0.125;
 
-/// Quick growth is of these alone.
-const QUICK_GROWTH: [&str; 2] = ["scheduling-basic-5000", "density"];
+/// Quick growth is of these alone, from so small a share on.
+const QUICK_GROWTH: [(&str, f64); 2] = [("density", 0.0025), ("scheduling-basic-5000", 0.05)];
+
+/// Of these there is none: they are not about what an operation costs.
+const NO_GROWTH: [&str; 2] = ["churn", "restart-under-load"];
 
 impl Benchmark {
     /// What is run at a size; `None` where it is left out.
@@ -100,29 +113,34 @@ impl Benchmark {
 pub fn workload(name: &str, file: &str, size: Size) -> Run {
     let (share, seconds) = match size {
         Size::Tiny => (TINY_SHARE, WORKLOAD_PATIENCE.0),
-        Size::Quick => (QUICK_SHARE, WORKLOAD_PATIENCE.0),
+        Size::Quick => {
+            let share = QUICK_SHARES.iter().find(|(start, _)| name.starts_with(start)).map_or(0.0, |of| of.1);
+            (share, WORKLOAD_PATIENCE.0)
+        }
         Size::Full => (1.0, WORKLOAD_PATIENCE.1),
     };
-    Run { name: name.to_owned(), args: shared(file, share), patience: Duration::from_secs(seconds) }
+    Run { name: name.to_owned(), args: shared(file, share, seconds), patience: Duration::from_secs(seconds) }
 }
 
 /// A workload's runs from which its growth is told, each with its multiple; none where it is left out.
 pub fn growth(name: &str, file: &str, size: Size) -> Vec<(u32, Run)> {
-    let (least, seconds) = match size {
-        Size::Quick if QUICK_GROWTH.contains(&name) => (GROWTH_SHARES.0, WORKLOAD_PATIENCE.0),
-        Size::Full => (GROWTH_SHARES.1, WORKLOAD_PATIENCE.1),
-        Size::Tiny | Size::Quick => return Vec::new(),
+    let quick = QUICK_GROWTH.iter().find(|quick| quick.0 == name);
+    let (least, seconds) = match (size, quick) {
+        (Size::Quick, Some((_, share))) => (*share, WORKLOAD_PATIENCE.0),
+        (Size::Full, _) if !NO_GROWTH.contains(&name) => (GROWTH_SHARE, WORKLOAD_PATIENCE.1),
+        _ => return Vec::new(),
     };
     let run = |times: u32| Run {
         name: format!("{name} × {times}"),
-        args: shared(file, least * f64::from(times)),
+        args: shared(file, least * f64::from(times), seconds),
         patience: Duration::from_secs(seconds),
     };
     GROWTH.into_iter().map(|times| (times, run(times))).collect()
 }
 
-fn shared(file: &str, share: f64) -> Vec<String> {
-    vec!["workload".to_owned(), file.to_owned(), format!("--share={share}")]
+fn shared(file: &str, share: f64, seconds: u64) -> Vec<String> {
+    let patience = seconds.saturating_sub(TO_TELL);
+    vec!["workload".to_owned(), file.to_owned(), format!("--share={share}"), format!("--patience={patience}")]
 }
 
 #[cfg(test)]

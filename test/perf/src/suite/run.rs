@@ -5,6 +5,7 @@ use super::sample::{EVERY, Sampler};
 use crate::connection::{Error, text};
 use crate::figures::Figures;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Instant;
 use tokio::io::AsyncReadExt;
@@ -53,8 +54,17 @@ pub async fn run(run: &Run) -> Measured {
 
 async fn observed(run: &Run, measured: &mut Measured) -> Result<(), Error> {
     let program = std::env::current_exe().map_err(text)?;
+    // What is left of servers that were killed goes with it.
+    let scratch = Scratch::new()?;
     let mut command = Command::new(program);
-    command.args(&run.args).arg("--json").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(&run.args)
+        .arg("--json")
+        .env("TMPDIR", &scratch.0)
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     // In a group of its own, so that all that it started ends with it.
     let mut child = command.process_group(0).spawn().map_err(text)?;
     let group = child.id().ok_or("it ended before it began")?;
@@ -101,6 +111,23 @@ async fn observed(run: &Run, measured: &mut Measured) -> Result<(), Error> {
         return Err(format!("ended with {status} and no figures: {}", said[from..].trim()));
     }
     Ok(())
+}
+
+/// A directory that goes when this is dropped, whatever is in it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Scratch, Error> {
+        let path = std::env::temp_dir().join(format!("ursa-perf-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
 }
 
 fn read_documents(out: &str, measured: &mut Measured) {

@@ -3,6 +3,7 @@
 use crate::connection::Error;
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What is in the file.
@@ -10,39 +11,87 @@ use std::path::Path;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Workload {
     pub name: String,
-    /// Pods bound per second, at least.
-    pub threshold: f64,
-    /// The time from a pod's creation to its binding that 99 of 100 keep, in milliseconds. For steps with a rate.
+    /// What figures are to be, by their names: rates at least, all else at most.
     #[serde(default)]
-    pub p99_millis: Option<f64>,
+    pub budgets: BTreeMap<String, f64>,
+    #[serde(default)]
     pub nodes: Nodes,
     pub steps: Vec<Step>,
 }
 
 /// The hollow nodes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Nodes {
     pub count: usize,
-    /// Further flags of `ursa hollow-nodes`.
+    /// Further flags of `ursa hollow-nodes`. Pods start after an hour unless they say otherwise.
     #[serde(default)]
     pub flags: Vec<String>,
 }
 
-/// Objects that are created, all at once or at a rate. Then all pods among them are waited for.
+/// Requests that are sent, all at once or at a rate, and what is waited for then.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
+    /// Stands before the names of its figures.
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub verb: Verb,
+    /// How many; of `wait`, for how many seconds.
     pub count: usize,
-    /// The path of the collection. Here and in the object, `{n}` is the object's number, and `{n%7}` its rest by 7.
+    /// The count is the same for every share of the load.
+    #[serde(default)]
+    pub fixed: bool,
+    /// The path that is asked. Here and in the object, `{n}` is the request's number, and `{n%7}` its rest by 7.
+    #[serde(default)]
     pub path: String,
+    /// What is sent.
+    #[serde(default)]
     pub object: Value,
-    /// The step that the figures are of: the last one with this mark.
+    /// Figures are told of it.
     #[serde(default)]
     pub measured: bool,
-    /// Objects per second; as fast as the server takes them without it.
+    /// Requests per second; as fast as the server takes them without it.
     #[serde(default)]
     pub rate: Option<f64>,
+    /// Goes on, over and over and unmeasured, beside all steps that follow.
+    #[serde(default)]
+    pub background: bool,
+    /// Until when the step lasts, where its objects bring pods.
+    #[serde(default)]
+    pub until: Until,
+    /// In its midst the server is killed and started again; what fails by that is sent again.
+    #[serde(default)]
+    pub restart: bool,
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verb {
+    #[default]
+    Create,
+    Get,
+    List,
+    /// A merge patch.
+    Patch,
+    Delete,
+    /// Creates an object in a collection and deletes it again.
+    Churn,
+    /// Opens watches, which stay open.
+    Watch,
+    Wait,
+}
+
+/// What has happened to all pods when a step is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Until {
+    #[default]
+    Bound,
+    Running,
+    Gone,
 }
 
 impl Workload {
@@ -51,12 +100,14 @@ impl Workload {
         let shown = file.display();
         let text = std::fs::read_to_string(file).map_err(|e| format!("{shown}: {e}"))?;
         let mut workload: Workload = serde_saphyr::from_str(&text).map_err(|e| format!("{shown}: {e}"))?;
-        if workload.steps.iter().filter(|step| step.measured).count() != 1 {
-            return Err(format!("{shown}: exactly one step is measured"));
+        if !workload.steps.iter().any(|step| step.measured) {
+            return Err(format!("{shown}: no step is measured"));
         }
         let scaled = |count: usize| ((count as f64 * share).ceil() as usize).max(1);
-        workload.nodes.count = scaled(workload.nodes.count);
-        for step in &mut workload.steps {
+        if workload.nodes.count > 0 {
+            workload.nodes.count = scaled(workload.nodes.count);
+        }
+        for step in workload.steps.iter_mut().filter(|step| !step.fixed) {
             step.count = scaled(step.count);
         }
         Ok(workload)
@@ -64,9 +115,22 @@ impl Workload {
 }
 
 impl Step {
-    /// Whether the objects are pods that a scheduler is to bind.
+    /// Whether its objects are pods themselves.
     pub fn makes_pods(&self) -> bool {
-        self.object["kind"] == "Pod" && self.object["spec"]["nodeName"].is_null()
+        self.verb == Verb::Create && self.pods_each() == 1 && self.object["kind"] == "Pod"
+    }
+
+    /// How many pods that a scheduler binds come of one of its objects in the end.
+    pub fn pods_each(&self) -> usize {
+        let spec = &self.object["spec"];
+        let number = |of: &Value| of.as_u64().map_or(1, |count| count as usize);
+        match self.object["kind"].as_str() {
+            _ if self.verb != Verb::Create => 0,
+            Some("Pod") => usize::from(spec["nodeName"].is_null() && spec["schedulerName"].is_null()),
+            Some("Deployment" | "ReplicaSet" | "StatefulSet" | "ReplicationController") => number(&spec["replicas"]),
+            Some("Job") => number(&spec["completions"]),
+            _ => 0,
+        }
     }
 
     pub fn path(&self, number: usize) -> String {
@@ -106,6 +170,22 @@ mod tests {
                 let body: Value = serde_json::from_slice(&step.body(7)).expect("JSON");
                 assert!(!body.to_string().contains("{n") && !step.path(7).contains("{n"), "{body}");
             }
+        }
+    }
+
+    #[test]
+    fn the_pods_that_come_of_objects_are_known() {
+        let pods = |text: &str| serde_saphyr::from_str::<Step>(text).expect("a step").pods_each();
+        let cases = [
+            ("{count: 1, object: {kind: Pod, spec: {}}}", 1),
+            ("{count: 1, object: {kind: Pod, spec: {nodeName: a}}}", 0),
+            ("{count: 1, verb: churn, object: {kind: Pod, spec: {}}}", 0),
+            ("{count: 1, object: {kind: Deployment, spec: {replicas: 30}}}", 30),
+            ("{count: 1, object: {kind: Job, spec: {}}}", 1),
+            ("{count: 1, object: {kind: Secret}}", 0),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(pods(text), wanted, "{text}");
         }
     }
 

@@ -11,8 +11,8 @@ use std::time::Instant;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-/// Of what a failed benchmark said, so much is kept.
-const WORDS_MAX: usize = 2000;
+/// Of what a failed benchmark said, so many characters are kept of its begin, which says why, and of its end.
+const WORDS_MAX: usize = 1500;
 
 /// What one benchmark came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,10 +107,19 @@ async fn observed(run: &Run, measured: &mut Measured) -> Result<(), Error> {
     ended?;
     if measured.figures.is_empty() {
         let said = String::from_utf8_lossy(&errors);
-        let from = said.char_indices().rev().nth(WORDS_MAX).map_or(0, |(at, _)| at);
-        return Err(format!("ended with {status} and no figures: {}", said[from..].trim()));
+        return Err(format!("ended with {status} and no figures: {}", gist(said.trim())));
     }
     Ok(())
+}
+
+/// The begin and the end of a long text.
+fn gist(text: &str) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    if characters.len() <= 2 * WORDS_MAX {
+        return text.to_owned();
+    }
+    let (begin, end) = (&characters[..WORDS_MAX], &characters[characters.len() - WORDS_MAX..]);
+    begin.iter().chain(&[' ', '…', ' ']).chain(end).collect()
 }
 
 /// A directory that goes when this is dropped, whatever is in it.
@@ -153,6 +162,14 @@ mod tests {
         assert!(!measured.passes());
         let failure = measured.failure.expect("a reason");
         assert!(failure.contains("no figures") && failure.contains("no-such-flag"), "{failure}");
+    }
+
+    #[test]
+    fn of_a_long_text_begin_and_end_are_kept() {
+        assert_eq!(gist("short"), "short");
+        let long = format!("why {} µend", "x".repeat(3 * WORDS_MAX));
+        let kept = gist(&long);
+        assert!(kept.starts_with("why x") && kept.ends_with("x µend") && kept.chars().count() == 2 * WORDS_MAX + 3);
     }
 
     #[test]

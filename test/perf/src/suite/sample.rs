@@ -64,7 +64,10 @@ impl Sampler {
     /// Adds the series, and what each role took in all.
     pub fn add_to(&self, figures: &mut Figures) {
         let Some((_, last)) = self.samples.last() else { return };
-        for (role, sum) in last {
+        let is_there = |role: &str, all: &BTreeMap<String, Taken>| all.get(role).is_some_and(|of| of.memory > 0);
+        let lasts = |role: &str| self.samples.iter().filter(|(_, all)| is_there(role, all)).count() > 1;
+        // Commands that run for a moment tell nothing.
+        for (role, sum) in last.iter().filter(|(role, _)| lasts(role)) {
             let of = |what: &str| format!("{role}: {what}");
             let memory = self.series(&of("memory"), "MB", |_, _, now| now.memory as f64 / 1e6, role);
             let most = memory.points.iter().map(|p| p.1).fold(0.0, f64::max);

@@ -7,7 +7,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use dashmap::DashMap;
 use http::{HeaderMap, header};
 use policy::authn::impersonation::{self, Mode, Wanted};
-use policy::authn::{CertifiedIdentity, Refusal, VerifiedToken, anonymous};
+use policy::authn::{CertifiedIdentity, Issuers, Refusal, VerifiedToken, anonymous};
 use policy::rbac::Attributes;
 use policy::tenancy::{Decision, Requested};
 use std::borrow::Cow;
@@ -53,10 +53,12 @@ pub fn authenticate(
         Peer::Unknown => {}
     }
     match bearer_token(headers) {
-        Some(given) => token(server, &given, &[], now).map(|verified| verified.identity).map_err(|refusals| {
-            tracing::debug!(?refusals, "a bearer token was refused");
-            Error::unauthorized()
-        }),
+        Some(given) => {
+            token(server, &given, &[], requested.named(), now).map(|verified| verified.identity).map_err(|refusals| {
+                tracing::debug!(?refusals, "a bearer token was refused");
+                Error::unauthorized()
+            })
+        }
         None if refused => Err(Error::unauthorized()),
         None => Ok(anonymous(match requested {
             Requested::Named(tenant) => tenant.clone(),
@@ -88,8 +90,15 @@ pub struct Verified {
     pub audiences: Vec<String>,
 }
 
-/// Asks everyone who knows tokens, in order. The error is what each of them said.
-pub fn token(server: &Server, token: &str, audiences: &[&str], now: Timestamp) -> Result<Verified, Vec<String>> {
+/// Asks everyone who knows tokens, in order; the issuers of a tenant where it is the one that is addressed. The error is
+/// what each of them said.
+pub fn token(
+    server: &Server,
+    token: &str,
+    audiences: &[&str],
+    addressed: Option<&TenantName>,
+    now: Timestamp,
+) -> Result<Verified, Vec<String>> {
     if let Some(identity) = server.token_file.find(token) {
         let asked = if audiences.is_empty() { &[policy::authn::AUDIENCE][..] } else { audiences };
         return Ok(Verified { identity, audiences: asked.iter().map(|&audience| audience.to_owned()).collect() });
@@ -102,18 +111,40 @@ pub fn token(server: &Server, token: &str, audiences: &[&str], now: Timestamp) -
     }
     // Tokens of people are for this API alone.
     let asked = audiences.is_empty() || audiences.contains(&policy::authn::AUDIENCE);
-    match server.issuers.verify(token, now) {
-        Ok((identity, issued)) if asked => {
-            if is_of_tenant(server, &identity.tenant, issued) {
-                return Ok(Verified { identity, audiences: vec![policy::authn::AUDIENCE.to_owned()] });
+    let of_tenant = addressed.and_then(|tenant| issuers_of(server, tenant));
+    for issuers in [Some(&server.issuers), of_tenant.as_deref()].into_iter().flatten() {
+        match issuers.verify(token, now) {
+            Ok((identity, issued)) if asked => {
+                if is_of_tenant(server, &identity.tenant, issued) {
+                    return Ok(Verified { identity, audiences: vec![policy::authn::AUDIENCE.to_owned()] });
+                }
+                said.push("oidc: verify token: the token is older than its tenant".to_owned());
             }
-            said.push("oidc: verify token: the token is older than its tenant".to_owned());
+            Ok(_) | Err(Refusal::NotOurs(_)) => {}
+            Err(Refusal::Invalid(why)) => said.push(why),
         }
-        Ok(_) | Err(Refusal::NotOurs(_)) => {}
-        Err(Refusal::Invalid(why)) => said.push(why),
     }
     Err(said)
 }
+
+/// The issuers that operators gave a tenant, compiled again when the tenant has changed.
+fn issuers_of(server: &Server, tenant: &TenantName) -> Option<Arc<Issuers>> {
+    let stored = server.tenant(tenant).filter(|_| !tenant.is_system())?;
+    if let Some(known) = server.tenant_issuers.get(tenant).filter(|known| known.0 == stored.revision) {
+        return Some(known.1.clone());
+    }
+    let issuers = Arc::new(Issuers::of_tenant(&stored.to_value().ok()?["spec"]["issuers"], tenant));
+    if server.tenant_issuers.len() >= TENANT_ISSUERS_MAX {
+        server.tenant_issuers.clear();
+    }
+    server.tenant_issuers.insert(tenant.clone(), (stored.revision, issuers.clone()));
+    Some(issuers)
+}
+
+/// The issuers of tenants, by the revision that names them. A full one is forgotten as a whole.
+pub type TenantIssuers = DashMap<TenantName, (api::Revision, Arc<Issuers>)>;
+
+const TENANT_ISSUERS_MAX: usize = 10_000;
 
 /// The tenant of a service account's token that was signed here, whether or not it is still good.
 pub fn tenant_of(server: &Server, token: &str, audiences: &[&str], now: Timestamp) -> Option<TenantName> {
@@ -286,19 +317,19 @@ mod tests {
     use crate::{Config, NoNodes, in_process};
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
+    use serde_json::{Value, json};
     use std::time::Duration;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    #[tokio::test]
-    async fn a_certificate_of_a_deleted_tenant_opens_nothing_in_the_next_one_of_its_name() {
+    /// A server with some tenants, each of this spec besides its partition.
+    async fn server(tenants: &[(&str, Value)]) -> (Arc<Server>, tempfile::TempDir) {
         let dir = tempfile::TempDir::new().expect("a folder");
         let store =
             store::Store::open(&dir.path().join("store"), kinds::Registry::selectable, store::Limits::default());
-        let now = Timestamp::now();
         let config = Config {
             store: store.expect("a store"),
-            pki: Arc::new(policy::pki::Pki::open(dir.path(), &[], now).expect("keys")),
+            pki: Arc::new(policy::pki::Pki::open(dir.path(), &[], Timestamp::now()).expect("keys")),
             token_file: policy::authn::TokenFile::default(),
             dial: Arc::new(NoNodes),
             advertise: None,
@@ -311,10 +342,47 @@ mod tests {
         };
         let server = Server::new(config).await.expect("a server");
         let root = Arc::new(Identity::new(TenantName::system(), "root", &[policy::rbac::MASTERS]));
-        let tenant = serde_json::json!({"metadata": {"name": "acme"}, "spec": {"storageClusterId": "0"}});
-        let request = http::Request::post("/api/v1/tenants").header("content-type", "application/json");
-        let request = request.body(tenant.to_string().into()).expect("a request");
-        assert_eq!(in_process(server.clone(), root, request).await.status(), 201);
+        for (name, spec) in tenants {
+            let mut tenant = json!({"metadata": {"name": name}, "spec": spec});
+            tenant["spec"]["storageClusterId"] = json!("0");
+            let request = http::Request::post("/api/v1/tenants").header("content-type", "application/json");
+            let request = request.body(tenant.to_string().into()).expect("a request");
+            assert_eq!(in_process(server.clone(), root.clone(), request).await.status(), 201);
+        }
+        (server, dir)
+    }
+
+    #[tokio::test]
+    async fn an_issuer_of_a_tenant_speaks_where_the_path_names_that_tenant() {
+        const URL: &str = "https://login.example.com";
+        let pem = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+        let jwks = policy::authn::ServiceAccountKey::from_pem(&pem).expect("a key").jwks();
+        let issuer = json!({"url": URL, "audiences": ["ursa"], "jwks": jwks.to_string()});
+        let (server, _dir) = server(&[("acme", json!({"issuers": [issuer]})), ("umbrella", json!({}))]).await;
+        let now = Timestamp::now();
+        let claims =
+            json!({"iss": URL, "sub": "ann", "aud": "ursa", "iat": now.unix_secs(), "exp": now.unix_secs() + 60});
+        let kid = jwks["keys"][0]["kid"].as_str().map(str::to_owned);
+        let header = jsonwebtoken::Header { kid, ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256) };
+        let key = jsonwebtoken::EncodingKey::from_ec_pem(pem.as_bytes()).expect("a key");
+        let token = jsonwebtoken::encode(&header, &claims, &key).expect("a token");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().expect("a header"));
+        let enters = |requested: &Requested| {
+            let who = authenticate(&server, &Peer::Unknown, &headers, requested, now);
+            who.map(|who| format!("{} of {}", who.user, who.tenant)).map_err(|error| error.code())
+        };
+        let named = |name: &str| Requested::Named(TenantName::new(name).expect("a name"));
+        assert_eq!(enters(&named("acme")), Ok("ann of acme".to_owned()));
+        for elsewhere in [named("umbrella"), named("system"), named("absent"), Requested::Own, Requested::All] {
+            assert_eq!(enters(&elsewhere), Err(401), "{elsewhere:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_a_deleted_tenant_opens_nothing_in_the_next_one_of_its_name() {
+        let (server, _dir) = server(&[("acme", json!({}))]).await;
+        let now = Timestamp::now();
         let enters = |tenant: &str, issued: Timestamp| {
             let tenant = TenantName::new(tenant).expect("a tenant");
             let issued = server.pki.client_certificate(&tenant, "admin", &[policy::rbac::MASTERS], HOUR, issued);

@@ -147,7 +147,7 @@ fn token_review(call: Call<'_>, spec: &Value) -> Result<Value> {
     }
     let audiences: Vec<&str> = spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let visible = |tenant: &TenantName| call.target.tenant().is_none_or(|target| target == tenant);
-    Ok(match authn::token(call.server, token, &audiences, call.now) {
+    Ok(match authn::token(call.server, token, &audiences, call.target.tenant(), call.now) {
         #[cfg(test)]
         Ok(verified) if crate::planted::tells_of(&verified) => {
             json!({"authenticated": true, "user": user_info(&verified.identity)})

@@ -3,7 +3,7 @@
 use crate::admission::{PolicyCache, WebhookCache};
 use crate::aggregation::{self, Aggregation};
 use crate::audit::Audit;
-use crate::authn::Impersonations;
+use crate::authn::{Impersonations, TenantIssuers};
 use crate::authz::RuleCache;
 use crate::custom::Catalogue;
 use crate::egress::{Egress, Networks};
@@ -65,6 +65,7 @@ pub struct Server {
     pub aggregation: Aggregation,
     pub catalogue: Catalogue,
     pub impersonations: Impersonations,
+    pub tenant_issuers: TenantIssuers,
     pub fairness: Arc<Fairness>,
     pub limits: Limits,
     pub audit: Option<Arc<Audit>>,
@@ -103,6 +104,7 @@ impl Server {
             aggregation: Aggregation::default(),
             catalogue: Catalogue::default(),
             impersonations: Impersonations::default(),
+            tenant_issuers: TenantIssuers::default(),
             fairness: Fairness::new(config.limits),
             limits: config.limits,
             audit: config.audit,

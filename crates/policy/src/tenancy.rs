@@ -16,6 +16,16 @@ pub enum Requested {
     All,
 }
 
+impl Requested {
+    /// The one tenant that the path names.
+    pub fn named(&self) -> Option<&TenantName> {
+        match self {
+            Requested::Named(tenant) => Some(tenant),
+            Requested::Own | Requested::All => None,
+        }
+    }
+}
+
 /// By what right the target is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {

@@ -19,6 +19,9 @@ io.k8s.api.core.v1.TenantList kinds=/v1/TenantList
  metadata zero
 io.k8s.api.core.v1.TenantSpec
  finalizers list=atomic
+ issuers list=map patch=merge merge=url keys=url
+io.k8s.api.core.v1.TenantIssuer
+ audiences list=atomic
 io.k8s.api.core.v1.TenantScheduling
  preempts list=atomic
 io.k8s.api.core.v1.TenantStatus

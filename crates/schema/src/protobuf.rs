@@ -44,7 +44,9 @@ io.k8s.api.core.v1.DataPartitionConfig 1:metadata 2:rangeStart 3:isRangeStartVal
 io.k8s.api.core.v1.DataPartitionConfigList 1:metadata 2:items
 io.k8s.api.core.v1.Tenant 1:metadata 2:spec 3:status
 io.k8s.api.core.v1.TenantList 1:metadata 2:items
-io.k8s.api.core.v1.TenantSpec 1:storageClusterId 2:finalizers 3:suspended 4:quota 8:scheduling
+io.k8s.api.core.v1.TenantSpec 1:storageClusterId 2:finalizers 3:suspended 4:quota 8:scheduling 9:issuers
+io.k8s.api.core.v1.TenantIssuer 1:url 2:audiences 3:jwks 4:usernameClaim 5:usernamePrefix 6:groupsClaim 7:groupsPrefix \
+8:requiredClaims
 io.k8s.api.core.v1.TenantScheduling 1:weight 2:priority 3:guaranteed 4:maximum 5:preempts
 io.k8s.api.core.v1.TenantStatus 1:phase 2:conditions 3:used 4:remaining
 ";

@@ -244,6 +244,10 @@ fn add_ursa(definitions: &mut Map<String, Value>) {
                 "description": "What has to be removed from this list before the tenant can go.",
                 "type": "array", "items": {"type": "string"},
             },
+            "issuers": {
+                "description": "Whose tokens name users of the tenant, where a request names it in its path.",
+                "type": "array", "items": {"$ref": format!("{REFERENCE}io.k8s.api.core.v1.TenantIssuer")},
+            },
             "scheduling": reference_to("io.k8s.api.core.v1.TenantScheduling", "What the tenant gets of the nodes."),
             "quota": {
                 "description": "What the tenant may hold over all its namespaces, by the names that resource quotas use, \
@@ -292,6 +296,7 @@ fn add_ursa(definitions: &mut Map<String, Value>) {
     });
     for (name, schema) in [
         ("TenantScheduling", tenant_scheduling()),
+        ("TenantIssuer", tenant_issuer()),
         ("ControllerInstance", instance),
         ("ControllerSlots", slots),
         ("DataPartitionConfig", data_partition_config(&definitions["io.k8s.api.core.v1.Namespace"]["properties"])),
@@ -327,6 +332,32 @@ fn data_partition_config(namespace: &Value) -> Value {
                 "type": "string",
             },
         },
+    })
+}
+
+/// An issuer of OpenID Connect tokens that speaks for one tenant.
+fn tenant_issuer() -> Value {
+    let text = |description: &str| json!({"description": description, "type": "string"});
+    json!({
+        "description": "TenantIssuer is an issuer of OpenID Connect tokens that speaks for one tenant.",
+        "type": "object",
+        "properties": {
+            "url": text("The issuer as its tokens name it. It starts with https://."),
+            "audiences": {
+                "description": "Of which a token names at least one.",
+                "type": "array", "items": {"type": "string"},
+            },
+            "jwks": text("The keys of the issuer, a JSON Web Key Set. Nothing is fetched."),
+            "usernameClaim": text("The claim that names the user; sub if it is empty."),
+            "usernamePrefix": text("What is put before the name of a user."),
+            "groupsClaim": text("The claim that lists the user's groups, if there is one."),
+            "groupsPrefix": text("What is put before the name of a group."),
+            "requiredClaims": {
+                "description": "Claims that a token must have, with their values.",
+                "type": "object", "additionalProperties": {"type": "string"},
+            },
+        },
+        "required": ["url", "audiences", "jwks"],
     })
 }
 

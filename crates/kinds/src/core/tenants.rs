@@ -5,7 +5,7 @@ use crate::causes::{Causes, Path};
 use crate::names;
 use crate::resources::{amount, is_quota};
 use crate::table::{AGE, NAME, age, column};
-use crate::value::{default, is_empty, keep, members, object, text};
+use crate::value::{default, is_empty, keep, list, members, object, repeats, text};
 use crate::{Deletion, NameRule, Strategy};
 use serde_json::{Value, json};
 
@@ -16,6 +16,10 @@ const SPEC: Path = Path::new("spec");
 
 /// What a quota may name at most.
 const QUOTA_NAMES_MAX: usize = 64;
+
+/// Issuers that may speak for a tenant, and what the keys of one may weigh.
+const ISSUERS_MAX: usize = 8;
+const KEYS_BYTES_MAX: usize = 64 * 1024;
 
 /// What a tenant's quota counts besides what resource quotas do.
 pub(crate) const TENANT_RESOURCES: [&str; 4] = ["objects", "bytes", "storage", "virtualmachines"];
@@ -47,6 +51,7 @@ pub(crate) static TENANTS: Strategy = Strategy {
                 causes.invalid(&at, partition, &format!("must be a number between 0 and {PARTITION_MAX}"));
             }
             quota(tenant, name, causes);
+            issuers(tenant, name, causes);
             if name == api::SYSTEM_TENANT && tenant["spec"]["suspended"] == true {
                 causes.invalid(&SPEC.child("suspended"), true, "the operators' tenant is never suspended");
             }
@@ -111,6 +116,34 @@ fn quota(tenant: &Value, name: &str, causes: &mut Causes) {
     }
 }
 
+fn issuers(tenant: &Value, name: &str, causes: &mut Causes) {
+    let (issuers, at) = (list(&tenant["spec"]["issuers"]), SPEC.child("issuers"));
+    if issuers.len() > ISSUERS_MAX {
+        return causes.too_many(&at, issuers.len(), ISSUERS_MAX);
+    }
+    if name == api::SYSTEM_TENANT && !issuers.is_empty() {
+        causes.invalid(&at, name, "issuers of operators are in the server's --authentication-config");
+    }
+    let repeated = repeats(issuers.iter().map(|issuer| text(&issuer["url"])));
+    for (i, issuer) in issuers.iter().enumerate() {
+        let (at, url) = (at.index(i), text(&issuer["url"]));
+        if repeated.contains(&i) {
+            causes.duplicate(&at.child("url"), url);
+        } else if !url.starts_with("https://") {
+            causes.invalid(&at.child("url"), url, "must start with https://");
+        }
+        if list(&issuer["audiences"]).iter().all(|audience| text(audience).is_empty()) {
+            causes.required(&at.child("audiences"), "at least one is required");
+        }
+        let (keys, at) = (text(&issuer["jwks"]), at.child("jwks"));
+        if keys.len() > KEYS_BYTES_MAX {
+            causes.too_long(&at, KEYS_BYTES_MAX);
+        } else if serde_json::from_str::<Value>(keys).map_or(true, |set| list(&set["keys"]).is_empty()) {
+            causes.required(&at, "must be a JSON Web Key Set with at least one key");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +189,27 @@ mod tests {
         assert_eq!(wrong(json!({"wishes": "3"})), 1);
         assert_eq!(wrong(json!({"pods": "-3"})), 1);
         assert_eq!(wrong((0..65).map(|i| (format!("count/w{i}"), json!("1"))).collect()), 1);
+    }
+
+    #[test]
+    fn an_issuer_says_who_it_is_for_whom_and_with_which_keys() {
+        let kind = registry().find("", "v1", "tenants").expect("tenants");
+        let wrong = |change: Value| {
+            let mut issuer = json!({"url": "https://a", "audiences": ["ursa"], "jwks": "{\"keys\":[{}]}"});
+            issuer.as_object_mut().expect("an issuer").extend(change.as_object().expect("fields").clone());
+            let spec = json!({"storageClusterId": "0", "issuers": [issuer]});
+            generic::validate_create(kind, &created("acme", spec)).len()
+        };
+        assert_eq!(wrong(json!({})), 0);
+        for change in [
+            json!({"url": "http://a"}),
+            json!({"audiences": []}),
+            json!({"jwks": "{"}),
+            json!({"jwks": "{\"keys\":[]}"}),
+            json!({"jwks": "x".repeat(KEYS_BYTES_MAX + 1)}),
+        ] {
+            assert_eq!(wrong(change.clone()), 1, "{change}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Tokens of OpenID Connect issuers, which people bring from elsewhere: who they name, and in which tenant.
 //!
-//! The keys of an issuer are given, as a JSON Web Key Set: nothing is fetched on behalf of a token.
+//! The keys of an issuer are given, as a JSON Web Key Set: nothing is fetched on behalf of a token. The operators name
+//! issuers in a file, and in a tenant those that speak for it.
 //! Invariant: an issuer speaks for one tenant, or for the tenant that a claim names; never for `system` by a claim, and
 //! never for users or groups whose names start with `system:`.
 
@@ -78,6 +79,17 @@ impl Issuers {
         Ok(Issuers(issuers))
     }
 
+    /// Those of `Tenant.spec.issuers`, which speak for that tenant alone. One that cannot be read speaks for nobody.
+    pub fn of_tenant(list: &Value, tenant: &TenantName) -> Issuers {
+        let mut issuers = HashMap::new();
+        for given in list.as_array().into_iter().flatten() {
+            if let (Some(url), Ok(issuer)) = (text(&given["url"]), Issuer::of_tenant(given, tenant)) {
+                issuers.insert(url.to_owned(), issuer);
+            }
+        }
+        Issuers(issuers)
+    }
+
     /// Whom a token names, if it is good, and when it says that it was issued.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<(Identity, Option<Timestamp>), Refusal> {
         let not_ours = |why: &str| Refusal::NotOurs(why.to_owned());
@@ -143,6 +155,24 @@ impl Issuer {
             uid: text(&mappings["uid"]["claim"]).map(str::to_owned),
             required: required.collect::<Result<_, _>>()?,
             tenant,
+        })
+    }
+
+    fn of_tenant(issuer: &Value, tenant: &TenantName) -> Result<Issuer, String> {
+        let mapping = |name: &str| {
+            let prefix = issuer[format!("{name}Prefix")].as_str().unwrap_or_default().to_owned();
+            text(&issuer[format!("{name}Claim")]).map(|claim| Mapping { claim: claim.to_owned(), prefix })
+        };
+        let required = issuer["requiredClaims"].as_object().into_iter().flatten();
+        let prefix = issuer["usernamePrefix"].as_str().unwrap_or_default().to_owned();
+        Ok(Issuer {
+            audiences: texts(&issuer["audiences"]),
+            keys: serde_json::from_str(text(&issuer["jwks"]).unwrap_or_default()).map_err(|why| why.to_string())?,
+            username: mapping("username").unwrap_or(Mapping { claim: "sub".to_owned(), prefix }),
+            groups: mapping("groups"),
+            uid: None,
+            required: required.map(|(claim, v)| (claim.clone(), v.as_str().unwrap_or_default().to_owned())).collect(),
+            tenant: Tenant::Fixed(tenant.clone()),
         })
     }
 
@@ -278,6 +308,22 @@ mod tests {
             assert_eq!((who.user.as_str(), who.tenant.as_str()), ("login:ann", "acme"));
             assert_eq!(who.groups, ["devs", "system:authenticated"]);
         }
+    }
+
+    #[test]
+    fn a_tenants_own_issuer_speaks_for_that_tenant_alone() {
+        let login = Login::new();
+        let issuer = json!({"url": URL, "audiences": ["ursa"], "jwks": login.jwks.to_string(), "usernamePrefix": "login:",
+            "groupsClaim": "roles", "requiredClaims": {"hd": "example.com"}});
+        let umbrella = TenantName::new("umbrella").expect("a name");
+        let issuers = Issuers::of_tenant(&json!([{"url": "https://x", "jwks": "{"}, issuer]), &umbrella);
+        let (who, _) = issuers.verify(&login.sign(&claims()), now()).expect("an identity");
+        assert_eq!((who.user.as_str(), who.tenant.as_str()), ("login:ann", "umbrella"));
+        assert_eq!(who.groups, ["devs", "system:authenticated"]);
+        let mut elsewhere = claims();
+        elsewhere["hd"] = json!("evil.com");
+        assert!(issuers.verify(&login.sign(&elsewhere), now()).is_err());
+        assert!(issuers.verify(&Login::new().sign(&claims()), now()).is_err());
     }
 
     #[test]

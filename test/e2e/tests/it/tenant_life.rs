@@ -149,3 +149,59 @@ async fn a_tenant_that_cannot_go_says_what_it_waits_for_until_its_operator_ends_
     operator.ok(&["tenant", "delete", "sticky", "--force"]).await;
     assert!(!operator.ok(&["tenant", "list", "--names"]).await.contains("sticky"));
 }
+
+/// A command of a page, and the lines that it says; after a `!`, what it refuses with.
+struct Example {
+    command: String,
+    says: Vec<String>,
+}
+
+fn examples(page: &str) -> Vec<Example> {
+    let mut found: Vec<Example> = Vec::new();
+    let mut open = false;
+    for line in page.lines() {
+        match (line.strip_prefix("    $ kubectl "), line.strip_prefix("    ")) {
+            (Some(command), _) => found.push(Example { command: command.to_owned(), says: Vec::new() }),
+            (None, Some(said)) if open => found.last_mut().expect("a command").says.push(said.to_owned()),
+            _ => {}
+        }
+        open = line.starts_with("    ");
+    }
+    found
+}
+
+/// A text with one blank between its words.
+fn plain(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_tenancy_work() {
+    let server = Server::start(Options::without_node()).await;
+    let operator = Operator::of(&server);
+    let page = std::fs::read_to_string(kit::checkout("docs/tenancy.md")).expect("the page");
+    let examples = examples(&page);
+    assert!(examples.len() > 20, "{} examples", examples.len());
+    for Example { command, says } in examples {
+        let command = command.replace("\"$SERVER\"", &server.url());
+        let args: Vec<&str> = command.split(' ').collect();
+        let refused = says.iter().any(|line| line.starts_with("! "));
+        let look = async || {
+            let answer = operator.run(&args).await;
+            let said = format!("{}\n{}", answer.stdout, answer.stderr);
+            let lines: Vec<String> = said.lines().map(plain).collect();
+            let is_said = |wanted: &String| match wanted.strip_prefix("! ") {
+                Some(part) => plain(&said).contains(&plain(part)),
+                None => lines.contains(&plain(wanted)),
+            };
+            let right = (answer.code == Some(0)) != refused && says.iter().all(is_said);
+            if right { Ok(()) } else { Err(format!("{answer}")) }
+        };
+        // What only looks may look again; all else is done once.
+        if ["get", "usage", "list"].iter().any(|verb| args.contains(verb)) {
+            wait_for(&command, DEADLINE, look).await;
+        } else if let Err(answer) = look().await {
+            panic!("kubectl {command}: {answer}");
+        }
+    }
+}

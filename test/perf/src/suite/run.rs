@@ -67,7 +67,7 @@ async fn observed(run: &Run, measured: &mut Measured) -> Result<(), Error> {
         .stderr(Stdio::piped());
     // In a group of its own, so that all that it started ends with it.
     let mut child = command.process_group(0).spawn().map_err(text)?;
-    let group = child.id().ok_or("it ended before it began")?;
+    let group = Group(child.id().ok_or("it ended before it began")?);
     let (mut out, mut errors) = (Vec::new(), Vec::new());
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     let read = async {
@@ -84,7 +84,7 @@ async fn observed(run: &Run, measured: &mut Measured) -> Result<(), Error> {
             },
         )
     };
-    let mut sampler = Sampler::new(group);
+    let mut sampler = Sampler::new(group.0);
     let watched = async {
         let mut ticks = tokio::time::interval(EVERY);
         loop {
@@ -97,8 +97,7 @@ async fn observed(run: &Run, measured: &mut Measured) -> Result<(), Error> {
         () = kit::leave_alone(run.patience) => Err(format!("broken off after {} s", run.patience.as_secs())),
         () = watched => Err("nobody looks any longer".to_owned()),
     };
-    // Whatever is left, should it be the benchmark itself.
-    drop(Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).stderr(Stdio::null()).status().await);
+    drop(group);
     let status = child.wait().await.map_err(text)?;
     read_documents(&String::from_utf8_lossy(&out), measured);
     if let Some(last) = measured.figures.last_mut() {
@@ -120,6 +119,16 @@ fn gist(text: &str) -> String {
     }
     let (begin, end) = (&characters[..WORDS_MAX], &characters[characters.len() - WORDS_MAX..]);
     begin.iter().chain(&[' ', '…', ' ']).chain(end).collect()
+}
+
+/// A benchmark and all that it started, which end with this value, also where the suite itself is broken off.
+struct Group(u32);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.0);
+        drop(std::process::Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status());
+    }
 }
 
 /// A directory that goes when this is dropped, whatever is in it.

@@ -35,6 +35,7 @@ const HEARTBEAT_SECONDS: f64 = 10.0;
 
 /// Runs it, for so long at most. What breaks off is a fault beside the figures until then.
 pub async fn run(workload: &Workload, patience: Duration) -> Result<Figures, Error> {
+    let deadline = Instant::now() + patience;
     let server = Server::start(Options::without_node()).await;
     let count = workload.nodes.count.to_string();
     // What the nodes do with pods is not what is measured, unless the file says otherwise.
@@ -74,7 +75,10 @@ pub async fn run(workload: &Workload, patience: Duration) -> Result<Figures, Err
     let done = tokio::select! {
         done = runner.all(&workload.steps, &mut noise) => done,
         (broken, _, _) = select_all(endless) => broken,
-        () = kit::leave_alone(patience) => Err(format!("not done after {} s", patience.as_secs())),
+        () = kit::leave_alone(deadline.saturating_duration_since(Instant::now())) => {
+            let (seconds, bound, running) = (patience.as_secs(), pods.bound.borrow().len(), pods.running.borrow().len());
+            Err(format!("not done after {seconds} s, with {bound} pods bound and {running} seen running"))
+        }
     };
     report::add_slis(&mut runner.figures, &runner.answered, began);
     runner.figures.faults.extend(done.err());

@@ -157,6 +157,8 @@ impl Runner<'_> {
             loop {
                 // Refusals are what noise deserves.
                 drop(send(target, handles, step).await);
+                // A connection that is lost fails at once: the others go on.
+                kit::leave_alone(LOOK_EVERY).await;
             }
         });
         let rest = async {

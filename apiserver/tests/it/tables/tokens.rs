@@ -82,7 +82,8 @@ async fn a_token_that_no_list_gave_is_refused_or_shows_what_its_request_covers()
             if round % 2 == 0 { (&acme, "acme", "umbrella-") } else { (&umbrella, "umbrella", "acme-") };
         let place = &places[rng.random_range(0..places.len())];
         let (code, answer) = user.get(&format!("{place}&continue={bad}")).await;
-        assert!(matches!(code, 200 | 400 | 410), "{own} {place} {bad}: {code} {answer}");
+        // As upstream, a version that is yet to come is waited for, in vain.
+        assert!(matches!(code, 200 | 400 | 410 | 504), "{own} {place} {bad}: {code} {answer}");
         assert!(names(&answer).iter().all(|name| !name.starts_with(foreign)), "{own} {place} {bad}: {answer}");
         refused += usize::from(code != 200);
     }

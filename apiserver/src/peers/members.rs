@@ -53,7 +53,8 @@ pub async fn keep(server: Arc<Server>, stop: Stop) {
         if let Some((address, path)) = own.as_ref().filter(|_| renew_at <= now) {
             let lease = lease(*address, &server.peers.group, Timestamp::now());
             // A store that does not answer must not hide that others are gone.
-            let renewed = tokio::time::timeout(RENEW_EVERY, send(&server, Method::PUT, path, lease.to_string())).await;
+            let renewed =
+                tokio::time::timeout(RENEW_EVERY, send(&server, Method::PATCH, path, lease.to_string())).await;
             if !renewed.is_ok_and(|code| code < 300) {
                 tracing::warn!(%address, "the lease by which other API servers find this one was not renewed");
             }
@@ -115,7 +116,12 @@ fn lease(address: SocketAddr, group: &str, now: Timestamp) -> Value {
 }
 
 async fn send(server: &Arc<Server>, method: Method, path: &str, body: String) -> u16 {
-    let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
+    // Applied, so that a lease is made or renewed, whichever it takes.
+    let is_applied = method == Method::PATCH;
+    let query = if is_applied { "?fieldManager=kube-apiserver&force=true" } else { "" };
+    let request = Request::builder().method(method).uri(format!("{path}{query}"));
+    let content = if is_applied { "application/apply-patch+yaml" } else { "application/json" };
+    let request = request.header(header::CONTENT_TYPE, content);
     let Ok(request) = request.body(Body::from(body)) else { return 0 };
     let identity = Identity::new(TenantName::system(), "system:apiserver", &[policy::rbac::MASTERS]);
     in_process(server.clone(), Arc::new(identity), request).await.status().as_u16()

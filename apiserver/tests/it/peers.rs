@@ -342,6 +342,26 @@ async fn a_request_is_passed_on_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_says_again_and_again_that_it_lives() {
+    let fleet = Fleet::start(&["1"]).await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
+    let mut told = std::collections::HashSet::new();
+    let renewed = async {
+        while told.len() < 3 {
+            let (_, list) = fleet.operate(Method::GET, leases, Value::Null).await;
+            let items = list["items"].as_array().into_iter().flatten();
+            told.extend(items.filter_map(|lease| lease["spec"]["renewTime"].as_str().map(str::to_owned)));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), renewed).await.expect("the lease is renewed");
+    fleet.servers[0].stop.stop();
+    fleet.servers[0].server.tasks.ended().await;
+    let (_, list) = fleet.operate(Method::GET, leases, Value::Null).await;
+    assert_eq!(list["items"], json!([]), "it takes its lease back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_without_a_server_is_said_so() {
     let fleet = Fleet::two_groups().await;
     let gone = &fleet.servers[1];

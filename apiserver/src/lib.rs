@@ -26,6 +26,8 @@ mod eviction;
 mod fairness;
 mod fence;
 mod furnish;
+#[cfg(test)]
+mod fuzzed;
 mod handler;
 mod listen;
 mod metrics;

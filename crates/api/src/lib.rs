@@ -6,6 +6,8 @@
 //! whose space is visibly another ([`Space::Cluster`]).
 
 mod error;
+#[cfg(test)]
+mod fuzzed;
 mod identity;
 mod key;
 mod kind;

@@ -16,12 +16,17 @@ impl Issue {
     }
 }
 
-/// All issues of a source, in the order of their places: `ERROR: <input>:1:6: …`, the line, and a caret below.
+/// Issues that are printed of one source. Each shows its line, which may be all of the source.
+const ISSUES_MAX: usize = 100;
+
+/// The issues of a source, in the order of their places: `ERROR: <input>:1:6: …`, the line, and a caret below. The first of
+/// them, and how many more there are.
 pub(crate) fn print(source: &[char], mut issues: Vec<Issue>) -> String {
     issues.sort_by_key(|issue| issue.at);
     issues.dedup();
+    let more = issues.len().saturating_sub(ISSUES_MAX);
     let mut out = String::new();
-    for issue in issues {
+    for issue in issues.into_iter().take(ISSUES_MAX) {
         let at = (issue.at as usize).min(source.len());
         let start = source[..at].iter().rposition(|c| *c == '\n').map_or(0, |i| i + 1);
         let line: String = source[start..].iter().take_while(|c| **c != '\n').collect();
@@ -41,6 +46,9 @@ pub(crate) fn print(source: &[char], mut issues: Vec<Issue>) -> String {
             out.push(if c.len_utf8() > 1 { '．' } else { '.' });
         }
         out.push(if line.chars().nth(column).is_some_and(|c| c.len_utf8() > 1) { '＾' } else { '^' });
+    }
+    if more > 0 {
+        let _ = write!(out, "\n{more} more errors were truncated");
     }
     out
 }

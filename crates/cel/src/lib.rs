@@ -9,6 +9,8 @@ mod context;
 mod cost;
 mod eval;
 mod format;
+#[cfg(test)]
+mod fuzzed;
 mod issue;
 mod kubernetes;
 mod lex;

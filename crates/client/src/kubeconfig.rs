@@ -210,4 +210,11 @@ users:
         refused(&CONFIG.replace("client-certificate: alice.crt, ", ""), "only one of client certificate and key");
         refused(&CONFIG.replace("Q0E=", "'?'"), "holds bad base64");
     }
+
+    #[test]
+    fn damaged_kubeconfigs_are_read_or_refused() {
+        fuzz::fuzz(&[CONFIG], |bytes| {
+            let _ = Kubeconfig::parse(&String::from_utf8_lossy(bytes), None, Path::new("/nowhere"));
+        });
+    }
 }

@@ -150,4 +150,21 @@ mod tests {
             assert!(read(body, 3).await.pop().expect("an item").is_err(), "{body}");
         }
     }
+
+    #[test]
+    fn damaged_frames_end_the_watch_or_pass() {
+        let sample = concat!(
+            r#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"a","resourceVersion":"5"}}}"#,
+            "\n",
+            r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9"}}}"#,
+            "\n",
+            r#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"old"}}"#,
+            "\n",
+        );
+        fuzz::fuzz(&[sample], |bytes| {
+            let body = stream::iter([Ok(Bytes::copy_from_slice(bytes))]).boxed();
+            let read = events::<Value>(body).collect::<Vec<_>>();
+            assert!(futures::FutureExt::now_or_never(read).is_some(), "bytes in memory are never waited for");
+        });
+    }
 }

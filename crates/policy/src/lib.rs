@@ -8,6 +8,8 @@ pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod fairness;
+#[cfg(test)]
+mod fuzzed;
 mod kubeconfig;
 pub mod node;
 pub mod pki;

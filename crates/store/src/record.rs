@@ -74,4 +74,11 @@ mod tests {
         }
         assert!(decode("/ursa/t/b/core/pods/default/web", &record).is_err());
     }
+
+    #[test]
+    fn a_damaged_record_never_passes_for_another() {
+        let key = "/ursa/t/a/core/pods/default/web";
+        let whole = encode(key, 7, b"{\"kind\":\"Pod\"}");
+        fuzz::fuzz(&[&whole], |bytes| assert!(bytes == whole || decode(key, bytes).is_err(), "it passes for whole"));
+    }
 }

@@ -9,7 +9,7 @@ const ARCHITECTURE: &str = "ARCHITECTURE.md";
 const TABLE_HEAD: &str = "| crate |";
 
 /// Crates that any crate's tests may use.
-const TEST_KITS: [&str; 2] = ["kit", "faultfs"];
+const TEST_KITS: [&str; 3] = ["kit", "faultfs", "fuzz"];
 
 pub fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = match tree.files.get(ARCHITECTURE) {

@@ -211,4 +211,16 @@ mod tests {
         }
         assert_eq!(lengths, [(DATA_BYTES_MAX, false), (1, false), (0, true)]);
     }
+
+    #[test]
+    fn damaged_frames_are_read_or_refused() {
+        let reset = [0x80, 3, 0, 3, 0, 0, 0, 8, 0, 0, 0, 5, 0, 0, 0, 1];
+        let data = [0, 0, 0, 5, 1, 0, 0, 3, b'a', b'b', b'c'];
+        let ping = [0x80, 3, 0, 6, 0, 0, 0, 4, 0, 0, 0, 9];
+        fuzz::fuzz(&[[&reset[..], &data, &ping].concat()], |bytes| {
+            let mut reader = Reader::new(bytes);
+            let read = async { while let Ok(Some(_)) = reader.next().await {} };
+            assert!(futures::FutureExt::now_or_never(read).is_some(), "bytes in memory are never waited for");
+        });
+    }
 }

@@ -193,3 +193,10 @@ proptest! {
         let _ = Program::compile(&source, &env());
     }
 }
+
+#[test]
+fn of_many_faults_the_first_are_told_and_how_many_more_there_are() {
+    let why = refused(&"= ".repeat(30_000));
+    assert!(why.ends_with("more errors were truncated"), "{}", &why[why.len() - 200..]);
+    assert_eq!(why.matches("ERROR: ").count(), 100);
+}

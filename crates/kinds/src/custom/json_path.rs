@@ -295,4 +295,14 @@ mod tests {
         assert_eq!(JsonPath::parse(".spec["), None);
         assert_eq!(JsonPath::parse(".spec[x]"), None);
     }
+
+    #[test]
+    fn damaged_paths_are_read_or_refused() {
+        let value = serde_json::json!({"spec": {"a.b": [{"type": "x", "v": 1}]}});
+        fuzz::fuzz(&[".spec.a\\.b[?(@.type==\"x\")].v", "{.spec['a.b'][0:1].v}", "..*"], |bytes| {
+            if let Some(path) = JsonPath::parse(&String::from_utf8_lossy(bytes)) {
+                let _ = path.first(&value);
+            }
+        });
+    }
 }

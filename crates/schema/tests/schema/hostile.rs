@@ -2,8 +2,9 @@
 //! value or as a refusal, and none panics.
 
 use api::selector::{FieldSelector, LabelSelector};
+use schema::managed::{FieldSet, Managed};
 use schema::{Expected, FieldValidation, Format, builtin, decode_object, patch, protobuf};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// What one input may take of the processor: a second of the program that users run, which is several times as fast as a debug build.
@@ -11,9 +12,6 @@ const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 15 } els
 
 /// What a body may hold at most.
 const BODY_BYTES: usize = 3 << 20;
-
-/// How many changed inputs each decoder gets.
-const ROUNDS: u64 = 2_000;
 
 const POD: Expected = Expected { group: "", version: "v1", kind: "Pod" };
 
@@ -140,65 +138,53 @@ fn bombs_end_soon() {
     }
 }
 
-/// A sequence of numbers that is the same in every run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit.max(1) as u64).expect("below a usize")
-    }
-
-    /// Changes some bytes: flips, cuts, repeats and splices.
-    fn change(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut changed = bytes.to_vec();
-        for _ in 0..=self.below(4) {
-            let (from, to) = (self.below(changed.len()), self.below(changed.len()));
-            let (from, to) = (from.min(to), from.max(to));
-            match self.below(5) {
-                0 if !changed.is_empty() => changed[from] ^= 1 << self.below(8),
-                1 => changed.truncate(to),
-                2 => drop(changed.splice(from..from, changed[from..to].to_vec())),
-                3 => drop(changed.drain(from..to)),
-                _ => changed.insert(from, u8::try_from(self.below(256)).expect("a byte")),
-            }
-        }
-        changed
-    }
-}
-
-#[test]
-fn whatever_is_changed_is_read_or_refused() {
-    let pod = json!({
+fn pod() -> Value {
+    json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"a": "b"}, "finalizers": ["x/y"]},
         "spec": {"containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}],
             "resources": {"limits": {"cpu": "100m"}}, "livenessProbe": {"httpGet": {"port": "web", "path": "/é"}}}]},
-    });
-    let text = pod.to_string();
-    let patch = r#"[{"op":"add","path":"/metadata/labels/x~1y","value":"z"},{"op":"move","from":"/spec","path":"/s"}]"#;
+    })
+}
+
+#[test]
+fn damaged_json_is_read_or_refused() {
+    fuzz::fuzz(&[pod().to_string()], json);
+    fuzz::fuzz(&[pod().to_string()], strict_json);
+}
+
+#[test]
+fn damaged_yaml_is_read_or_refused() {
+    let aliased = "a: &a [x, \"y\"]\nb: *a\nc: |\n  text\nd: {e: 0x1f, f: 1.5e3, g: ~}\n".to_owned();
+    fuzz::fuzz(&[schema::yaml::encode(&pod()), aliased], yaml);
+}
+
+#[test]
+fn damaged_protobuf_is_read_or_refused() {
+    fuzz::fuzz(&[protobuf::encode(builtin(), &pod()).expect("an encoding")], protobuf_object);
+}
+
+#[test]
+fn damaged_patches_are_applied_or_refused() {
+    let operations =
+        r#"[{"op":"add","path":"/metadata/labels/x~1y","value":"z"},{"op":"move","from":"/spec","path":"/s"}]"#;
     let strategic =
         r#"{"spec":{"containers":[{"name":"a","$patch":"delete"},{"$setElementOrder/x":[]}],"$retainKeys":["a"]}}"#;
-    let written = schema::yaml::encode(&pod);
-    let encoded = protobuf::encode(builtin(), &pod).expect("an encoding");
-    let inputs: [(&str, Decoder, &[u8]); 7] = [
-        ("JSON", json, text.as_bytes()),
-        ("strict JSON", strict_json, text.as_bytes()),
-        ("YAML", yaml, written.as_bytes()),
-        ("protobuf", protobuf_object, &encoded),
-        ("a selector", selectors, b"a=b,c in (d, e),!f,g>1,h notin (),metadata.name=x\\,y"),
-        ("a JSON patch", patches, patch.as_bytes()),
-        ("a strategic patch", patches, strategic.as_bytes()),
-    ];
-    for (what, decoder, valid) in inputs {
-        let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
-        for _ in 0..ROUNDS {
-            ends_soon(what, decoder, &numbers.change(valid));
+    fuzz::fuzz(&[operations, strategic], patches);
+}
+
+#[test]
+fn damaged_managed_fields_are_read_or_refused() {
+    let fields = r#"{"f:metadata":{"f:labels":{".":{},"f:a":{}}},"f:spec":{"k:{\"name\":\"c\"}":{"v:1":{},"i:0":{}}}}"#;
+    let entries = format!(
+        r#"[{{"apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{fields},"manager":"m","operation":"Apply"}}]"#
+    );
+    fuzz::fuzz(&[fields, &entries], |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        if let Ok(set) = FieldSet::parse(&text) {
+            let mut written = String::new();
+            set.write(&mut written);
+            assert_eq!(FieldSet::parse(&written).ok(), Some(set), "what is written reads back: {written}");
         }
-    }
+        let _ = Managed::sent(&text);
+    });
 }

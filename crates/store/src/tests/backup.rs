@@ -125,3 +125,15 @@ async fn a_restore_that_was_interrupted_is_no_store() {
     let refused = Store::open(&path, fields, Limits::default()).err().expect("a refusal").to_string();
     assert!(refused.contains("was not finished; remove it and restore again"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_damaged_backup_is_never_read_as_if_it_were_whole() {
+    let store = new_store();
+    create(&store, "a/n/one").await;
+    let whole = written(&store, None);
+    let records = |bytes: &[u8]| read(bytes).ok().map(|(_, records)| records);
+    fuzz::fuzz(&[&whole], |bytes| {
+        let found = records(bytes);
+        assert!(found.is_none() || found == records(&whole), "other records than were written");
+    });
+}

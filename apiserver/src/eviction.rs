@@ -24,7 +24,8 @@ pub async fn evict(call: Call<'_>, name: &str, eviction: &Value, options: &Write
         delete["dryRun"] = json!(["All"]);
     }
     let delete = DeleteOptions::parse(&Query::parse(None), &delete)?;
-    let pod = call.current(name)?.to_value()?;
+    let current = call.current(name)?;
+    let pod = current.to_value()?;
     if !is_past_disruption(&pod)
         && let Some(budget) = budget_of(call, &pod)?
         && !is_free_to_go(&pod, &budget)
@@ -32,7 +33,53 @@ pub async fn evict(call: Call<'_>, name: &str, eviction: &Value, options: &Write
         let dry = WriteOptions { dry_run: delete.dry_run, ..options.clone() };
         count_down(call, name, &budget, &dry).await?;
     }
+    let delete = match delete.dry_run {
+        true => delete,
+        false => {
+            registry::check_preconditions(call, name, &current, &delete)?;
+            mark(call, name, &pod, delete, options).await?
+        }
+    };
     registry::delete(call, name, &delete).await.map(drop)
+}
+
+/// Says on exactly the pod that was seen why it goes; where a version of it is to be deleted, on that version. Returns
+/// how it is to be deleted then.
+async fn mark(
+    call: Call<'_>,
+    name: &str,
+    seen: &Value,
+    delete: DeleteOptions,
+    options: &WriteOptions,
+) -> Result<DeleteOptions> {
+    let now = call.now.to_string();
+    registry::update(call, name, Part::Own("eviction"), options, &mut Vec::new(), |live| {
+        registry::check_uid(call, name, live.value, seen)?;
+        let mut pod = live.value.clone();
+        let version = &seen["metadata"]["resourceVersion"];
+        pod["metadata"]["resourceVersion"] = if delete.has_version() { version.clone() } else { Value::Null };
+        let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting", "lastTransitionTime": now, "observedGeneration": pod["metadata"]["generation"]});
+        set_condition(&mut pod["status"], condition);
+        Ok(Changed::untracked(pod))
+    })
+    .await?;
+    Ok(delete.without_version())
+}
+
+/// Puts a condition into a status in the place of the one of its type; the time stays if its status does.
+fn set_condition(status: &mut Value, mut condition: Value) {
+    let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    match conditions.iter_mut().find(|known| known["type"] == condition["type"]) {
+        Some(known) => {
+            if known["status"] == condition["status"] {
+                condition["lastTransitionTime"] = known["lastTransitionTime"].clone();
+            }
+            *known = condition;
+        }
+        None => conditions.push(condition),
+    }
+    status["conditions"] = Value::Array(conditions);
 }
 
 /// A pod that runs nothing, or not for long, disrupts nothing.
@@ -56,7 +103,7 @@ fn budget_of(call: Call<'_>, pod: &Value) -> Result<Option<Value>> {
         if selects && found.replace(budget).is_some() {
             let why =
                 "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-            return Err(Error::new(Reason::InternalError, why));
+            return Err(Error::new(Reason::Unknown, why));
         }
     }
     Ok(found)
@@ -121,10 +168,7 @@ fn counted_down(budget: &Value, pod: &str, now: &str) -> Result<Value> {
     if allowed == 1 {
         let condition = json!({"type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
             "observedGeneration": generation, "lastTransitionTime": now});
-        let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.retain(|condition| condition["type"] != "DisruptionAllowed");
-        conditions.push(condition);
-        status["conditions"] = Value::Array(conditions);
+        set_condition(status, condition);
     }
     Ok(counted)
 }

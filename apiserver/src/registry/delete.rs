@@ -110,6 +110,16 @@ impl DeleteOptions {
         warning.into_iter().map(str::to_owned).collect()
     }
 
+    /// Whether it is a version of the object that is to be deleted, and no other.
+    pub fn has_version(&self) -> bool {
+        self.resource_version.is_some()
+    }
+
+    /// The same for whatever version.
+    pub fn without_version(self) -> DeleteOptions {
+        DeleteOptions { resource_version: None, ..self }
+    }
+
     /// The options as webhooks are told of them.
     pub fn to_value(&self) -> Value {
         let mut value = json!({"kind": "DeleteOptions"});
@@ -323,7 +333,8 @@ fn set_finalizers(value: &mut Value, finalizers: &[String]) {
     }
 }
 
-fn check_preconditions(call: Call<'_>, name: &str, current: &Object, options: &DeleteOptions) -> Result<()> {
+/// Whether the object is the one that is to be deleted.
+pub fn check_preconditions(call: Call<'_>, name: &str, current: &Object, options: &DeleteOptions) -> Result<()> {
     // Upstream names the kind here, in the group that it is stored in.
     let failed = |why: String| Err(Error::conflict(call.kind.stored_as.group(), &call.kind.kind, name, &why));
     if let Some(uid) = &options.uid

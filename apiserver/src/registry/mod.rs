@@ -10,7 +10,7 @@ mod update;
 mod watch;
 
 pub use create::{class_of, commit_error, create, random_suffix};
-pub use delete::{DeleteOptions, delete, delete_collection};
+pub use delete::{DeleteOptions, check_preconditions, delete, delete_collection};
 pub use list::{get, list, object_response, value_response};
 pub use managers::{Changed, Managers, apply, of_unstored, show as show_managers, subresource};
 pub use update::{Part, check_uid, update};

@@ -82,15 +82,14 @@ pub fn plan<'a>(observed: &Observed<'a>) -> Plan<'a> {
         0 => ("False", "InsufficientPods"),
         _ => ("True", "SufficientPods"),
     };
-    set_condition(&mut status.conditions, holds, reason, "", budget.metadata.generation, now);
+    set_condition(&mut status.conditions, holds, reason, "", Some(budget.metadata.generation), now);
     Plan { status, overdue, again }
 }
 
 /// The status of a budget that cannot be worked out: nothing may go.
 pub fn failed(budget: &Budget, why: &str, now: Timestamp) -> Status {
     let mut status = Status { disruptions_allowed: 0, ..budget.status.clone() };
-    let generation = budget.metadata.generation;
-    set_condition(&mut status.conditions, "False", "SyncFailed", why, generation, now);
+    set_condition(&mut status.conditions, "False", "SyncFailed", why, None, now);
     status
 }
 
@@ -99,13 +98,16 @@ fn set_condition(
     holds: &str,
     reason: &str,
     message: &str,
-    generation: i64,
+    generation: Option<i64>,
     now: Timestamp,
 ) {
     let mut condition = json!({
         "type": "DisruptionAllowed", "status": holds, "reason": reason, "message": message,
-        "observedGeneration": generation, "lastTransitionTime": now.to_string(),
+        "lastTransitionTime": now.to_string(),
     });
+    if let Some(generation) = generation {
+        condition["observedGeneration"] = json!(generation);
+    }
     match conditions.iter_mut().find(|c| c["type"] == condition["type"]) {
         Some(known) => {
             if known["status"] == condition["status"] {

@@ -34,6 +34,9 @@ const AUTOSCALERS: Resource =
 /// How often each target is measured.
 const EVERY: Duration = Duration::from_secs(15);
 
+/// When a target is measured that was brought within its bounds, which takes no measuring.
+const SOON: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Autoscaler {
@@ -164,6 +167,7 @@ struct Autoscalers {
     context: Context,
     autoscalers: Cache<Autoscaler>,
     remembered: Arc<Mutex<HashMap<ObjectRef, Memory>>>,
+    queue: WorkQueue<ObjectRef>,
 }
 
 fn make(setup: &mut Setup) -> Controller {
@@ -177,14 +181,14 @@ fn make(setup: &mut Setup) -> Controller {
         (Some(old), Some(new)) if old.spec == new.spec => {}
         _ => changed.add(change.key.clone()),
     });
-    Controller::new(queue, Arc::new(Autoscalers { context: setup.context.clone(), autoscalers, remembered }))
+    let context = setup.context.clone();
+    Controller::new(queue.clone(), Arc::new(Autoscalers { context, autoscalers, remembered, queue }))
 }
 
 impl Reconcile for Autoscalers {
     async fn reconcile(&self, key: &ObjectRef) -> Result<Option<Duration>> {
         let Some(autoscaler) = self.autoscalers.get(key) else { return Ok(None) };
-        self.sync(key, &autoscaler).await?;
-        Ok(Some(EVERY))
+        self.sync(key, &autoscaler).await.map(Some)
     }
 }
 
@@ -192,19 +196,24 @@ impl Reconcile for Autoscalers {
 struct Unknown;
 
 impl Autoscalers {
-    async fn sync(&self, key: &ObjectRef, autoscaler: &Autoscaler) -> Result<()> {
+    /// Returns when to look again.
+    async fn sync(&self, key: &ObjectRef, autoscaler: &Autoscaler) -> Result<Duration> {
         let client = self.context.client(key);
         let now = Time(self.context.now());
         let mut status = autoscaler.status.clone();
         let Some((kind, mut object)) = self.scale(&client, key, autoscaler, &mut status).await else {
-            return self.write(key, autoscaler, &status).await;
+            return self.write(key, autoscaler, &status).await.map(|()| EVERY);
         };
         let message = "the HPA controller was able to get the target's current scale".to_owned();
         status.set("AbleToScale", true, "SucceededGetScale", message, now);
         let scale = Scale::of(&object)?;
         let (current, before) = (scale.spec.replicas, status.desired_replicas);
         let (min, max) = (autoscaler.spec.min_replicas.unwrap_or(1), autoscaler.spec.max_replicas);
-        self.remember(key, |memory| memory.selector = scale.status.selector.clone(), current);
+        let selector = scale.status.selector.clone();
+        if self.remember(key, |memory| std::mem::replace(&mut memory.selector, selector.clone()) != selector, current) {
+            self.tell_rivals(key, autoscaler);
+        }
+        let out_of_bounds = current != 0 && !(min..=max).contains(&current);
         let (desired, reason) = if current == 0 && min != 0 {
             let message = "scaling is disabled since the replica count of the target is zero".to_owned();
             status.set("ScalingActive", false, "ScalingDisabled", message, now);
@@ -218,7 +227,7 @@ impl Autoscalers {
             let measured = self.measure(&client, key, autoscaler, &scale, &mut status).await?;
             let Ok((proposed, metric)) = measured else {
                 (status.current_replicas, status.desired_replicas) = (current, before);
-                return self.write(key, autoscaler, &status).await;
+                return self.write(key, autoscaler, &status).await.map(|()| EVERY);
             };
             let reason = match proposed > current {
                 true => format!("{metric} above target"),
@@ -249,7 +258,7 @@ impl Autoscalers {
                 let message = format!("the HPA controller was unable to update the target scale: {why}");
                 status.set("AbleToScale", false, "FailedUpdateScale", message, now);
                 status.desired_replicas = before;
-                return self.write(key, autoscaler, &status).await;
+                return self.write(key, autoscaler, &status).await.map(|()| EVERY);
             }
             let message = format!("the HPA controller was able to update the target scale to {desired}");
             status.set("AbleToScale", true, "SucceededRescale", message, now);
@@ -258,7 +267,8 @@ impl Autoscalers {
             self.tell(autoscaler, Severity::Normal, "SuccessfulRescale", message);
             self.remember(key, |memory| memory.history.note(current, desired, now.0), current);
         }
-        self.write(key, autoscaler, &status).await
+        self.write(key, autoscaler, &status).await?;
+        Ok(if out_of_bounds { SOON } else { EVERY })
     }
 
     /// The kind and the scale of the target, or conditions that say why there is none.
@@ -364,6 +374,16 @@ impl Autoscalers {
                 Ok(Err(Unknown))
             }
             (_, None) => Ok(Err(Unknown)),
+        }
+    }
+
+    /// Has others with the same target look at it: what they may do depends on whether they are alone.
+    fn tell_rivals(&self, key: &ObjectRef, autoscaler: &Autoscaler) {
+        let Some(tenant) = &key.tenant else { return };
+        for (other, rival) in self.autoscalers.list_namespace(tenant, &key.namespace) {
+            if other != *key && rival.spec.scale_target_ref == autoscaler.spec.scale_target_ref {
+                self.queue.add(other);
+            }
         }
     }
 

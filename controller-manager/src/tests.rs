@@ -319,6 +319,44 @@ async fn what_loses_its_owner_goes_and_what_only_seems_to_stays() {
 }
 
 #[tokio::test]
+async fn what_a_tenant_defines_goes_with_its_owner_whatever_another_tenant_has_defined() {
+    const EXTENSIONS: &str = "apiextensions.k8s.io";
+    let fake = Fake::new();
+    let definition = |tenant: &str, plural: &str, kind: &str| {
+        let names = json!({"plural": plural, "kind": kind});
+        let versions = json!([{"name": "v1", "served": true}]);
+        json!({
+            "metadata": {"tenant": tenant, "name": format!("{plural}.example.com"), "uid": format!("{tenant}-{plural}")},
+            "spec": {"group": "example.com", "names": names, "scope": "Namespaced", "versions": versions},
+        })
+    };
+    // One that cannot be listed is waited for in its own tenant alone.
+    fake.keep_waiting_for("gizmos");
+    fake.put(EXTENSIONS, "customresourcedefinitions", definition("globex", "gizmos", "Gizmo"));
+    fake.put(EXTENSIONS, "customresourcedefinitions", definition("acme", "gadgets", "Gadget"));
+    fake.put("", "configmaps", json!({"metadata": {"tenant": "acme", "namespace": "ns", "name": "owner"}}));
+    let owned = |tenant: &str, name: &str, kind: &str, owner: &str| {
+        let version = if kind == "Gadget" { "example.com/v1" } else { "v1" };
+        let owner = json!([{"apiVersion": version, "kind": kind, "name": owner, "uid": format!("uid-{owner}")}]);
+        json!({"metadata": {"tenant": tenant, "namespace": "ns", "name": name, "ownerReferences": owner}})
+    };
+    fake.put("example.com", "gadgets", owned("acme", "middle", "ConfigMap", "owner"));
+    fake.put("", "configmaps", owned("acme", "last", "Gadget", "middle"));
+    fake.put("", "configmaps", owned("globex", "stays", "Gadget", "middle"));
+    let (stop, tasks) = start(&fake);
+    pass(Duration::from_secs(10)).await;
+    assert_eq!(fake.list("example.com", "gadgets", "acme").len(), 1);
+    fake.remove("", "configmaps", "acme", "ns", "owner");
+    fake.until("the chain goes", |f| {
+        f.list("example.com", "gadgets", "acme").is_empty() && f.list("", "configmaps", "acme").is_empty()
+    })
+    .await;
+    stop.stop();
+    tasks.ended().await;
+    assert_eq!(fake.list("", "configmaps", "globex").len(), 1, "its owner is of a kind that its tenant does not know");
+}
+
+#[tokio::test]
 async fn a_tenant_cannot_hold_up_what_another_deletes_nor_lose_its_own_to_it() {
     let fake = Fake::new();
     for finalizer in ["foregroundDeletion", "orphan"] {

@@ -23,6 +23,7 @@ use self::collect::Collector;
 use self::monitors::Monitors;
 use crate::context::Account;
 use crate::runner::{Controller, Declaration, Setup};
+use crate::view::CustomResourceDefinition;
 use client::{ObjectRef, WorkQueue};
 use futures::FutureExt;
 use std::fmt;
@@ -46,9 +47,13 @@ impl fmt::Display for Item {
 }
 
 fn make(setup: &mut Setup) -> Controller {
-    let queue = WorkQueue::new();
-    let context = setup.context.clone();
-    let monitors = Arc::new(Monitors::new(setup.reader.clone(), queue.clone(), context.recorder.clone()));
+    let (queue, changed) = (WorkQueue::new(), WorkQueue::new());
+    let informer = setup.informers.of::<CustomResourceDefinition>();
+    let (definitions, defined) = (informer.cache(), changed.clone());
+    informer.on_change(move |change| defined.add(change.key.clone()));
+    let (context, reader) = (setup.context.clone(), setup.reader.clone());
+    let monitors = Monitors::new(reader, definitions, changed, queue.clone(), context.recorder.clone());
+    let monitors = Arc::new(monitors);
     let collector = Collector { context, monitors: monitors.clone() };
     Controller::new(queue, Arc::new(collector)).beside(move |stop| monitors.run(stop).boxed())
 }

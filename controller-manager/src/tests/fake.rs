@@ -93,9 +93,13 @@ struct Target {
 impl Target {
     fn of(identity: &Identity, path: &str) -> Target {
         let mut rest: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let mut tenant = identity.tenant.as_str().to_owned();
+        if rest[0] == "tenants" {
+            tenant = rest[1].to_owned();
+            rest.drain(..2);
+        }
         let group = if rest.remove(0) == "api" { "" } else { rest.remove(0) };
         rest.remove(0);
-        let mut tenant = identity.tenant.as_str().to_owned();
         if rest.first() == Some(&"tenants") && rest.get(1) == Some(&"all") {
             rest.drain(..2);
             tenant = "all".to_owned();

@@ -30,10 +30,10 @@ impl Reconcile<Item> for Collector {
 
 impl Collector {
     async fn look(&self, item: &Item) -> Result<Option<Duration>> {
-        if !self.monitors.are_synced() {
+        if !self.monitors.are_synced(item.key.tenant.as_ref()) {
             return Ok(Some(UNTIL_SYNCED));
         }
-        let monitor = self.monitors.get(item.monitor);
+        let Some(monitor) = self.monitors.get(item) else { return Ok(None) };
         let Some(seen) = monitor.objects.get(&item.key) else { return Ok(None) };
         if seen.waits_for_orphaning() {
             return self.orphan_dependents(item, &monitor, &seen).await;
@@ -94,7 +94,7 @@ impl Collector {
 
     /// What the server says of an owner; `None` if its kind is not known.
     async fn standing(&self, owner: &OwnerRef, dependent: &Item) -> Result<Option<Standing>> {
-        let Some((_, monitor)) = self.monitors.of_kind(owner) else { return Ok(None) };
+        let Some((_, monitor)) = self.monitors.of_kind(owner, &dependent.key) else { return Ok(None) };
         // An owner that cannot be there as the reference says is not known to be absent.
         let Some(key) = monitor.locate(owner, &dependent.key) else { return Ok(Some(Standing::Solid)) };
         let client = self.client(&key);
@@ -131,7 +131,7 @@ impl Collector {
     async fn orphan_dependents(&self, item: &Item, monitor: &Monitor, owner: &Object) -> Result<Option<Duration>> {
         let uid = &owner.metadata.uid;
         for (dependent, _) in self.monitors.dependents(item, uid) {
-            let kind = self.monitors.get(dependent.monitor);
+            let Some(kind) = self.monitors.get(&dependent) else { continue };
             let client = self.client(&dependent.key);
             let live = client.get(&kind.resource, &dependent.key.namespace, &dependent.key.name).await;
             let Some(live) = unless_gone(live)? else { continue };

@@ -14,6 +14,7 @@ use crate::value::{default, int, is_empty, keep, list, list_mut, object, remove,
 use crate::{NameRule, Revalidation, Strategy};
 use api::{Cause, Timestamp};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Off by default in Kubernetes 1.36: dropped as if never given.
 const OFF_BY_DEFAULT: &str = "maxUnavailable";
@@ -96,7 +97,7 @@ fn validate(spec: &Value, causes: &mut Causes) {
         causes.each_invalid(&SPEC.child("serviceName"), service, names::dns_label(service));
     }
     if selector(spec, "statefulset", causes) {
-        replicated(&spec["selector"], &spec["template"], "StatefulSet", &SPEC.child("template"), causes);
+        replicated(&spec["selector"], &with_claims(spec), "StatefulSet", &SPEC.child("template"), causes);
     } else {
         causes.invalid(&SPEC.child("selector"), &spec["selector"], "");
     }
@@ -104,6 +105,27 @@ fn validate(spec: &Value, causes: &mut Causes) {
     for (i, claim) in list(&spec["volumeClaimTemplates"]).iter().enumerate() {
         claim_spec(&claim["spec"], &claims.index(i).child("spec"), causes);
     }
+}
+
+/// The template as its pods have it: with the claims as volumes, in the place of volumes of their names.
+fn with_claims(spec: &Value) -> Value {
+    let mut template = spec["template"].clone();
+    let claims = list(&spec["volumeClaimTemplates"]);
+    if claims.is_empty() || !template["spec"].is_object() {
+        return template;
+    }
+    let names: BTreeSet<&str> = claims.iter().map(|claim| text(&claim["metadata"]["name"])).collect();
+    let volume = |name: &str| json!({"name": name, "persistentVolumeClaim": {"claimName": name}});
+    let mut volumes = list(&template["spec"]["volumes"]).to_vec();
+    let mut replaced = BTreeSet::new();
+    for known in &mut volumes {
+        if let Some(name) = names.get(text(&known["name"])).copied().filter(|name| replaced.insert(*name)) {
+            *known = volume(name);
+        }
+    }
+    volumes.extend(names.difference(&replaced).map(|name| volume(name)));
+    template["spec"]["volumes"] = json!(volumes);
+    template
 }
 
 fn update_strategy(strategy: &Value, at: &Path, causes: &mut Causes) {
@@ -171,4 +193,37 @@ fn row(object: &Value, now: Timestamp) -> Vec<Value> {
     let [names, images] = print::containers(&spec["template"]["spec"]);
     let ready = format!("{}/{}", number(&status["readyReplicas"]), number(&spec["replicas"]));
     vec![object["metadata"]["name"].clone(), json!(ready), age(object, now), names, images]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_mount_claims_as_they_mount_volumes() {
+        let spec = |mounted: &str| {
+            let mounts = json!([{"name": mounted, "mountPath": "/data"}]);
+            let container = json!({"name": "c", "image": "i", "imagePullPolicy": "Always",
+                "terminationMessagePolicy": "File", "volumeMounts": mounts});
+            let pod = json!({"restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "containers": [container],
+                "volumes": [{"name": "data"}]});
+            let claim = json!({"accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem",
+                "resources": {"requests": {"storage": "1Gi"}}});
+            json!({
+                "selector": {"matchLabels": {"app": "db"}}, "serviceName": "db", "podManagementPolicy": "Parallel",
+                "updateStrategy": {"type": "OnDelete"},
+                "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+                "template": {"metadata": {"labels": {"app": "db"}}, "spec": pod},
+                "volumeClaimTemplates": [
+                    {"metadata": {"name": "data"}, "spec": claim}, {"metadata": {"name": "more"}, "spec": claim}],
+            })
+        };
+        for (mounted, refused) in [("data", false), ("more", false), ("other", true)] {
+            let causes = Causes::of(|causes| validate(&spec(mounted), causes));
+            let fields: Vec<&str> = causes.iter().map(|cause| cause.field.as_str()).collect();
+            let expected: &[&str] =
+                if refused { &["spec.template.spec.containers[0].volumeMounts[0].name"] } else { &[] };
+            assert_eq!(fields, expected, "{mounted}");
+        }
+    }
 }

@@ -1,8 +1,11 @@
 //! Events: what users read under `kubectl describe`.
 //!
 //! Invariant: an event is a courtesy. It is written behind the controllers' backs, one after another, and dropped rather
-//! than waited for.
+//! than waited for. Similar ones are told together, and a tenant has a limit.
 
+mod correlate;
+
+use self::correlate::{Correlator, Told};
 use crate::context::{Account, Clients, unless_gone};
 use api::Timestamp;
 use client::{EVENTS, ObjectRef};
@@ -75,6 +78,7 @@ pub struct Writer {
     sender: mpsc::Sender<(Account, Event)>,
     /// What the last event's name was made unique by.
     stamp: i64,
+    correlator: Correlator,
     /// The name and the count of what was written.
     written: HashMap<Event, (String, u64)>,
 }
@@ -82,7 +86,7 @@ pub struct Writer {
 impl Writer {
     pub fn new(clients: Clients, now: fn() -> Timestamp) -> Writer {
         let (sender, waiting) = mpsc::channel(WAITING_EVENTS_MAX);
-        Writer { clients, now, waiting, sender, stamp: 0, written: HashMap::new() }
+        Writer { clients, now, waiting, sender, stamp: 0, correlator: Correlator::default(), written: HashMap::new() }
     }
 
     pub fn recorders(&self) -> Recorders {
@@ -108,13 +112,14 @@ impl Writer {
 
     async fn write(&mut self, account: Account, event: &Event) -> api::Result<()> {
         let now = (self.now)();
+        let Some(Told { same, message }) = self.correlator.correlate(account.name(), event, now) else { return Ok(()) };
         // Events about the operators' own kinds are kept in their tenant.
         let tenant = event.about.key.tenant.clone().unwrap_or_else(api::TenantName::system);
         let client = self.clients.of(&tenant, account);
         let namespace = if event.about.key.namespace.is_empty() { "default" } else { &event.about.key.namespace };
-        if let Some((name, count)) = self.written.get_mut(event) {
+        if let Some((name, count)) = self.written.get_mut(&same) {
             *count += 1;
-            let again = json!({"count": *count, "lastTimestamp": now.to_string()});
+            let again = json!({"count": *count, "lastTimestamp": now.to_string(), "message": message});
             let patch = client::PatchType::Strategic;
             if unless_gone(client.patch(EVENTS, namespace, name, patch, &again, None).await)?.is_some() {
                 return Ok(());
@@ -122,11 +127,12 @@ impl Writer {
         }
         self.stamp = now.unix_micros().max(self.stamp + 1);
         let name = format!("{}.{:x}", event.about.key.name, self.stamp);
-        client.create(EVENTS, namespace, &first(account.name(), event, &name, namespace, now)).await?;
+        let told = Event { message, ..event.clone() };
+        client.create(EVENTS, namespace, &first(account.name(), &told, &name, namespace, now)).await?;
         if self.written.len() >= REMEMBERED_EVENTS_MAX {
             self.written.clear();
         }
-        self.written.insert(event.clone(), (name, 1));
+        self.written.insert(same, (name, 1));
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ mod pod_control;
 mod pod_garbage;
 mod pod_owner;
 mod replica_set;
+mod resource_claims;
 mod resource_quota;
 mod revisions;
 mod root_ca;
@@ -59,6 +60,7 @@ pub const ALL: &[Declaration] = &[
     pod_garbage::DECLARATION,
     replica_set::REPLICATION_CONTROLLER,
     replica_set::REPLICA_SET,
+    resource_claims::DECLARATION,
     resource_quota::DECLARATION,
     root_ca::DECLARATION,
     service_account::DECLARATION,

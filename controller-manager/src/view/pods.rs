@@ -41,6 +41,8 @@ pub struct PodSpec {
     pub init_containers: Vec<Container>,
     #[serde(deserialize_with = "or_default")]
     pub volumes: Vec<Volume>,
+    #[serde(deserialize_with = "or_default")]
+    pub resource_claims: Vec<PodResourceClaim>,
     /// The node that its affinity names as the only one, as that of a daemon set's pod does.
     #[serde(rename = "affinity", deserialize_with = "only_node")]
     pub only_node: Option<Box<str>>,
@@ -70,6 +72,18 @@ pub struct PodStatus {
     pub container_statuses: Vec<ContainerStatus>,
     #[serde(deserialize_with = "or_default")]
     pub init_container_statuses: Vec<ContainerStatus>,
+    /// The entries of its spec whose claims it was told of.
+    #[serde(deserialize_with = "or_default")]
+    pub resource_claim_statuses: Vec<PodResourceClaim>,
+}
+
+/// An entry of a pod's resource claims.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodResourceClaim {
+    pub name: String,
+    /// What its claim is made from, unless that is there already.
+    pub resource_claim_template_name: Option<String>,
 }
 
 /// Of a container, what others find it by.

@@ -17,3 +17,4 @@ mod sockets;
 mod streams;
 mod tenant_life;
 mod tenants;
+mod workloads;

@@ -74,7 +74,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Server {
     options: Options,
-    /// Where `URSA_TEST_STORE` asks for it: another API server, which answers tenants, and what both store in.
+    /// Where `URSA_TEST_STORE` asks for it: another API server, whose address tenants get, and what both store in.
     peer: Option<Box<Server>>,
     _etcd: Option<Etcd>,
     /// What is not asked for elsewhere lies here; the log always.
@@ -94,15 +94,18 @@ pub struct Tenant {
 
 impl Server {
     /// Starts a server and waits until it is ready. With `URSA_TEST_STORE=etcd` it stores in an etcd cluster, and its
-    /// tenants are answered by another API server beside it.
+    /// tenants get the address of another API server beside it, which serves half of them and passes on the others'
+    /// requests.
     pub async fn start(options: Options) -> Server {
         let own_store = options.args.iter().any(|arg| arg.starts_with("--etcd-servers"));
         if own_store || std::env::var_os("URSA_TEST_STORE").is_none_or(|store| store != "etcd") {
             return Server::start_alone(options).await;
         }
         let etcd = Etcd::start(1, &[]).await;
-        let mut server = Server::start_alone(options.stored_in(&etcd)).await;
-        let peer = Server::start_alone(Options::alone().stored_in(&etcd).beside(&server)).await;
+        let mut server = Server::start_alone(options.stored_in(&etcd).arg("--service-group-id=1")).await;
+        let peer = Options::alone().stored_in(&etcd).arg("--service-group-id=2").beside(&server);
+        let peer = Server::start_alone(peer).await;
+        server.share_out("m").await;
         (server.peer, server._etcd) = (Some(Box::new(peer)), Some(etcd));
         server
     }
@@ -179,6 +182,15 @@ impl Server {
     /// Runs `ursa` as the cluster's administrator.
     pub async fn ursa(&self, args: &[&str]) -> Answer {
         run(binary(), args, &[("KUBECONFIG", self.admin_kubeconfig().as_os_str())], "").await
+    }
+
+    /// Gives the tenants before a name to the API servers of group 1, and the others to those of group 2.
+    pub async fn share_out(&self, border: &str) {
+        let low = format!("metadata: {{name: low}}\nrangeEnd: {border}\nisRangeEndValid: true\nserviceGroupId: '1'");
+        let high =
+            format!("metadata: {{name: high}}\nrangeStart: {border}\nisRangeStartValid: true\nserviceGroupId: '2'");
+        let configs = [low, high].map(|config| format!("apiVersion: v1\nkind: DataPartitionConfig\n{config}\n"));
+        self.admin().run(&["create", "-f", "-"], &configs.join("---\n")).await.ok();
     }
 
     /// Makes a tenant and waits until pods can be created in its default namespace.

@@ -7,6 +7,7 @@ mod figures;
 mod measure;
 mod noise;
 mod objects;
+mod peers;
 mod report;
 mod start;
 mod suite;
@@ -80,6 +81,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure what a request costs more that another API server passes on, on two of them over an etcd of its own
+    Peers {
+        /// How long objects are read at each of the two
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// Make, start with, and delete many tenants on a server of their own
     Tenants {
         /// How many
@@ -119,7 +129,11 @@ enum Kind {
 }
 
 impl Cli {
-    fn shrunk(self) -> Cli {
+    /// With what its command and `--tiny` say about its other options.
+    fn settled(self) -> Cli {
+        if let Some(Command::Peers { seconds, json }) = self.command {
+            return Cli { seconds, json, ..self };
+        }
         if !self.tiny {
             return self;
         }
@@ -139,6 +153,11 @@ async fn run(args: &Cli) -> Result<Report, Error> {
         return Ok(Report { start: Some(start), ..report });
     };
     api::run(args, kubeconfig, args.server_pid).await
+}
+
+/// Measures one server, or two.
+async fn measured(args: &Cli) -> Result<Report, Error> {
+    if matches!(args.command, Some(Command::Peers { .. })) { peers::run(args).await } else { run(args).await }
 }
 
 /// Runs workloads one after another. Whether all passed.
@@ -161,7 +180,7 @@ fn printed(figures: &Figures, json: bool) -> bool {
 /// One thread: on a small machine the rest of it is the server's.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let args = Cli::parse().shrunk();
+    let args = Cli::parse().settled();
     let done = match &args.command {
         Some(Command::Noise { seconds, json }) => noise::run(*seconds).await.map(|noise| printed(&noise, *json)),
         Some(Command::Suite(suite)) => suite::run(suite).await,
@@ -174,7 +193,7 @@ async fn main() -> ExitCode {
         Some(Command::Workload { files, share, patience, json }) => {
             workloads(files, *share, Duration::from_secs(*patience), *json).await
         }
-        None => run(&args).await.map(|report| {
+        None | Some(Command::Peers { .. }) => measured(&args).await.map(|report| {
             if args.json {
                 report.figures().print(true);
             } else {

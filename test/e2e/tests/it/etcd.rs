@@ -106,3 +106,33 @@ async fn what_an_etcd_flag_cannot_mean_is_said() {
         assert!(answer.stderr.contains(why), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn servers_of_two_groups_serve_all_tenants_at_each_address() {
+    if !Etcd::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start(1, &[]).await;
+    let first = Options::without_node().stored_in(&etcd).arg("--service-group-id=1");
+    let first = Server::start(first).await;
+    let second = Options::alone().stored_in(&etcd).arg("--service-group-id=2").beside(&first);
+    let mut second = Server::start(second).await;
+    let _nodes = HollowNodes::start(&second, &["--count", "2"]);
+    first.share_out("m").await;
+    let (acme, zeta) = (first.tenant("acme").await, first.tenant("zeta").await);
+    // Each at the address of the other group, and its controllers and scheduler there too.
+    let (acme, zeta) = (second.known_tenant(&acme.name).await, first.known_tenant(&zeta.name).await);
+    for tenant in [&acme, &zeta] {
+        tenant.kubectl.ok(&["create", "deployment", "web", "--image=nginx", "--replicas=2"]).await;
+        // It watches.
+        tenant.kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=60s"]).await;
+    }
+    second.kill9();
+    let refused = zeta.kubectl.run(&["get", "deployment", "web"], "").await;
+    assert!(refused.stderr.contains("no API server of group \"2\""), "{refused}");
+    first.known_tenant("acme").await.kubectl.ok(&["get", "deployment", "web"]).await;
+    first.admin().ok(&["delete", "datapartitionconfig", "high"]).await;
+    zeta.kubectl.ok(&["get", "deployment", "web"]).await;
+    second.restart().await;
+    acme.kubectl.ok(&["delete", "deployment", "web"]).await;
+}

@@ -2,6 +2,7 @@
 
 use crate::args::{ApiArgs, AuditMode};
 use crate::components::{block_on, host_name, until_terminated};
+use crate::shared_keys;
 use api::{TenantName, Timestamp};
 use apiserver::{Config, Dial, NoNodes, Peering, Server};
 use policy::authn::{Issuers, TokenFile};
@@ -48,6 +49,7 @@ pub struct Checked {
     issuers: Issuers,
     etcd: Option<EtcdOptions>,
     tenant_networks: apiserver::Networks,
+    server_token: Option<String>,
 }
 
 impl Checked {
@@ -56,7 +58,8 @@ impl Checked {
         let tokens = token_file(args.token_auth_file.as_deref())?;
         let issuers = issuers(args.authentication_config.as_deref())?;
         let tenant_networks = args.tenant_egress_allow.parse().map_err(|e| format!("--tenant-egress-allow: {e}"))?;
-        Ok(Checked { tokens, issuers, etcd: etcd(args)?, tenant_networks })
+        let server_token = shared_keys::token(args.server_token_file.as_deref())?;
+        Ok(Checked { tokens, issuers, etcd: etcd(args)?, tenant_networks, server_token })
     }
 }
 
@@ -88,7 +91,11 @@ impl Api {
         let peer_address = (!args.etcd_servers.is_empty()).then(|| SocketAddr::new(reached, address.port()));
         let peering = Peering { group: args.service_group_id.clone(), address: peer_address };
         let names = server_names(args.bind_address, peer_address, node_name);
-        let pki = Arc::new(Pki::open(dir, &names, Timestamp::now()).map_err(|e| e.to_string())?);
+        let pki = match args.etcd_servers.is_empty() {
+            true => Pki::open(dir, &names, Timestamp::now()).map_err(|e| e.to_string())?,
+            false => shared_keys::open(&store, dir, &names, checked.server_token.as_deref()).await?,
+        };
+        let pki = Arc::new(pki);
         let config = Config {
             store: store.clone(),
             pki: pki.clone(),

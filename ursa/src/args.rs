@@ -91,6 +91,9 @@ pub struct ApiArgs {
     /// The address by which other API servers over the same etcd reach this one; --bind-address unless given
     #[arg(long, value_name = "IP", requires = "etcd_servers")]
     pub peer_advertise_ip: Option<IpAddr>,
+    /// Share keys and certificates with the other API servers over the same etcd, which keeps them sealed with this token
+    #[arg(long, value_name = "FILE", requires = "etcd_servers")]
+    pub server_token_file: Option<PathBuf>,
     /// A CSV file of static tokens: token,user,uid,"group,group",,tenant
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,

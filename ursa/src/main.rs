@@ -9,6 +9,7 @@ mod explain;
 mod hollow;
 mod in_process;
 mod server;
+mod shared_keys;
 mod tenant;
 
 use args::{Args, Command};

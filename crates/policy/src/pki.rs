@@ -8,9 +8,11 @@
 mod der;
 mod file;
 mod request;
+mod shared;
 mod subject;
 
 pub use request::{Requested, check_certificates, client_request, names_masters, requested};
+pub use shared::{SharedKeys, TOKEN_BYTES_MIN};
 
 use crate::authn::{API_SERVERS, ServiceAccountKey};
 use api::{TenantName, Timestamp};

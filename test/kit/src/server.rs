@@ -116,7 +116,7 @@ impl Server {
         if let Some(keys) = &options.keys_from {
             let pki = options.data_dir.as_ref().expect("set just now").join("pki");
             std::fs::create_dir_all(&pki).expect("a fresh directory");
-            for key in ["ca.crt", "ca.key", "sa.key"] {
+            for key in ["ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key"] {
                 std::fs::copy(keys.join(key), pki.join(key)).expect("a server has made its keys");
             }
         }

@@ -1,6 +1,6 @@
 //! Several API servers on one etcd cluster: any of them answers as one server would, whatever is lost.
 
-use kit::{Etcd, HollowNodes, Options, Server, Tenant, wait_for};
+use kit::{Etcd, HollowNodes, Options, Scratch, Server, Tenant, wait_for};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -112,10 +112,13 @@ async fn servers_of_two_groups_serve_all_tenants_at_each_address() {
     if !Etcd::is_installed() {
         return;
     }
-    let etcd = Etcd::start(1, &[]).await;
-    let first = Options::without_node().stored_in(&etcd).arg("--service-group-id=1");
-    let first = Server::start(first).await;
-    let second = Options::alone().stored_in(&etcd).arg("--service-group-id=2").beside(&first);
+    let (etcd, scratch) = (Etcd::start(1, &[]).await, Scratch::new());
+    let token = scratch.join("token");
+    std::fs::write(&token, "a token of the operators").expect("a fresh directory");
+    // With it the second gets its keys from the first.
+    let with_keys = |options: Options| options.stored_in(&etcd).arg(format!("--server-token-file={}", token.display()));
+    let first = Server::start(with_keys(Options::without_node()).arg("--service-group-id=1")).await;
+    let second = with_keys(Options::alone()).arg("--service-group-id=2");
     let mut second = Server::start(second).await;
     let _nodes = HollowNodes::start(&second, &["--count", "2"]);
     first.share_out("m").await;

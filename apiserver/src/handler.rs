@@ -24,6 +24,7 @@ use policy::tenancy::{Decision, Requested, decide};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
+use store::Whose;
 
 /// What is there beside resources, discovery and health checks.
 const FIXED_PATHS: [&str; 8] = [
@@ -130,8 +131,9 @@ async fn answer(
         label.verb = "forward";
         return peers::forward(server, peer, &place, request).await;
     }
-    if matches!(path.route, Route::Resource(_)) && !allows_older(&request) {
-        server.store.current().await.map_err(registry::commit_error)?;
+    let fresh = matches!(path.route, Route::Resource(_)) && !allows_older(&request);
+    if fresh {
+        up_to_date(server, &path.tenant).await?;
     }
     let begin = |who: Option<&Identity>, what: &Attributes, request: &Request<Body>| {
         let audit = server.audit.as_ref()?;
@@ -150,6 +152,16 @@ async fn answer(
     let caller = crate::planted::identity(request.headers(), &path.tenant, caller);
     if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
         connection.count(&server.fairness, &caller)?;
+    }
+    if matches!(path.route, Route::Resource(_)) {
+        let whose = match &path.tenant {
+            Requested::Named(tenant) => Whose::Tenant(tenant),
+            Requested::Own => Whose::Tenant(&caller.tenant),
+            Requested::All => Whose::AllTenants,
+        };
+        let waits = fresh && !matches!(path.tenant, Requested::Named(_));
+        let known = if waits { server.store.current_in(whose).await } else { server.store.holds(whose) };
+        known.map_err(registry::commit_error)?;
     }
     match &path.route {
         Route::NonResource(below) => {
@@ -286,6 +298,18 @@ fn watched(
 fn no_such_kind(server: &Server, group: &str) -> Error {
     let known = server.kinds.groups().iter().any(|known| known.name == group);
     if known { Error::no_such_path() } else { Error::page_not_found() }
+}
+
+/// Waits for everything that was committed before, as far as the path says where; at least for what operators keep, and
+/// with it who there is.
+async fn up_to_date(server: &Server, requested: &Requested) -> Result<()> {
+    server.store.current().await.map_err(registry::commit_error)?;
+    match requested {
+        Requested::Named(tenant) => {
+            server.store.current_in(Whose::Tenant(tenant)).await.map_err(registry::commit_error)
+        }
+        Requested::Own | Requested::All => Ok(()),
+    }
 }
 
 /// Whether a request is content with what this server has seen: a read that says at which version, 0 for any. All others

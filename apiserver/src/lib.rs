@@ -51,6 +51,7 @@ mod rest;
 mod reviews;
 mod server;
 mod shared;
+mod storage_clusters;
 mod subresources;
 mod target;
 #[cfg(test)]
@@ -65,6 +66,7 @@ pub use nodes::{Dial, NoNodes, Stream};
 pub use peers::Peering;
 use registry::random_suffix;
 pub use server::{Config, Server};
+pub use storage_clusters::{ROUTES, follow as follow_storage_clusters};
 
 /// Reads the first document of a YAML file that configures the server; the error is a sentence.
 pub fn read_yaml(bytes: &[u8]) -> Result<serde_json::Value, String> {

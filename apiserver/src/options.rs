@@ -5,6 +5,7 @@ use api::selector::{FieldSelector, LabelSelector, Selector};
 use api::{Cause, Error, Object, Result, Revision};
 use http::{HeaderMap, header};
 use std::time::Duration;
+use store::Version;
 
 /// The decoded query of a request, in order.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +77,7 @@ pub struct ListOptions {
     pub limit: usize,
     pub continue_token: String,
     /// `None` when not given; 0 stands for "any".
-    pub resource_version: Option<Revision>,
+    pub resource_version: Option<Version>,
     pub version_match: Option<VersionMatch>,
     pub timeout: Option<Duration>,
     pub bookmarks: bool,
@@ -103,9 +104,12 @@ impl ListOptions {
             return Err(Error::invalid("meta.k8s.io", "ListOptions", "", causes));
         }
         let version_text = query.get("resourceVersion").unwrap_or_default();
-        let resource_version = parse_version(version_text)?;
+        let resource_version = match Version::parse_each(version_text) {
+            Some(each) => Some(each),
+            None => parse_version(version_text)?.map(Version::At),
+        };
         let continue_token = query.get("continue").unwrap_or_default().to_owned();
-        if !watch && !continue_token.is_empty() && resource_version.is_some_and(|v| v != 0) {
+        if !watch && !continue_token.is_empty() && resource_version.as_ref().is_some_and(|v| v.newest() != 0) {
             return Err(Error::bad_request("specifying resource version is not allowed when using continue"));
         }
         Ok(ListOptions {
@@ -335,7 +339,7 @@ mod tests {
     fn a_list_reads_its_options() {
         let options =
             list("limit=3&labelSelector=a%3Db&resourceVersion=7&resourceVersionMatch=NotOlderThan").expect("options");
-        assert_eq!((options.limit, options.resource_version), (3, Some(7)));
+        assert_eq!((options.limit, options.resource_version), (3, Some(Version::At(7))));
         assert_eq!(options.version_match, Some(VersionMatch::NotOlderThan));
         assert_eq!(options.selector.labels.requirements[0].key, "a");
     }

@@ -114,6 +114,8 @@ impl Api {
             .map_err(|e| format!("the certificates under {}/pki cannot be used: {e}", dir.display()))?;
         supervisor.spawn(Phase::Listeners, "api server", |stop| apiserver::serve(server.clone(), listener, tls, stop));
         supervisor.spawn(Phase::Workers, "usage", |stop| apiserver::usage::run(server.clone(), stop));
+        supervisor
+            .spawn(Phase::Storage, "storage clusters", |stop| apiserver::follow_storage_clusters(server.clone(), stop));
         supervisor.spawn(Phase::Storage, "store", |stop| keep_store(store, stop));
         Ok(Api { server, pki, address })
     }
@@ -206,9 +208,10 @@ fn etcd(args: &ApiArgs) -> Result<Option<EtcdOptions>, String> {
 async fn open_store(dir: &Path, etcd: Option<EtcdOptions>) -> Result<Store, OpenError> {
     let (fields, limits) = (kinds::Registry::selectable, Limits::default());
     match etcd {
-        Some(options) => Partition::etcd(options, fields, limits).await.map(Store::from),
-        None => Store::open(&dir.join("store"), fields, limits),
+        Some(options) => Partition::etcd(options, fields, limits).await,
+        None => Partition::embedded(&dir.join("store"), fields, limits),
     }
+    .map(|system| Store::routed(system, apiserver::ROUTES))
 }
 
 fn token_file(path: Option<&Path>) -> Result<TokenFile, String> {

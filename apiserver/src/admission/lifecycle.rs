@@ -1,8 +1,8 @@
 //! Tenants and namespaces that come and go: nothing is created in what is not there or is being deleted.
 
 use super::{Admitted, Attempt};
-use crate::furnish;
 use crate::registry::Call;
+use crate::{furnish, storage_clusters};
 use api::{Cause, Error, Object, ObjectKey, ResourceId, Result, SYSTEM_TENANT, Scope, Space, TenantName};
 use serde_json::Value;
 use std::sync::LazyLock;
@@ -87,6 +87,21 @@ pub fn namespace_is_active(attempt: Attempt<'_>, new: &mut Value) -> Result<()> 
     Err(attempt.forbidden(new, &why).with_causes(vec![cause]))
 }
 
+/// A storage cluster stays as long as it keeps a tenant.
+pub fn keep_storage_clusters(attempt: Attempt<'_>, old: &Value) -> Result<()> {
+    if !attempt.is("", "storageclusters") {
+        return Ok(());
+    }
+    let snapshot = attempt.call.server.store.snapshot();
+    let tenants = store::Scope::Cluster(ResourceId::new("", "tenants"));
+    let id = old["storageClusterId"].as_str().unwrap_or_default();
+    let kept = snapshot.range(&tenants, None).find(|tenant| tenant.field(storage_clusters::PLACED) == id);
+    match kept {
+        Some(tenant) => Err(attempt.forbidden(old, &format!("it keeps tenant {}", tenant.key.name))),
+        None => Ok(()),
+    }
+}
+
 /// The operators' own tenant stays.
 pub fn keep_tenants(attempt: Attempt<'_>, old: &Value) -> Result<()> {
     if attempt.is("", "tenants") && old["metadata"]["name"] == SYSTEM_TENANT {
@@ -114,6 +129,10 @@ pub fn furnish(attempt: Attempt<'_>, new: &Value, admitted: &mut Admitted) -> Re
     let call = attempt.call;
     let name = new["metadata"]["name"].as_str().unwrap_or_default();
     if attempt.creates("", "tenants") {
+        let id = new["spec"]["storageClusterId"].as_str().unwrap_or_default();
+        if let Some(why) = call.server.not_attached(id) {
+            return Err(attempt.forbidden(new, &why));
+        }
         admitted.writes.extend(furnish::of_tenant(&TenantName::new(name)?, call.now)?);
     } else if attempt.creates("", "namespaces")
         && let Some(tenant) = call.target.tenant()

@@ -70,7 +70,7 @@ struct Plugin {
 const NOTHING: Plugin = Plugin { name: "", mutate: None, validate: None, delete: None, webhooks: None };
 
 /// Those that Kubernetes 1.36 runs by default, in its order, with `EventRateLimit`, and Ursa's own: `TenantExists`,
-/// `DataPartitionConfigs`, `ForcedDefinitions`, `DedicatedNodes`, `RBAC`, `Furnish` and `TenantQuota`.
+/// `StorageClusters`, `DataPartitionConfigs`, `ForcedDefinitions`, `DedicatedNodes`, `RBAC`, `Furnish` and `TenantQuota`.
 static PLUGINS: &[Plugin] = &[
     Plugin {
         name: "TenantExists",
@@ -78,6 +78,7 @@ static PLUGINS: &[Plugin] = &[
         delete: Some(lifecycle::keep_tenants),
         ..NOTHING
     },
+    Plugin { name: "StorageClusters", delete: Some(lifecycle::keep_storage_clusters), ..NOTHING },
     Plugin {
         name: "DataPartitionConfigs",
         validate: Some(partitions::validate),

@@ -54,7 +54,8 @@ pub async fn keep(server: Arc<Server>, stop: Stop) {
     let mut due: HashMap<(TenantName, String), Due> = HashMap::new();
     loop {
         let snapshot = server.store.snapshot();
-        let after = snapshot.revision();
+        let scope = Scope::AllTenants(resource());
+        let after = snapshot.version(&scope);
         let services: Vec<_> = snapshot
             .range(&Scope::AllTenants(resource()), None)
             .filter_map(|object| Some((object.key.tenant()?.clone(), object.to_value().ok()?)))
@@ -98,9 +99,7 @@ pub async fn keep(server: Arc<Server>, stop: Stop) {
             due.insert(place, Due { spec: value["spec"].take(), at: Instant::now() + wait, wait });
         }
         let next = due.values().map(|due| due.at).min();
-        let Ok(mut changes) =
-            server.store.watch(Scope::AllTenants(resource()), api::selector::Selector::default(), after)
-        else {
+        let Ok(mut changes) = server.store.watch(&scope, &api::selector::Selector::default(), &after) else {
             continue;
         };
         tokio::select! {

@@ -66,7 +66,7 @@ pub async fn keep(server: Arc<Server>, stop: Stop) {
         // Of what has expired nothing is expected any more but a change.
         let expiry = seen.values().map(|(_, at)| *at + LEASE_TIME).filter(|at| *at > now).min();
         let next = own.as_ref().map(|_| renew_at).into_iter().chain(expiry).min();
-        let changes = server.store.watch(scope(), Selector::default(), snapshot.revision());
+        let changes = server.store.watch(&scope(), &Selector::default(), &snapshot.version(&scope()));
         tokio::select! {
             biased;
             // Shutdown.

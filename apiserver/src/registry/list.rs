@@ -20,6 +20,7 @@ use kinds::IncludeObject;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use store::Version;
 
 /// How long a read waits for a revision that this server has not seen yet.
 pub const FUTURE_REVISION_WAIT: Duration = Duration::from_secs(3);
@@ -38,7 +39,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Answers with one object.
 pub async fn get(call: Call<'_>, name: &str, version: Option<Revision>, accepted: Accepted) -> Result<Response<Body>> {
     if let Some(version) = version {
-        reach(call, version).await?;
+        reach(call, &Version::At(version)).await?;
     }
     let object = call.current(name)?;
     call.ready(std::slice::from_ref(&object)).await?;
@@ -139,11 +140,11 @@ pub async fn list(
     accepted: Accepted,
     include: IncludeObject,
 ) -> Result<Response<Body>> {
-    if let Some(version) = options.resource_version {
+    if let Some(version) = &options.resource_version {
         reach(call, version).await?;
     }
     if let Some(version) = continued_at(options)? {
-        reach(call, version).await?;
+        reach(call, &version).await?;
     }
     let page = page(call, options, true)?;
     let bytes = page.objects.iter().map(|object| object.bytes.len()).sum();
@@ -191,18 +192,19 @@ pub fn item(call: Call<'_>, mut value: Value) -> Value {
     value
 }
 
-/// Every object that a selection covers, and the revision of the snapshot.
-pub fn select(call: Call<'_>, options: &ListOptions) -> Result<(Vec<Arc<Object>>, Revision)> {
+/// Every object that a selection covers, and the version of the snapshot.
+pub fn select(call: Call<'_>, options: &ListOptions) -> Result<(Vec<Arc<Object>>, Version)> {
     let page = page(call, options, false)?;
-    Ok((page.objects, page.revision))
+    Ok((page.objects, page.version))
 }
 
-/// Waits until the store has reached a revision; 504 when it does not in time.
-pub async fn reach(call: Call<'_>, version: Revision) -> Result<()> {
-    if call.server.store.revision() >= version || call.server.store.wait_for(version, FUTURE_REVISION_WAIT).await {
+/// Waits until the store has reached a version; 504 when it does not in time.
+pub async fn reach(call: Call<'_>, version: &Version) -> Result<()> {
+    let scope = call.target.scope(call.kind, call.namespace)?;
+    if call.server.store.wait_for(&scope, version, FUTURE_REVISION_WAIT).await {
         return Ok(());
     }
-    let current = call.server.store.revision();
+    let current = call.server.store.snapshot().version(&scope);
     let cause = api::Cause {
         reason: "ResourceVersionTooLarge".into(),
         message: "Too large resource version".into(),
@@ -215,7 +217,7 @@ pub async fn reach(call: Call<'_>, version: Revision) -> Result<()> {
 /// One page of a list.
 struct Page {
     objects: Vec<Arc<Object>>,
-    revision: Revision,
+    version: Version,
     continue_token: String,
     remaining: Option<usize>,
 }
@@ -223,7 +225,7 @@ struct Page {
 impl Page {
     /// Lists of kinds that tenants define say it also when nothing follows.
     fn metadata(&self, call: Call<'_>, form: Form) -> Value {
-        let mut metadata = json!({"resourceVersion": self.revision.to_string()});
+        let mut metadata = json!({"resourceVersion": self.version.to_string()});
         if (call.custom.is_some() && form == Form::Object) || !self.continue_token.is_empty() {
             metadata["continue"] = json!(self.continue_token);
         }
@@ -239,6 +241,8 @@ impl Page {
 struct Token {
     /// -1: at the newest revision, after the snapshot was lost.
     revision: i64,
+    /// The whole version of a list over several partitions.
+    each: Option<Version>,
     /// `[[TENANT/]NAMESPACE/]NAME`, and a NUL where the object itself was the last one sent.
     start: String,
 }
@@ -262,11 +266,15 @@ impl Start {
 
 impl Token {
     fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(json!({"v": TOKEN_VERSION, "rv": self.revision, "start": self.start}).to_string())
+        let mut token = json!({"v": TOKEN_VERSION, "rv": self.revision, "start": self.start});
+        if let Some(each) = &self.each {
+            token["each"] = json!(each.to_string());
+        }
+        URL_SAFE_NO_PAD.encode(token.to_string())
     }
 
     /// The position after an object.
-    fn after(call: Call<'_>, revision: i64, last: &Object) -> Token {
+    fn after(call: Call<'_>, version: &Version, last: &Object) -> Token {
         let mut start = last.key.name.to_string();
         if call.kind.namespaced() && call.namespace.is_empty() {
             start = format!("{}/{start}", last.key.namespace);
@@ -274,7 +282,8 @@ impl Token {
         if let (None, Some(tenant)) = (call.target.tenant(), last.tenant()) {
             start = format!("{tenant}/{start}");
         }
-        Token { revision, start: format!("{start}\0") }
+        let each = matches!(version, Version::Each(_)).then(|| version.clone());
+        Token { revision: i64::try_from(version.newest()).unwrap_or(i64::MAX), each, start: format!("{start}\0") }
     }
 
     fn decode(text: &str) -> Result<Token> {
@@ -315,9 +324,17 @@ impl Token {
                 Err(bad(&format!("incorrect encoded start resourceVersion (version {TOKEN_VERSION})")))
             }
             (TOKEN_VERSION, "") => Err(bad(&format!("encoded start key empty (version {TOKEN_VERSION})"))),
-            (TOKEN_VERSION, start) => Ok(Token { revision, start: start.to_owned() }),
+            (TOKEN_VERSION, start) => {
+                Ok(Token { revision, each: Version::parse_each(text("each")?), start: start.to_owned() })
+            }
             (other, _) => Err(bad(&format!("server does not recognize this encoded version {other}"))),
         }
+    }
+
+    /// The version of the list, unless its snapshot was lost.
+    fn version(&self) -> Option<Version> {
+        let revision = Revision::try_from(self.revision).ok()?;
+        Some(self.each.clone().unwrap_or(Version::At(revision)))
     }
 
     /// The position inside what the request covers.
@@ -348,10 +365,10 @@ impl Token {
     }
 }
 
-/// The revision of the list that a request continues.
-fn continued_at(options: &ListOptions) -> Result<Option<Revision>> {
+/// The version of the list that a request continues.
+fn continued_at(options: &ListOptions) -> Result<Option<Version>> {
     let token = Some(options.continue_token.as_str()).filter(|token| !token.is_empty()).map(Token::decode);
-    Ok(token.transpose()?.and_then(|token| Revision::try_from(token.revision).ok()))
+    Ok(token.transpose()?.and_then(|token| token.version()))
 }
 
 /// `with_shared` adds what all tenants share.
@@ -363,25 +380,26 @@ fn page(call: Call<'_>, options: &ListOptions, with_shared: bool) -> Result<Page
     let token = Some(options.continue_token.as_str()).filter(|t| !t.is_empty()).map(Token::decode).transpose()?;
     let start = token.as_ref().map(|token| token.start(call)).transpose()?;
     let exact = match &token {
-        Some(token) => u64::try_from(token.revision).ok(),
-        None => options.resource_version.filter(|&version| {
+        Some(token) => token.version(),
+        None => options.resource_version.clone().filter(|version| {
             let legacy = options.version_match.is_none() && options.limit > 0;
-            version > 0 && (options.version_match == Some(VersionMatch::Exact) || legacy)
+            version.newest() > 0 && (options.version_match == Some(VersionMatch::Exact) || legacy)
         }),
     };
-    let snapshot = match exact {
-        Some(revision) => store.snapshot_at(&call.kind.stored_as, revision).map_err(|too_old| match &token {
+    let snapshot = match &exact {
+        Some(version) => store.snapshot_at(&scope, version).map_err(|too_old| match &token {
             // The client may go on without the snapshot, if it says so with this token.
             Some(token) => {
-                let fresh = Token { revision: -1, start: token.start.clone() }.encode();
+                let fresh = Token { revision: -1, each: None, start: token.start.clone() }.encode();
                 Error::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.")
                     .with_continue(fresh)
             }
-            None => Error::expired(format!("too old resource version: {revision} ({})", too_old.oldest)),
+            None => Error::expired(format!("too old resource version: {version} ({})", too_old.oldest)),
         })?,
         None => store.snapshot(),
     };
-    let unlimited = options.limit == 0 || (options.resource_version == Some(0) && options.version_match.is_none());
+    let unlimited =
+        options.limit == 0 || (options.resource_version == Some(Version::At(0)) && options.version_match.is_none());
     let limit = if unlimited { usize::MAX } else { options.limit };
     let mut objects = Vec::new();
     let shared = if with_shared { crate::shared::objects(call, &snapshot) } else { Vec::new() };
@@ -398,14 +416,14 @@ fn page(call: Call<'_>, options: &ListOptions, with_shared: bool) -> Result<Page
     let mut matching = all.filter(|object| options.covers(object));
     objects.extend(matching.by_ref().take(limit).cloned());
     let more = if unlimited { None } else { matching.next() };
-    let revision = exact.unwrap_or_else(|| snapshot.revision());
+    let version = exact.unwrap_or_else(|| snapshot.version(&scope));
     let remaining =
         (more.is_some() && options.selector.is_empty() && options.search.is_empty()).then(|| matching.count() + 1);
     let continue_token = match (more, objects.last()) {
-        (Some(_), Some(last)) => Token::after(call, i64::try_from(revision).unwrap_or(i64::MAX), last).encode(),
+        (Some(_), Some(last)) => Token::after(call, &version, last).encode(),
         _ => String::new(),
     };
-    Ok(Page { objects, revision, continue_token, remaining })
+    Ok(Page { objects, version, continue_token, remaining })
 }
 
 /// Sends the stored bytes, in one piece when they are few.

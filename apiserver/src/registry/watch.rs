@@ -7,7 +7,7 @@ use crate::negotiate::{Accepted, Encoding, Form};
 use crate::options::ListOptions;
 use crate::projection::Projection;
 use crate::respond;
-use api::{Error, Kind, Object, Result, Revision};
+use api::{Error, Kind, Object, Result};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures::stream;
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Delivery, EventKind, Watch, WatchEnded};
+use store::{Delivery, EventKind, Version, Watch, WatchEnded};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 /// What is there at the start of a watch is sent in pieces of about this size.
@@ -39,20 +39,21 @@ pub async fn watch(
     include: IncludeObject,
 ) -> Result<Response<Body>> {
     // What is there at a revision cannot be sent before it; changes after it come when they come.
-    let unreached = match options.resource_version {
+    let unreached = match &options.resource_version {
         Some(version) if options.send_initial_events == Some(true) => list::reach(call, version).await.err(),
         _ => None,
     };
     let scope = call.target.scope(call.kind, call.namespace)?;
     #[cfg(test)]
     let scope = crate::planted::scope(crate::planted::Fault::WatchWithoutTenant, scope);
-    let from = options.resource_version.filter(|&version| version > 0);
+    let from = options.resource_version.clone().filter(|version| version.newest() > 0);
     let initial = match options.send_initial_events {
         Some(wanted) => wanted,
         None => from.is_none(),
     };
     let snapshot = call.server.store.snapshot();
-    let after = if initial { snapshot.revision() } else { from.unwrap_or_else(|| snapshot.revision()) };
+    let now = snapshot.version(&scope);
+    let after = if initial { now } else { from.unwrap_or(now) };
     let frames = Frames {
         kind: call.kind.clone(),
         storage: call.server.storage_kind(call.kind).cloned(),
@@ -68,7 +69,7 @@ pub async fn watch(
         None => call
             .server
             .store
-            .watch(scope.clone(), options.selector.clone(), after)
+            .watch(&scope, &options.selector, &after)
             .map_err(|too_old| Error::expired(format!("too old resource version: {after} ({})", too_old.oldest))),
     };
     let (watch, mut pending) = match watch {
@@ -93,6 +94,7 @@ pub async fn watch(
         pending,
         watch,
         frames,
+        owes_bookmark: false,
         bookmarks: options.bookmarks.then_some(bookmarks),
         ends: Instant::now() + lifetime,
         stop: call.server.stop.clone(),
@@ -110,7 +112,7 @@ pub async fn watch(
 
 /// What follows the objects that were there at the start.
 enum Pending {
-    InitialEnd(Revision),
+    InitialEnd(Version),
     Error(Error),
 }
 
@@ -122,6 +124,8 @@ struct State {
     /// `None` once the stream is to end after what is pending.
     watch: Option<Watch>,
     frames: Frames,
+    /// Events of several partitions were sent, which do not say where to go on.
+    owes_bookmark: bool,
     bookmarks: Option<Interval>,
     ends: Instant,
     stop: Stop,
@@ -138,10 +142,11 @@ impl State {
             custom.shown();
         }
         match self.pending.take() {
-            Some(Pending::InitialEnd(revision)) => return Some(self.frames.bookmark(revision, true)),
+            Some(Pending::InitialEnd(version)) => return Some(self.frames.bookmark(&version, true)),
             Some(Pending::Error(error)) => return Some(self.frames.error(&error)),
             None => {}
         }
+        let owes_bookmark = std::mem::take(&mut self.owes_bookmark);
         let watch = self.watch.as_mut()?;
         let tick = async {
             match &mut self.bookmarks {
@@ -155,10 +160,12 @@ impl State {
             () = self.stop.stopped() => None,
             () = tokio::time::sleep_until(self.ends) => None,
             // Cancel-safe: a tick that is not taken is taken next time.
-            _ = tick => Some(self.frames.bookmark(watch.progress(), false)),
+            _ = tick => Some(self.frames.bookmark(&watch.progress(), false)),
             // Cancel-safe by the store's promise; last, because it is the busiest.
-            delivery = watch.next() => Some(match delivery {
-                Ok(delivery) => {
+            delivery = next_or_idle(watch, owes_bookmark) => Some(match delivery {
+                None => self.frames.bookmark(&watch.progress(), false),
+                Some(Ok(delivery)) => {
+                    self.owes_bookmark = watch.is_merged() && self.bookmarks.is_some();
                     let frame = match self.frames.ready(&delivery.object).await {
                         Ok(()) => self.frames.delivery(&delivery),
                         Err(error) => {
@@ -172,14 +179,19 @@ impl State {
                     }
                     frame
                 }
-                Err(WatchEnded::Lagged) => {
+                Some(Err(WatchEnded::Lagged)) => {
                     self.watch = None;
                     self.frames.error(&Error::expired("the watch fell too far behind; list again"))
                 }
-                Err(WatchEnded::Closed) => return None,
+                Some(Err(WatchEnded::Closed)) => return None,
             }),
         }
     }
+}
+
+/// The next event; where a bookmark is owed, `None` if there is none yet. Cancel-safe as the watch is.
+async fn next_or_idle(watch: &mut Watch, owes_bookmark: bool) -> Option<Result<Delivery, WatchEnded>> {
+    if owes_bookmark { watch.try_next() } else { Some(watch.next().await) }
 }
 
 /// Writes frames in the form that the client accepts. Stored bytes are sent as they are where that is possible.
@@ -290,10 +302,10 @@ impl Frames {
     }
 
     /// Everything up to `revision` has been sent.
-    fn bookmark(&mut self, revision: Revision, initial_end: bool) -> Bytes {
+    fn bookmark(&mut self, version: &Version, initial_end: bool) -> Bytes {
         let mut object = json!({
             "kind": self.kind.kind, "apiVersion": self.kind.api_version(),
-            "metadata": {"resourceVersion": revision.to_string()},
+            "metadata": {"resourceVersion": version.to_string()},
         });
         if initial_end {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 /// Resources and subresources that only Ursa has.
-const OURS: [&str; 5] = ["action", "actions", "controllerinstances", "datapartitionconfigs", "tenants"];
+const OURS: [&str; 6] =
+    ["action", "actions", "controllerinstances", "datapartitionconfigs", "storageclusters", "tenants"];
 
 /// A document without what may differ: order, hashes, addresses, Ursa's own kinds, and versions before v1.
 fn normalized(value: &Value) -> Value {

@@ -95,8 +95,15 @@ impl<N: Names + ?Sized> Names for &N {
 pub fn is_operators(resource: &dyn Names) -> bool {
     matches!(
         (resource.group(), resource.plural()),
-        ("", "componentstatuses" | "controllerinstances" | "datapartitionconfigs" | "nodes" | "tenants")
-            | ("storage.k8s.io", "csidrivers" | "csinodes")
+        (
+            "",
+            "componentstatuses"
+                | "controllerinstances"
+                | "datapartitionconfigs"
+                | "nodes"
+                | "storageclusters"
+                | "tenants"
+        ) | ("storage.k8s.io", "csidrivers" | "csinodes")
     )
 }
 

@@ -77,8 +77,11 @@ pub(crate) fn stored(resource: &ResourceId) -> &'static [&'static str] {
         ("batch", "jobs") => &["status.succeeded"],
         // Read for every write that names an instance.
         ("", "controllerinstances") => &["epoch"],
-        // Read for every certificate, which must not be older than its tenant, and for every write in it.
-        ("", "tenants") => &["status.phase", "metadata.creationTimestamp", "spec.suspended", "spec.quota"],
+        // Read for every certificate, which must not be older than its tenant, and for every access to it: where it is kept.
+        ("", "tenants") => {
+            &["status.phase", "metadata.creationTimestamp", "spec.suspended", "spec.quota", "spec.storageClusterId"]
+        }
+        ("", "storageclusters") => &["storageClusterId"],
         (group, plural) => of_kind(group, plural),
     }
 }

@@ -127,7 +127,8 @@ mod tests {
     fn only_operators_kinds_belong_to_the_cluster() {
         let cluster: Vec<&str> =
             registry().kinds().iter().filter(|k| k.scope == Scope::Cluster).map(|k| k.plural.as_str()).collect();
-        let core = ["componentstatuses", "controllerinstances", "datapartitionconfigs", "nodes", "tenants"];
+        let core =
+            ["componentstatuses", "controllerinstances", "datapartitionconfigs", "nodes", "storageclusters", "tenants"];
         assert_eq!(cluster, [&core[..], &["csidrivers", "csinodes"]].concat());
     }
 

@@ -150,6 +150,7 @@ const CORE_V1: &[Row] = &[
         .short(&["svc"])
         .categories(&["all"])
         .subresources(&[sub("proxy", PROXY, "", "ServiceProxyOptions"), STATUS]),
+    row("StorageCluster", "storageclusters", CLUSTER).short(&["etcd"]),
     row("Tenant", "tenants", CLUSTER)
         .short(&["te"])
         .verbs(NO_COLLECTION)

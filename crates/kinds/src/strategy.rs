@@ -216,6 +216,7 @@ pub fn strategy(kind: &Kind) -> &'static Strategy {
         ("", "ServiceAccount") => &core::SERVICE_ACCOUNTS,
         ("", "ControllerInstance") => &core::CONTROLLER_INSTANCES,
         ("", "DataPartitionConfig") => &core::DATA_PARTITION_CONFIGS,
+        ("", "StorageCluster") => &core::STORAGE_CLUSTERS,
         ("", "Tenant") => &core::TENANTS,
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &extension::MUTATING_POLICIES,
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => &extension::MUTATING_POLICY_BINDINGS,

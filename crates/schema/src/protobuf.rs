@@ -42,6 +42,8 @@ io.k8s.api.core.v1.ControllerSlots 1:controller 2:instance 3:slots
 io.k8s.api.core.v1.DataPartitionConfig 1:metadata 2:rangeStart 3:isRangeStartValid 4:rangeEnd 5:isRangeEndValid \
 6:serviceGroupId
 io.k8s.api.core.v1.DataPartitionConfigList 1:metadata 2:items
+io.k8s.api.core.v1.StorageCluster 1:metadata 2:storageClusterId 3:serviceAddress 4:tlsSecretName
+io.k8s.api.core.v1.StorageClusterList 1:metadata 2:items
 io.k8s.api.core.v1.Tenant 1:metadata 2:spec 3:status
 io.k8s.api.core.v1.TenantList 1:metadata 2:items
 io.k8s.api.core.v1.TenantSpec 1:storageClusterId 2:finalizers 3:suspended 4:quota 8:scheduling 9:issuers

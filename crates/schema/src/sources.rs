@@ -294,9 +294,31 @@ fn add_ursa(definitions: &mut Map<String, Value>) {
         },
         "required": ["controller", "slots"],
     });
+    let namespace = &definitions["io.k8s.api.core.v1.Namespace"]["properties"];
+    let storage_cluster = json!({
+        "description": "StorageCluster is an etcd cluster that keeps tenants.",
+        "type": "object",
+        "properties": {
+            "apiVersion": namespace["apiVersion"],
+            "kind": namespace["kind"],
+            "metadata": namespace["metadata"],
+            "storageClusterId": {
+                "description": "The number by which tenants name it, from 1 to 63. Immutable.", "type": "string",
+            },
+            "serviceAddress": {
+                "description": "The addresses or URLs of its members, separated by commas.", "type": "string",
+            },
+            "tlsSecretName": {
+                "description": "The Secret in the namespace kube-system of the tenant system that holds ca.crt, tls.crt and tls.key \
+                    for it.",
+                "type": "string",
+            },
+        },
+    });
     for (name, schema) in [
         ("TenantScheduling", tenant_scheduling()),
         ("TenantIssuer", tenant_issuer()),
+        ("StorageCluster", storage_cluster),
         ("ControllerInstance", instance),
         ("ControllerSlots", slots),
         ("DataPartitionConfig", data_partition_config(&definitions["io.k8s.api.core.v1.Namespace"]["properties"])),

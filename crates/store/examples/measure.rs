@@ -104,7 +104,7 @@ async fn watches(store: &Store) {
     let watch = |i: usize| {
         let fields = FieldSelector::parse(&format!("spec.nodeName=node-{i}")).expect("a selector");
         let selector = Selector { labels: LabelSelector::default(), fields };
-        store.watch(Scope::AllTenants(pods()), selector, store.revision()).expect("a watch")
+        store.watch(&Scope::AllTenants(pods()), &selector, &store::Version::At(store.revision())).expect("a watch")
     };
     let mut watches: Vec<_> = (0..WATCHERS).map(watch).collect();
     let each = (resident_bytes() - memory) / WATCHERS as u64;

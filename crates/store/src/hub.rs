@@ -192,6 +192,9 @@ impl Hub {
 
     /// Waits until the snapshot is at `revision`; false when the deadline passes first. Cancel-safe.
     pub(crate) async fn reaches(&self, revision: Revision, deadline: Duration) -> bool {
+        if *self.revision.borrow() >= revision {
+            return true;
+        }
         let mut revisions = self.revision.subscribe();
         let reached = revisions.wait_for(|&current| current >= revision);
         matches!(tokio::time::timeout(deadline, reached).await, Ok(Ok(_)))

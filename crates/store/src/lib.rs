@@ -32,6 +32,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod version;
 mod watch;
 mod writer;
 
@@ -43,7 +44,8 @@ pub use open_error::OpenError;
 pub use partition::Partition;
 pub use restore::{RestoreError, Restored, restore};
 pub use scope::Scope;
-pub use snapshot::Snapshot;
-pub use store::{FieldsOf, Limits, Stats, Store, TooOld};
+pub use snapshot::{Routes, Snapshot};
+pub use store::{FieldsOf, Limits, Stats, Store, TooOld, Whose};
 pub use transaction::{Change, Class, CommitError, Expect, Revise, Revised, Write};
+pub use version::{PartitionId, Version};
 pub use watch::{Watch, WatchEnded};

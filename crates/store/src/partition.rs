@@ -72,6 +72,10 @@ impl Partition {
         Ok(Partition(Kind::Embedded(Arc::new(Handle(shared)))))
     }
 
+    pub(crate) fn is_same(&self, other: &Partition) -> bool {
+        Arc::ptr_eq(self.hub(), other.hub())
+    }
+
     pub(crate) fn hub(&self) -> &Arc<Hub> {
         match &self.0 {
             Kind::Embedded(handle) => &handle.0.hub,
@@ -100,7 +104,7 @@ impl Partition {
     }
 
     /// Completes with the reason when nothing can be acknowledged any more. Cancel-safe.
-    pub(crate) async fn failed(&self) -> String {
+    pub async fn failed(&self) -> String {
         match &self.0 {
             Kind::Embedded(handle) => {
                 let mut failed = handle.0.failed.subscribe();
@@ -112,7 +116,7 @@ impl Partition {
     }
 
     /// Writes what is queued, and lets go of the disk or the cluster; later commits fail.
-    pub(crate) async fn close(&self) {
+    pub async fn close(&self) {
         match &self.0 {
             Kind::Embedded(handle) => {
                 handle.0.queue.close();

@@ -37,6 +37,14 @@ impl Scope {
         }
     }
 
+    /// The one tenant that is covered.
+    pub(crate) fn tenant(&self) -> Option<&TenantName> {
+        match self {
+            Scope::Tenant(_, tenant) | Scope::Namespace(_, tenant, _) => Some(tenant),
+            Scope::Cluster(_) | Scope::AllTenants(_) => None,
+        }
+    }
+
     /// Whether an object with this key is covered.
     pub fn contains(&self, key: &ObjectKey) -> bool {
         *self.resource() == key.resource

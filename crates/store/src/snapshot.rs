@@ -4,8 +4,11 @@
 
 use crate::event::{Event, EventKind};
 use crate::scope::{Scope, bounds, compact};
+use crate::version::{PartitionId, Version};
 use api::{Object, ObjectKey, ResourceId, Revision, TenantName};
 use imbl::OrdMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
 use std::sync::Arc;
 
 /// Objects of one resource.
@@ -111,25 +114,77 @@ impl State {
     }
 }
 
-/// The state of a partition at one revision. Cheap to clone; later commits do not change it.
+/// What is stored, each partition at one revision. Cheap to clone; later commits do not change it.
 #[derive(Clone)]
-pub struct Snapshot(Arc<State>);
+pub struct Snapshot {
+    /// Of the system partition, or of the only one that was asked for.
+    state: Arc<State>,
+    others: Option<Arc<Others>>,
+}
+
+/// The partitions beside the system's.
+pub(crate) struct Others {
+    pub(crate) by_id: BTreeMap<PartitionId, Arc<State>>,
+    pub(crate) routes: Routes,
+}
+
+/// Which partitions there are, by what the system partition holds.
+#[derive(Clone, Copy)]
+pub struct Routes {
+    /// The partition that keeps a tenant.
+    pub of_tenant: fn(&Snapshot, &TenantName) -> PartitionId,
+    /// All partitions beside the system's.
+    pub all: fn(&Snapshot) -> Vec<PartitionId>,
+}
 
 impl Snapshot {
     pub(crate) fn new(state: Arc<State>) -> Snapshot {
-        Snapshot(state)
+        Snapshot { state, others: None }
+    }
+
+    pub(crate) fn with_others(self, others: Others) -> Snapshot {
+        Snapshot { others: Some(Arc::new(others)), ..self }
     }
 
     pub(crate) fn state(&self) -> State {
-        (*self.0).clone()
+        (*self.state).clone()
     }
 
+    pub(crate) fn shared_state(&self) -> Arc<State> {
+        self.state.clone()
+    }
+
+    /// The system partition's revision, or that of the only one that was asked for.
     pub fn revision(&self) -> Revision {
-        self.0.revision
+        self.state.revision
+    }
+
+    /// What a list of a scope is of.
+    pub fn version(&self, scope: &Scope) -> Version {
+        match (&self.others, scope.tenant()) {
+            (Some(others), None) if matches!(scope, Scope::AllTenants(_)) => {
+                let each = others.by_id.iter().map(|(id, state)| (*id, state.revision));
+                Version::Each(each.chain([(0, self.state.revision)]).collect())
+            }
+            (_, Some(tenant)) => Version::At(self.of_tenant(tenant).map_or(0, |state| state.revision)),
+            (_, None) => Version::At(self.state.revision),
+        }
     }
 
     pub fn get(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
-        self.0.get(key)
+        match key.tenant() {
+            Some(tenant) => self.of_tenant(tenant)?.get(key),
+            None => self.state.get(key),
+        }
+    }
+
+    /// The state that holds a tenant; `None` where its partition is not here.
+    fn of_tenant(&self, tenant: &TenantName) -> Option<&State> {
+        let Some(others) = &self.others else { return Some(&self.state) };
+        match (others.routes.of_tenant)(&Snapshot::new(self.state.clone()), tenant) {
+            0 => Some(&self.state),
+            id => others.by_id.get(&id).map(|state| &**state),
+        }
     }
 
     /// The objects of a scope in key order, from the first whose key is greater than `after`.
@@ -138,18 +193,27 @@ impl Snapshot {
         scope: &Scope,
         after: Option<&ObjectKey>,
     ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
-        let objects = self.0.resources.get(scope.resource());
-        objects.map(|objects| objects.range(scope, after)).into_iter().flatten()
+        let others = self.others.as_ref().filter(|_| matches!(scope, Scope::AllTenants(_)));
+        let own = match scope.tenant() {
+            Some(tenant) => self.of_tenant(tenant),
+            None => Some(&*self.state),
+        };
+        let states = own.into_iter().chain(others.into_iter().flat_map(|others| others.by_id.values().map(|s| &**s)));
+        let parts = states.filter_map(|state| Some(state.resources.get(scope.resource())?.range(scope, after)));
+        Merged { parts: parts.map(Iterator::peekable).collect() }
     }
 
     #[cfg(test)]
     pub(crate) fn is_same(&self, other: &Snapshot) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.state, &other.state)
     }
 
-    /// The resources of which there are objects.
+    /// The resources of which there are objects, in order.
     pub fn resources(&self) -> Vec<ResourceId> {
-        self.0.resources.keys().cloned().collect()
+        let others = self.others.iter().flat_map(|others| others.by_id.values());
+        let all: BTreeSet<&ResourceId> =
+            std::iter::once(&self.state).chain(others).flat_map(|state| state.resources.keys()).collect();
+        all.into_iter().cloned().collect()
     }
 
     /// How many objects a scope holds. Walks them.
@@ -159,15 +223,40 @@ impl Snapshot {
 
     /// How many objects there are, and how many bytes they have.
     pub(crate) fn size(&self) -> (usize, u64) {
-        self.0.size()
+        self.state.size()
     }
 
     /// Every object of a tenant, resource after resource.
     pub fn tenant_keys<'a>(&'a self, tenant: &TenantName) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+        let state = self.of_tenant(tenant);
         let tenant = tenant.clone();
-        self.0
-            .resources
-            .iter()
+        state
+            .into_iter()
+            .flat_map(|state| state.resources.iter())
             .flat_map(move |(resource, objects)| objects.range(&Scope::Tenant(resource.clone(), tenant.clone()), None))
+    }
+}
+
+/// Several ordered ranges as one.
+struct Merged<'a, I: Iterator<Item = &'a Arc<Object>>> {
+    parts: Vec<Peekable<I>>,
+}
+
+impl<'a, I: Iterator<Item = &'a Arc<Object>>> Iterator for Merged<'a, I> {
+    type Item = &'a Arc<Object>;
+
+    fn next(&mut self) -> Option<&'a Arc<Object>> {
+        if let [only] = &mut self.parts[..] {
+            return only.next();
+        }
+        let mut first: Option<(usize, &Arc<Object>)> = None;
+        for (at, part) in self.parts.iter_mut().enumerate() {
+            if let Some(object) = part.peek()
+                && first.is_none_or(|(_, first)| object.key < first.key)
+            {
+                first = Some((at, object));
+            }
+        }
+        self.parts[first?.0].next()
     }
 }

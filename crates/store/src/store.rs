@@ -1,18 +1,23 @@
-//! The handle to one partition.
+//! The handle to everything that is stored: finds the partition of each object.
 
 #[cfg(test)]
 use crate::engine::Engine;
+use crate::hub::Hub;
 use crate::meter::Held;
 use crate::open_error::OpenError;
 use crate::partition::Partition;
 use crate::scope::Scope;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Others, Routes, Snapshot};
 use crate::transaction::{CommitError, Write};
+use crate::version::{PartitionId, Version};
 use crate::watch::Watch;
 use api::selector::Selector;
 use api::{Object, ResourceId, Revision, TenantName};
+use arc_swap::ArcSwap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The selectable fields of a resource, to rebuild headers on load.
@@ -81,20 +86,46 @@ pub struct Stats {
     pub watchers: usize,
 }
 
-/// Everything that is stored; cheap to clone.
+/// Everything that is stored: the system partition, and any number of others for tenants; cheap to clone.
 #[derive(Clone)]
-pub struct Store(Partition);
+pub struct Store(Arc<Parts>);
+
+struct Parts {
+    system: Partition,
+    routes: Option<Routes>,
+    others: ArcSwap<BTreeMap<PartitionId, Partition>>,
+    /// How often a partition came or went.
+    changes: AtomicU64,
+}
+
+/// Whose objects a request is about.
+#[derive(Clone, Copy, Debug)]
+pub enum Whose<'a> {
+    Cluster,
+    Tenant(&'a TenantName),
+    AllTenants,
+}
 
 impl From<Partition> for Store {
-    fn from(partition: Partition) -> Store {
-        Store(partition)
+    /// A store of one partition.
+    fn from(system: Partition) -> Store {
+        Store::new(system, None)
     }
 }
 
 impl Store {
+    /// A store whose system partition says which others there are, and who is in them.
+    pub fn routed(system: Partition, routes: Routes) -> Store {
+        Store::new(system, Some(routes))
+    }
+
+    fn new(system: Partition, routes: Option<Routes>) -> Store {
+        Store(Arc::new(Parts { system, routes, others: ArcSwap::default(), changes: AtomicU64::new(0) }))
+    }
+
     /// A store of one embedded partition; see [`Partition::embedded`]. Blocks.
     pub fn open(dir: &Path, fields: FieldsOf, limits: Limits) -> Result<Store, OpenError> {
-        Partition::embedded(dir, fields, limits).map(Store)
+        Partition::embedded(dir, fields, limits).map(Store::from)
     }
 
     #[cfg(test)]
@@ -104,77 +135,244 @@ impl Store {
         fields: FieldsOf,
         limits: Limits,
     ) -> Result<Store, OpenError> {
-        Partition::start(engine, dir, fields, limits).map(Store)
+        Partition::start(engine, dir, fields, limits).map(Store::from)
     }
 
-    /// The state after the latest commit that this process has seen.
+    /// Lets a partition serve its tenants, in place of the one that had its number; without one, lets go of it.
+    pub fn attach(&self, id: PartitionId, partition: Option<Partition>) {
+        self.0.others.rcu(|others| {
+            let mut others = BTreeMap::clone(others);
+            match &partition {
+                Some(partition) => others.insert(id, partition.clone()),
+                None => others.remove(&id),
+            };
+            others
+        });
+        self.0.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a partition is attached.
+    pub fn is_attached(&self, id: PartitionId) -> bool {
+        self.0.others.load().contains_key(&id)
+    }
+
+    /// The state after the latest commits that this process has seen.
     pub fn snapshot(&self) -> Snapshot {
-        self.0.snapshot()
+        let system = self.0.system.snapshot();
+        let Some(routes) = self.routes(&system) else { return system };
+        let others = self.0.others.load();
+        let by_id = others.iter().map(|(id, partition)| (*id, partition.snapshot().shared_state())).collect();
+        system.with_others(Others { by_id, routes })
     }
 
-    /// The revision of the snapshot.
+    /// The revision of the system partition.
     pub fn revision(&self) -> Revision {
-        self.snapshot().revision()
+        self.0.system.snapshot().revision()
     }
 
-    /// Returns when the snapshot holds everything that was committed before the call, by whichever process: what a read
-    /// must wait for that may not be stale. The error says why that cannot be known.
+    /// Returns when the snapshot holds everything of the system partition that was committed before the call, by whichever
+    /// process: what a read must wait for that may not be stale. The error says why that cannot be known.
     pub async fn current(&self) -> Result<(), CommitError> {
-        self.0.current().await
+        self.0.system.current().await
+    }
+
+    /// As [`Store::current`], of the partitions beside the system's.
+    pub async fn current_in(&self, whose: Whose<'_>) -> Result<(), CommitError> {
+        let others = self.others_of(whose)?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        futures::future::try_join_all(others.iter().map(Partition::current)).await.map(drop)
+    }
+
+    /// Whether what a request is about can be read here at all.
+    pub fn holds(&self, whose: Whose<'_>) -> Result<(), CommitError> {
+        self.others_of(whose).map(drop)
     }
 
     /// Commits all writes under one revision, or none of them. Returns the stored objects in the order of the writes; of
     /// a deleted object its last state, at the deletion's revision; of a revision that changed nothing none. A commit
     /// that was begun is not undone by dropping the future.
+    ///
+    /// Writes in several partitions are a transaction in each. The system partition's is first, and decides: what
+    /// follows it can be lost.
     pub async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Arc<Object>>, CommitError> {
         for write in &writes {
             assert!(write.body().is_none_or(|object| object.key == write.key), "a write stores its object at its key");
         }
-        self.0.commit(writes).await
+        let system = self.0.system.snapshot();
+        if self.routes(&system).is_none() || writes.iter().all(|write| write.key.tenant().is_none()) {
+            return self.0.system.commit(writes).await;
+        }
+        let first_in_system = writes.first().is_none_or(|write| write.key.tenant().is_none());
+        let (of_system, of_tenants): (Vec<Write>, Vec<Write>) =
+            writes.into_iter().partition(|write| write.key.tenant().is_none());
+        if of_system.is_empty() {
+            return self.partition_of(&of_tenants)?.commit(of_tenants).await;
+        }
+        // A tenant that is created here has its partition only then.
+        let known = self.partition_of(&of_tenants);
+        if let Ok(partition) = &known
+            && partition.is_same(&self.0.system)
+            && !first_in_system
+        {
+            return partition.commit(of_tenants.into_iter().chain(of_system).collect()).await;
+        }
+        let mut done = self.0.system.commit(of_system).await?;
+        let mut rest = self.partition_of(&of_tenants)?.commit(of_tenants).await?;
+        if first_in_system {
+            done.append(&mut rest);
+            return Ok(done);
+        }
+        rest.append(&mut done);
+        Ok(rest)
     }
 
-    /// The exact state of one resource, and no other, at an old revision. At the current revision or a later one it is
-    /// the current snapshot.
-    pub fn snapshot_at(&self, resource: &ResourceId, revision: Revision) -> Result<Snapshot, TooOld> {
-        self.0.hub().snapshot_at(resource, revision)
+    /// The exact state of a scope, and no more, at an old version. At the current version or a later one it is the
+    /// current snapshot.
+    pub fn snapshot_at(&self, scope: &Scope, version: &Version) -> Result<Snapshot, TooOld> {
+        let hubs = self.hubs(scope, version)?;
+        let mut states =
+            hubs.into_iter().map(|(id, hub, revision)| Ok((id, hub.snapshot_at(scope.resource(), revision)?)));
+        let first = states.next().expect("there is a partition")?.1;
+        let rest = states.map(|state| state.map(|(id, state)| (id, state.shared_state()))).collect::<Result<_, _>>()?;
+        Ok(match (version, self.0.routes) {
+            // Within a tenant there is one, whichever it is.
+            (Version::Each(_), Some(routes)) => first.with_others(Others { by_id: rest, routes }),
+            _ => first,
+        })
     }
 
-    /// Waits until the store is at `revision`; false when the deadline passes first. Cancel-safe.
-    pub async fn wait_for(&self, revision: Revision, deadline: Duration) -> bool {
-        self.0.hub().reaches(revision, deadline).await
+    /// Waits until the store is at `version`; false when the deadline passes first. Cancel-safe.
+    pub async fn wait_for(&self, scope: &Scope, version: &Version, deadline: Duration) -> bool {
+        let Ok(hubs) = self.hubs(scope, version) else { return true };
+        let reached = hubs.iter().map(|(_, hub, revision)| hub.reaches(*revision, deadline));
+        futures::future::join_all(reached).await.into_iter().all(|reached| reached)
     }
 
-    /// The events after a revision: from the history, then as they are committed, without gap or duplicate.
-    pub fn watch(&self, scope: Scope, selector: Selector, after: Revision) -> Result<Watch, TooOld> {
-        Watch::start(self.0.hub().clone(), scope, selector, after)
+    /// The events after a version: from the history, then as they are committed, without gap or duplicate.
+    pub fn watch(&self, scope: &Scope, selector: &Selector, after: &Version) -> Result<Watch, TooOld> {
+        Watch::start(self.hubs(scope, after)?, scope, selector)
     }
 
-    /// No object of the resource has changed after this revision.
+    /// Changes whenever an object of the resource changes; 0 while there is none.
     pub fn resource_revision(&self, resource: &ResourceId) -> Revision {
-        self.0.hub().resource_revision(resource)
+        let system = self.0.system.hub().resource_revision(resource);
+        let others = self.0.others.load();
+        if others.is_empty() {
+            return system;
+        }
+        let sum: Revision = others.values().map(|partition| partition.hub().resource_revision(resource)).sum();
+        system + sum + (self.0.changes.load(Ordering::Relaxed) << 48)
     }
 
     /// Completes with the reason when nothing can be acknowledged any more, and the process must exit. Cancel-safe.
     pub async fn failed(&self) -> String {
-        self.0.failed().await
+        self.0.system.failed().await
     }
 
     /// Writes what is queued, syncs, and stops; later commits fail. A directory is free afterwards.
     pub async fn close(&self) {
-        self.0.close().await;
+        let others = self.0.others.load_full();
+        futures::future::join_all(others.values().map(Partition::close)).await;
+        self.0.system.close().await;
     }
 
-    /// What a tenant holds, by the last decision of the writer.
+    /// What a tenant holds, by the last decision of the writer of its partition.
     pub fn held(&self, tenant: &TenantName) -> Held {
-        self.0.hub().meter.of(tenant)
+        let others = self.others_of(Whose::Tenant(tenant)).unwrap_or_default();
+        others.first().unwrap_or(&self.0.system).hub().meter.of(tenant)
     }
 
     /// What each tenant holds that holds anything, in no order.
     pub fn held_by_all(&self) -> Vec<(TenantName, Held)> {
-        self.0.hub().meter.all()
+        let others = self.0.others.load();
+        std::iter::once(&self.0.system)
+            .chain(others.values())
+            .flat_map(|partition| partition.hub().meter.all())
+            .collect()
     }
 
+    /// Those of all partitions together; the revision is the system's.
     pub fn stats(&self) -> Stats {
-        self.0.stats()
+        let mut stats = self.0.system.stats();
+        for other in self.0.others.load().values().map(Partition::stats) {
+            stats.objects += other.objects;
+            stats.bytes += other.bytes;
+            stats.commits += other.commits;
+            stats.syncs += other.syncs;
+            stats.watchers += other.watchers;
+        }
+        stats
+    }
+
+    /// How to find other partitions; `None` while there are none.
+    fn routes(&self, system: &Snapshot) -> Option<Routes> {
+        self.0.routes.filter(|routes| !(routes.all)(system).is_empty())
+    }
+
+    /// The partitions beside the system's that hold something of `whose`.
+    fn others_of(&self, whose: Whose<'_>) -> Result<Vec<Partition>, CommitError> {
+        let system = self.0.system.snapshot();
+        let Some(routes) = self.routes(&system) else { return Ok(Vec::new()) };
+        let ids = match whose {
+            Whose::Cluster => Vec::new(),
+            Whose::Tenant(tenant) => vec![(routes.of_tenant)(&system, tenant)],
+            Whose::AllTenants => (routes.all)(&system),
+        };
+        ids.into_iter().filter(|&id| id != 0).map(|id| self.other(id)).collect()
+    }
+
+    fn other(&self, id: PartitionId) -> Result<Partition, CommitError> {
+        let found = self.0.others.load().get(&id).cloned();
+        found
+            .ok_or_else(|| CommitError::Unavailable(format!("storage cluster {id} cannot be reached from this server")))
+    }
+
+    /// The one partition of writes that are all of tenants.
+    fn partition_of(&self, writes: &[Write]) -> Result<Partition, CommitError> {
+        let mut tenants = writes.iter().filter_map(|write| write.key.tenant());
+        let tenant = tenants.next().expect("the writes are of tenants");
+        let of = |tenant| Ok::<_, CommitError>(self.others_of(Whose::Tenant(tenant))?.pop());
+        let partition = of(tenant)?;
+        for other in tenants.filter(|&other| other != tenant) {
+            let same = match (&partition, of(other)?) {
+                (Some(one), Some(other)) => one.is_same(&other),
+                (one, other) => one.is_none() && other.is_none(),
+            };
+            if !same {
+                return Err(CommitError::TooLarge("tenants in several storage clusters".to_owned()));
+            }
+        }
+        Ok(partition.unwrap_or_else(|| self.0.system.clone()))
+    }
+
+    /// The partitions of a scope, each with its part of a version. A version that does not name them is too old.
+    fn hubs(&self, scope: &Scope, version: &Version) -> Result<Vec<(PartitionId, Arc<Hub>, Revision)>, TooOld> {
+        let too_old = || TooOld { oldest: self.revision() };
+        let whose = match scope {
+            Scope::Cluster(_) => Whose::Cluster,
+            Scope::Tenant(_, tenant) | Scope::Namespace(_, tenant, _) => Whose::Tenant(tenant),
+            Scope::AllTenants(_) => Whose::AllTenants,
+        };
+        let others = self.others_of(whose).map_err(|_| too_old())?;
+        match (version, whose) {
+            (Version::At(revision), Whose::Cluster | Whose::Tenant(_)) => {
+                let partition = others.first().unwrap_or(&self.0.system);
+                Ok(vec![(0, partition.hub().clone(), *revision)])
+            }
+            (Version::At(revision), Whose::AllTenants) if others.is_empty() => {
+                Ok(vec![(0, self.0.system.hub().clone(), *revision)])
+            }
+            (Version::Each(each), Whose::AllTenants) if each.len() == others.len() + 1 => {
+                let attached = self.0.others.load();
+                let found = each.iter().map(|(&id, &revision)| {
+                    let partition = if id == 0 { Some(&self.0.system) } else { attached.get(&id) };
+                    Some((id, partition?.hub().clone(), revision))
+                });
+                found.collect::<Option<_>>().ok_or_else(too_old)
+            }
+            _ => Err(too_old()),
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::hub::{Hub, NODE_FIELD};
 use crate::inbox::{Found, Inbox, Interest, Phase};
 use crate::scope::Scope;
 use crate::store::TooOld;
+use crate::version::{PartitionId, Version};
 use api::Revision;
 use api::selector::Selector;
 use std::future::poll_fn;
@@ -25,8 +26,15 @@ pub enum WatchEnded {
     Closed,
 }
 
-/// Events of one scope as one selector sees them.
+/// Events of one scope as one selector sees them; over several partitions, each in its own order.
 pub struct Watch {
+    parts: Vec<(PartitionId, Part)>,
+    /// Where to look first, so that no partition keeps others waiting.
+    turn: usize,
+}
+
+/// The events of one partition.
+struct Part {
     hub: Arc<Hub>,
     inbox: Arc<Inbox>,
     scope: Scope,
@@ -47,9 +55,14 @@ enum Step {
 }
 
 impl Watch {
-    pub(crate) fn start(hub: Arc<Hub>, scope: Scope, selector: Selector, after: Revision) -> Result<Watch, TooOld> {
-        let inbox = hub.register(&scope, interest(&scope, &selector), after)?;
-        Ok(Watch { hub, inbox, scope, selector, done: after, after })
+    /// Starts with the hub of each partition, and the revision after which its events are wanted.
+    pub(crate) fn start(
+        hubs: Vec<(PartitionId, Arc<Hub>, Revision)>,
+        scope: &Scope,
+        selector: &Selector,
+    ) -> Result<Watch, TooOld> {
+        let start = |(id, hub, after)| Ok((id, Part::start(hub, scope.clone(), selector.clone(), after)?));
+        Ok(Watch { parts: hubs.into_iter().map(start).collect::<Result<_, TooOld>>()?, turn: 0 })
     }
 
     /// The next event in view, in order of revisions. Cancel-safe: an event is either returned or kept.
@@ -80,8 +93,40 @@ impl Watch {
         }
     }
 
-    /// Every event in view up to this revision has been handed out: what a bookmark may say.
-    pub fn progress(&self) -> Revision {
+    /// Every event in view up to this version has been handed out: what a bookmark may say.
+    pub fn progress(&self) -> Version {
+        match &self.parts[..] {
+            [(_, only)] => Version::At(only.progress()),
+            parts => Version::Each(parts.iter().map(|(id, part)| (*id, part.progress())).collect()),
+        }
+    }
+
+    /// Whether the events are of several partitions, so that their revisions say nothing about where to go on.
+    pub fn is_merged(&self) -> bool {
+        self.parts.len() > 1
+    }
+
+    fn step(&mut self, waker: Option<&Waker>) -> Step {
+        let mut refilled = false;
+        for _ in 0..self.parts.len() {
+            self.turn = (self.turn + 1) % self.parts.len();
+            match self.parts[self.turn].1.step(waker) {
+                Step::Nothing => {}
+                Step::Refilled => refilled = true,
+                found => return found,
+            }
+        }
+        if refilled { Step::Refilled } else { Step::Nothing }
+    }
+}
+
+impl Part {
+    fn start(hub: Arc<Hub>, scope: Scope, selector: Selector, after: Revision) -> Result<Part, TooOld> {
+        let inbox = hub.register(&scope, interest(&scope, &selector), after)?;
+        Ok(Part { hub, inbox, scope, selector, done: after, after })
+    }
+
+    fn progress(&self) -> Revision {
         // Read before the queue: what is dispatched up to here is in the queue or was taken from it.
         let dispatched = self.hub.dispatched();
         let queue = self.inbox.lock();
@@ -120,7 +165,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for Part {
     fn drop(&mut self) {
         self.hub.unregister(self.scope.resource(), &self.inbox);
     }

@@ -9,6 +9,7 @@ mod events;
 mod limits;
 mod namespaces;
 mod nodes;
+mod storage_clusters;
 mod tenants;
 
 pub(crate) use actions::ACTIONS;
@@ -21,4 +22,5 @@ pub(crate) use events::{CORE_EVENTS, EVENTS, to_core, to_events};
 pub(crate) use limits::{LIMIT_RANGES, RESOURCE_QUOTAS};
 pub(crate) use namespaces::NAMESPACES;
 pub(crate) use nodes::NODES;
+pub(crate) use storage_clusters::STORAGE_CLUSTERS;
 pub(crate) use tenants::TENANTS;

@@ -99,7 +99,7 @@ async fn a_restored_store_goes_on_behind_every_revision_that_was_handed_out() {
     assert_eq!((store.stats().objects, store.revision()), (42, restored.revision));
     // A client of the lost store learns that it must list again.
     for known in [1, later, later + 1000] {
-        assert!(store.watch(Scope::AllTenants(pods()), Selector::default(), known).is_err(), "{known}");
+        assert!(store.watch_after(Scope::AllTenants(pods()), Selector::default(), known).is_err(), "{known}");
     }
     let found = |store: &Store| -> Vec<_> {
         let snapshot = store.snapshot();

@@ -45,7 +45,7 @@ async fn a_transaction_has_one_revision_or_no_effect() {
     assert_eq!(stored.iter().map(|object| object.revision).collect::<Vec<_>>(), [2, 2, 2]);
 
     let before = store.stats();
-    let mut watch = store.watch(Scope::Tenant(pods(), tenant("a")), Selector::default(), 2).expect("a watch");
+    let mut watch = store.watch_after(Scope::Tenant(pods(), tenant("a")), Selector::default(), 2).expect("a watch");
     let refused = vec![
         put("a/n/new", Expect::Absent, json!({})),
         put("a/n/x", Expect::Present, json!({"v": 3})),
@@ -180,7 +180,7 @@ async fn an_old_state_is_made_once_for_all_pages_of_a_list() {
     for name in ["x", "y", "z"] {
         create(&store, &format!("a/n/{name}")).await;
     }
-    let at = |revision| store.snapshot_at(&pods(), revision);
+    let at = |revision| store.state_at(&pods(), revision);
     let first = at(2).expect("held");
     assert_eq!((first.revision(), first.count(&Scope::AllTenants(pods()))), (2, 1));
     create(&store, "a/n/x2").await;
@@ -207,8 +207,8 @@ async fn a_resource_is_at_the_revision_of_its_own_last_change() {
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_revision_ends_with_it_or_with_the_deadline() {
     let store = new_store();
-    assert!(store.wait_for(1, Duration::ZERO).await);
-    assert!(!store.wait_for(2, DEADLINE).await);
-    let (reached, _) = futures::join!(store.wait_for(2, Duration::MAX), create(&store, "a/n/x"));
+    assert!(store.reaches(1, Duration::ZERO).await);
+    assert!(!store.reaches(2, DEADLINE).await);
+    let (reached, _) = futures::join!(store.reaches(2, Duration::MAX), create(&store, "a/n/x"));
     assert!(reached);
 }

@@ -176,21 +176,21 @@ async fn old_states(store: &Store, t: &str) {
     let first = create(store, &format!("{t}/n/a")).await;
     let second = create(store, &format!("{t}/n/b")).await;
     commit(store, delete(&format!("{t}/n/a"), Expect::Any)).await.expect("deleted");
-    let count = |revision| store.snapshot_at(&pods(), revision).expect("held").count(&scope);
+    let count = |revision| store.state_at(&pods(), revision).expect("held").count(&scope);
     assert_eq!([count(first - 1), count(first), count(second), count(store.revision())], [0, 1, 2, 1]);
 }
 
 async fn watching(store: &Store, t: &str) {
     let scope = Scope::Tenant(pods(), tenant(t));
     let after = store.revision();
-    let mut live = store.watch(scope.clone(), Selector::default(), after).expect("a watch");
+    let mut live = store.watch_after(scope.clone(), Selector::default(), after).expect("a watch");
     for number in 0..10 {
         create(store, &format!("{t}/n/{number}")).await;
         create(store, &format!("{t}-1/n/{number}")).await;
     }
     commit(store, put(&format!("{t}/n/3"), Expect::Present, json!({}))).await.expect("an update");
     commit(store, delete(&format!("{t}/n/4"), Expect::Any)).await.expect("a deletion");
-    let mut resumed = store.watch(scope, Selector::default(), after).expect("a watch");
+    let mut resumed = store.watch_after(scope, Selector::default(), after).expect("a watch");
     for watch in [&mut live, &mut resumed] {
         let mut seen: Vec<Delivery> = Vec::new();
         while seen.len() < 12 {
@@ -200,14 +200,14 @@ async fn watching(store: &Store, t: &str) {
         assert!(seen.is_sorted_by(|a, b| a.object.revision < b.object.revision));
         let kinds: Vec<EventKind> = seen[10..].iter().map(|delivery| delivery.kind).collect();
         assert_eq!(kinds, [EventKind::Modified, EventKind::Deleted]);
-        assert_eq!(watch.progress(), store.revision());
+        assert_eq!(watch.seen(), store.revision());
     }
 }
 
 async fn deletions(store: &Store, t: &str) {
     let x = format!("{t}/n/x");
     let created = commit(store, put(&x, Expect::Absent, json!({"v": 1}))).await.expect("created").revision;
-    let mut watch = store.watch(Scope::Tenant(pods(), tenant(t)), Selector::default(), created).expect("a watch");
+    let mut watch = store.watch_after(Scope::Tenant(pods(), tenant(t)), Selector::default(), created).expect("a watch");
     let last = object(&pod(&x), json!({"v": "last"}));
     let write = Write { change: Change::DeleteAs(last), ..delete(&x, Expect::Revision(created)) };
     let deleted = commit(store, write).await.expect("deleted");

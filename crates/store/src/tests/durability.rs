@@ -10,7 +10,7 @@ async fn after_a_failed_sync_nothing_is_acknowledged_or_visible() {
     let disk = Disk::new();
     let store = open(&disk, Limits::default()).expect("a store");
     let before = create(&store, "a/n/x").await;
-    let mut watch = store.watch(Scope::AllTenants(pods()), Selector::default(), before).expect("a watch");
+    let mut watch = store.watch_after(Scope::AllTenants(pods()), Selector::default(), before).expect("a watch");
     disk.fail();
     assert!(matches!(commit(&store, delete("a/n/x", Expect::Any)).await, Err(CommitError::Stopped)));
     assert_eq!(store.failed().await, "the disk is on fire");
@@ -25,7 +25,7 @@ async fn after_a_failed_sync_nothing_is_acknowledged_or_visible() {
 async fn closing_writes_what_is_queued_and_frees_the_store() {
     let disk = Disk::new();
     let store = open(&disk, Limits::default()).expect("a store");
-    let mut watch = store.watch(Scope::AllTenants(pods()), Selector::default(), 1).expect("a watch");
+    let mut watch = store.watch_after(Scope::AllTenants(pods()), Selector::default(), 1).expect("a watch");
     let (created, ()) = futures::join!(create(&store, "a/n/x"), store.close());
     assert!(matches!(commit(&store, delete("a/n/x", Expect::Any)).await, Err(CommitError::Stopped)));
     assert_eq!(ready(&mut watch), ["ADDED a/n/x@2", "the store has stopped"]);
@@ -65,7 +65,10 @@ async fn a_revision_that_the_power_took_is_never_given_again() {
     for _ in 0..2 {
         let store = open(&disk, Limits { relaxed_sync_after: DEADLINE, ..Limits::default() }).expect("a store");
         assert_eq!(store.stats().objects, 0);
-        assert!(store.watch(Scope::AllTenants(pods()), Selector::default(), lost).is_err(), "{lost} is not known");
+        assert!(
+            store.watch_after(Scope::AllTenants(pods()), Selector::default(), lost).is_err(),
+            "{lost} is not known"
+        );
         let next = commit(&store, relaxed(put("a/n/y", Expect::Absent, json!({})))).await.expect("a write").revision;
         assert!(next > lost, "{next} after {lost}");
         lost = next;
@@ -93,9 +96,9 @@ async fn a_watch_resumes_after_a_restart_from_the_revision_of_the_restart() {
     store.close().await;
     let store = open(&disk, Limits::default()).expect("a store");
     let scope = Scope::AllTenants(pods());
-    assert_eq!(store.watch(scope.clone(), Selector::default(), last - 1).err().map(|e| e.oldest), Some(last));
-    assert_eq!(store.snapshot_at(&pods(), last - 1).err().map(|e| e.oldest), Some(last));
-    let mut watch = store.watch(scope, Selector::default(), last).expect("a watch");
+    assert_eq!(store.watch_after(scope.clone(), Selector::default(), last - 1).err().map(|e| e.oldest), Some(last));
+    assert_eq!(store.state_at(&pods(), last - 1).err().map(|e| e.oldest), Some(last));
+    let mut watch = store.watch_after(scope, Selector::default(), last).expect("a watch");
     create(&store, "a/n/y").await;
     assert_eq!(ready(&mut watch), [format!("ADDED a/n/y@{}", last + 1)]);
 }

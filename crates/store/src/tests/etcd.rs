@@ -89,7 +89,8 @@ async fn the_loss_of_any_member_loses_nothing_that_was_acknowledged() {
     }
     let mut cluster = kit::Etcd::start(3, &[]).await;
     let store = open_at(cluster.urls()).await;
-    let mut watch = store.watch(Scope::AllTenants(pods()), Selector::default(), store.revision()).expect("a watch");
+    let mut watch =
+        store.watch_after(Scope::AllTenants(pods()), Selector::default(), store.revision()).expect("a watch");
     let stop = AtomicBool::new(false);
     let kills = async {
         // One of them is the leader.
@@ -217,7 +218,7 @@ async fn compaction_of_what_was_not_yet_seen_makes_watchers_list_again() {
     let (near, far) = (open_at(cluster.urls()).await, open_at(vec![proxy.url.clone()]).await);
     let first = create(&near, "t/n/first").await;
     far.current().await.expect("a quorum");
-    let mut resumed = far.watch(Scope::AllTenants(pods()), Selector::default(), first).expect("a watch");
+    let mut resumed = far.watch_after(Scope::AllTenants(pods()), Selector::default(), first).expect("a watch");
     proxy.open.send_replace(false);
     // A short loss is made up for.
     let second = create(&near, "t/n/second").await;
@@ -236,8 +237,9 @@ async fn compaction_of_what_was_not_yet_seen_makes_watchers_list_again() {
     let snapshot = far.snapshot();
     let found = names(snapshot.range(&Scope::AllTenants(pods()), None));
     assert_eq!(found, ["t/n/second", "t/n/third"].map(|path| pod(path).durable()));
-    assert!(far.watch(Scope::AllTenants(pods()), Selector::default(), second).is_err(), "nothing is skipped");
-    let mut anew = far.watch(Scope::AllTenants(pods()), Selector::default(), snapshot.revision()).expect("a watch");
+    assert!(far.watch_after(Scope::AllTenants(pods()), Selector::default(), second).is_err(), "nothing is skipped");
+    let mut anew =
+        far.watch_after(Scope::AllTenants(pods()), Selector::default(), snapshot.revision()).expect("a watch");
     let fourth = create(&far, "t/n/fourth").await;
     assert_eq!(ready(&mut anew), [format!("ADDED t/n/fourth@{fourth}")]);
 }

@@ -58,9 +58,10 @@ async fn follow(store: &Store, last: &Cell<Option<Revision>>, slowness: usize, l
         let snapshot = store.snapshot();
         let objects = snapshot.range(&scope, None).map(|object| (object.key.name.to_string(), value_of(object)));
         seen.push(Seen::Listed(snapshot.revision(), objects.collect()));
-        let mut watch = store.watch(scope.clone(), Selector::default(), snapshot.revision()).expect("a watch from now");
+        let mut watch =
+            store.watch_after(scope.clone(), Selector::default(), snapshot.revision()).expect("a watch from now");
         loop {
-            if last.get().is_some_and(|last| watch.progress() >= last) {
+            if last.get().is_some_and(|last| watch.progress().newest() >= last) {
                 return seen;
             }
             match watch.try_next() {
@@ -81,7 +82,7 @@ async fn follow(store: &Store, last: &Cell<Option<Revision>>, slowness: usize, l
                 }
                 None => {
                     // It may be one behind the last event, of whose revision others could follow.
-                    let progress = watch.progress();
+                    let progress = watch.progress().newest();
                     if !matches!(seen.last(), Some(Seen::Changed(revision, _)) if *revision > progress) {
                         seen.push(Seen::Bookmark(progress));
                     }

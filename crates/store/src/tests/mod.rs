@@ -11,10 +11,13 @@ mod etcd;
 mod guarantees;
 mod meter;
 mod model;
+mod partitions;
 mod power;
 mod watch;
 
-use crate::{Change, Class, CommitError, Expect, Limits, OpenError, Scope, Store, Watch, Write};
+use crate::{
+    Change, Class, CommitError, Expect, Limits, OpenError, Scope, Snapshot, Store, TooOld, Version, Watch, Write,
+};
 use api::selector::{FieldSelector, LabelSelector, Selector};
 use api::{Object, ObjectKey, ResourceId, Revision, Space, TenantName};
 use disk::Disk;
@@ -25,6 +28,37 @@ use std::time::Duration;
 
 /// Far longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What is asked of a store with one partition, in numbers.
+trait OfOnePartition {
+    fn watch_after(&self, scope: Scope, selector: Selector, after: Revision) -> Result<Watch, TooOld>;
+    fn state_at(&self, resource: &ResourceId, revision: Revision) -> Result<Snapshot, TooOld>;
+    async fn reaches(&self, revision: Revision, deadline: Duration) -> bool;
+}
+
+impl OfOnePartition for Store {
+    fn watch_after(&self, scope: Scope, selector: Selector, after: Revision) -> Result<Watch, TooOld> {
+        self.watch(&scope, &selector, &Version::At(after))
+    }
+
+    fn state_at(&self, resource: &ResourceId, revision: Revision) -> Result<Snapshot, TooOld> {
+        self.snapshot_at(&Scope::AllTenants(resource.clone()), &Version::At(revision))
+    }
+
+    async fn reaches(&self, revision: Revision, deadline: Duration) -> bool {
+        self.wait_for(&Scope::AllTenants(pods()), &Version::At(revision), deadline).await
+    }
+}
+
+trait Seen {
+    fn seen(&self) -> Revision;
+}
+
+impl Seen for Watch {
+    fn seen(&self) -> Revision {
+        self.progress().newest()
+    }
+}
 
 fn fields(_: &ResourceId) -> &'static [&'static str] {
     &["spec.nodeName"]

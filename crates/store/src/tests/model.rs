@@ -146,7 +146,7 @@ impl World {
             Step::Watch(of, by, ago) => {
                 let after = self.current().0.saturating_sub(ago);
                 let (scope, selector) = (scope(of), selection(by));
-                match self.store.watch(scope.clone(), selector.clone(), after) {
+                match self.store.watch_after(scope.clone(), selector.clone(), after) {
                     Ok(watch) => {
                         assert!(after >= self.reaches(), "{after} is not held");
                         let view = select(self.at(after), &scope, &selector);
@@ -244,7 +244,7 @@ impl World {
     }
 
     fn snapshot_at(&self, revision: Revision) {
-        match self.store.snapshot_at(&pods(), revision) {
+        match self.store.state_at(&pods(), revision) {
             Ok(snapshot) => {
                 assert!(revision >= self.reaches() || revision == self.current().0, "{revision} is not held");
                 assert_eq!(snapshot.revision(), revision);
@@ -260,7 +260,7 @@ impl World {
     /// Reads events, and compares the view at each revision that they complete. False when the watch has ended.
     fn read(&self, informer: &mut Informer, events: usize) -> bool {
         for _ in 0..events {
-            let progress = informer.watch.progress();
+            let progress = informer.watch.seen();
             assert!(progress >= informer.last.saturating_sub(1), "{progress} goes back behind {}", informer.last);
             match informer.watch.try_next() {
                 Some(Ok(delivery)) => {
@@ -278,7 +278,7 @@ impl World {
                 None => {
                     let now = self.current().0;
                     self.compare_view(informer, informer.last..now + 1);
-                    assert_eq!(informer.watch.progress(), now);
+                    assert_eq!(informer.watch.seen(), now);
                     informer.last = now;
                     return true;
                 }

@@ -15,8 +15,8 @@ async fn a_watch_resumes_from_history_and_goes_on_live() {
     for path in ["a/n/x", "b/n/x", "a/m/y"] {
         create(&store, path).await;
     }
-    let mut watch = store.watch(Scope::Tenant(pods(), tenant("a")), Selector::default(), 2).expect("a watch");
-    assert_eq!(watch.progress(), 2);
+    let mut watch = store.watch_after(Scope::Tenant(pods(), tenant("a")), Selector::default(), 2).expect("a watch");
+    assert_eq!(watch.seen(), 2);
     commit(&store, delete("a/n/x", Expect::Any)).await.expect("deleted");
     assert_eq!(ready(&mut watch), ["ADDED a/m/y@4", "DELETED a/n/x@5"]);
     commit(&store, put("a/m/y", Expect::Any, json!({}))).await.expect("changed");
@@ -26,7 +26,7 @@ async fn a_watch_resumes_from_history_and_goes_on_live() {
 #[tokio::test]
 async fn frames_are_what_a_client_reads() {
     let store = new_store();
-    let mut watch = store.watch(all(), selector("", "spec.nodeName=n1"), 1).expect("a watch");
+    let mut watch = store.watch_after(all(), selector("", "spec.nodeName=n1"), 1).expect("a watch");
     create(&store, "a/n/x").await;
     commit(&store, put("a/n/x", Expect::Any, json!({"spec": {"nodeName": "n1"}}))).await.expect("bound");
     let mut frame = async || {
@@ -47,7 +47,7 @@ async fn frames_are_what_a_client_reads() {
 async fn an_object_that_leaves_the_selector_is_seen_last_as_it_was_before() {
     let store = new_store();
     let labelled = |color: &str| put("a/n/x", Expect::Any, json!({"metadata": {"labels": {"color": color}}}));
-    let mut watch = store.watch(all(), selector("color=red", ""), 1).expect("a watch");
+    let mut watch = store.watch_after(all(), selector("color=red", ""), 1).expect("a watch");
     for color in ["red", "red", "blue", "blue", "red"] {
         commit(&store, labelled(color)).await.expect("a write");
     }
@@ -71,8 +71,8 @@ async fn a_deletion_is_seen_by_those_who_saw_the_object() {
     let key = pod("a/n/x");
     let red = json!({"metadata": {"labels": {"color": "red"}}});
     commit(&store, put("a/n/x", Expect::Absent, red.clone())).await.expect("created");
-    let mut reds = store.watch(all(), selector("color=red", ""), 2).expect("a watch");
-    let mut blues = store.watch(all(), selector("color=blue", ""), 2).expect("a watch");
+    let mut reds = store.watch_after(all(), selector("color=red", ""), 2).expect("a watch");
+    let mut blues = store.watch_after(all(), selector("color=blue", ""), 2).expect("a watch");
     let last = object(&key, json!({"metadata": {"labels": {"color": "blue"}}}));
     let write = Write { change: Change::DeleteAs(last), ..delete("a/n/x", Expect::Any) };
     commit(&store, write).await.expect("deleted");
@@ -97,7 +97,7 @@ async fn each_interest_gets_its_own_events_and_no_others() {
     ];
     let mut watches: Vec<Watch> = cases
         .iter()
-        .map(|(scope, selector, _)| store.watch(scope.clone(), selector.clone(), 1).expect("a watch"))
+        .map(|(scope, selector, _)| store.watch_after(scope.clone(), selector.clone(), 1).expect("a watch"))
         .collect();
     assert_eq!(store.stats().watchers, cases.len());
     for (path, node) in [("a/n/x", "n1"), ("a/n/y", ""), ("a/m/x", "n2"), ("b/n/x", "n1")] {
@@ -116,7 +116,7 @@ async fn each_interest_gets_its_own_events_and_no_others() {
 async fn a_watcher_of_a_node_sees_objects_come_and_go() {
     let store = new_store();
     let on = |node: &str| put("a/n/x", Expect::Any, json!({"spec": {"nodeName": node}}));
-    let mut watch = store.watch(all(), selector("", "spec.nodeName=n1"), 1).expect("a watch");
+    let mut watch = store.watch_after(all(), selector("", "spec.nodeName=n1"), 1).expect("a watch");
     for node in ["", "n1", "n1", "n2", "n1"] {
         commit(&store, on(node)).await.expect("a write");
     }
@@ -129,7 +129,8 @@ async fn a_watcher_of_a_node_sees_objects_come_and_go() {
 async fn a_watcher_of_one_cluster_object_gets_its_events() {
     let store = new_store();
     let nodes = ResourceId::new("", "nodes");
-    let mut watch = store.watch(Scope::Cluster(nodes.clone()), selector("", "metadata.name=n1"), 1).expect("a watch");
+    let mut watch =
+        store.watch_after(Scope::Cluster(nodes.clone()), selector("", "metadata.name=n1"), 1).expect("a watch");
     for name in ["n0", "n1"] {
         let key = ObjectKey::new(nodes.clone(), Space::Cluster, "", name).expect("a key");
         let change = Change::Put(object(&key, json!({})));
@@ -142,7 +143,7 @@ async fn a_watcher_of_one_cluster_object_gets_its_events() {
 async fn a_slow_watcher_reads_on_from_history_and_skips_nothing() {
     let limits = Limits { watch_queue_events_max: 4, ..Limits::default() };
     let store = open(&Disk::new(), limits).expect("a store");
-    let mut watch = store.watch(all(), Selector::default(), 1).expect("a watch");
+    let mut watch = store.watch_after(all(), Selector::default(), 1).expect("a watch");
     let expected: Vec<String> = (0..2400).map(|i| format!("ADDED a/n/{i}@{}", i + 2)).collect();
     for part in 0..2 {
         let writes =
@@ -151,7 +152,7 @@ async fn a_slow_watcher_reads_on_from_history_and_skips_nothing() {
         // After the overflow it is live again for each part.
         let seen = ready(&mut watch);
         assert_eq!(seen, expected[part * 1200..(part + 1) * 1200]);
-        assert_eq!(watch.progress(), store.revision());
+        assert_eq!(watch.seen(), store.revision());
     }
 }
 
@@ -159,20 +160,20 @@ async fn a_slow_watcher_reads_on_from_history_and_skips_nothing() {
 async fn a_watcher_that_falls_behind_the_history_is_ended_without_a_gap() {
     let limits = Limits { watch_queue_events_max: 2, history_events_max: 4, ..Limits::default() };
     let store = open(&Disk::new(), limits).expect("a store");
-    let mut watch = store.watch(all(), Selector::default(), 1).expect("a watch");
-    let mut other = store.watch(Scope::Tenant(pods(), tenant("b")), Selector::default(), 1).expect("a watch");
+    let mut watch = store.watch_after(all(), Selector::default(), 1).expect("a watch");
+    let mut other = store.watch_after(Scope::Tenant(pods(), tenant("b")), Selector::default(), 1).expect("a watch");
     for i in 0..7 {
         create(&store, &format!("a/n/{i}")).await;
     }
     let lagged = "the watch has fallen behind the history of events";
     assert_eq!(ready(&mut watch), ["ADDED a/n/0@2", "ADDED a/n/1@3", lagged]);
     assert_eq!(watch.next().await.expect_err("the end"), WatchEnded::Lagged);
-    assert_eq!(watch.progress(), 2, "the other events of revision 3 are unknown");
+    assert_eq!(watch.seen(), 2, "the other events of revision 3 are unknown");
     // A watcher whose interest had no events has missed none of them.
-    assert_eq!(other.progress(), store.revision());
+    assert_eq!(other.seen(), store.revision());
     assert!(other.try_next().is_none());
-    assert_eq!(store.watch(all(), Selector::default(), 3).err().map(|e| e.oldest), Some(4));
-    assert_eq!(ready(&mut store.watch(all(), Selector::default(), 4).expect("a watch")).len(), 4);
+    assert_eq!(store.watch_after(all(), Selector::default(), 3).err().map(|e| e.oldest), Some(4));
+    assert_eq!(ready(&mut store.watch_after(all(), Selector::default(), 4).expect("a watch")).len(), 4);
 }
 
 #[tokio::test]
@@ -186,7 +187,7 @@ async fn history_forgets_what_is_over_its_bytes_or_age() {
                 .await
                 .expect("a write");
         }
-        let oldest = store.watch(all(), Selector::default(), 1).err().map(|e| e.oldest);
+        let oldest = store.watch_after(all(), Selector::default(), 1).err().map(|e| e.oldest);
         assert_eq!(oldest, Some(store.revision() - kept));
     }
 }
@@ -194,16 +195,16 @@ async fn history_forgets_what_is_over_its_bytes_or_age() {
 #[tokio::test]
 async fn an_idle_watcher_progresses_with_the_store() {
     let store = new_store();
-    let idle = store.watch(Scope::Tenant(pods(), tenant("b")), Selector::default(), 1).expect("a watch");
-    let busy = store.watch(all(), Selector::default(), 1).expect("a watch");
+    let idle = store.watch_after(Scope::Tenant(pods(), tenant("b")), Selector::default(), 1).expect("a watch");
+    let busy = store.watch_after(all(), Selector::default(), 1).expect("a watch");
     create(&store, "a/n/x").await;
-    assert_eq!((idle.progress(), busy.progress()), (2, 1));
+    assert_eq!((idle.seen(), busy.seen()), (2, 1));
 }
 
 #[tokio::test]
 async fn a_watch_from_a_later_revision_waits_for_it() {
     let store = new_store();
-    let mut watch = store.watch(all(), Selector::default(), 3).expect("a watch");
+    let mut watch = store.watch_after(all(), Selector::default(), 3).expect("a watch");
     for path in ["a/n/2", "a/n/3", "a/n/4"] {
         create(&store, path).await;
     }
@@ -230,9 +231,9 @@ fn a_watch_from_a_snapshot_has_neither_gap_nor_duplicate_while_commits_go_on() {
             let snapshot = store.snapshot();
             let mut last = snapshot.get(&pod("a/n/x")).expect("x").revision;
             assert_eq!(last, snapshot.revision(), "every commit changes x");
-            let mut watch = store.watch(all(), Selector::default(), last).expect("a watch");
+            let mut watch = store.watch_after(all(), Selector::default(), last).expect("a watch");
             for _ in 0..10 {
-                let progress = watch.progress();
+                let progress = watch.seen();
                 let next = block_on(watch.next()).expect("an event").object.revision;
                 assert_eq!(next, last + 1, "each commit is one event");
                 assert!(progress < next, "{next} was still to come at {progress}");

@@ -96,6 +96,58 @@ async fn a_quota_holds_over_both(a: &Tenant, b: &Tenant) {
 }
 
 #[tokio::test]
+async fn a_tenant_is_kept_where_its_storage_cluster_is() {
+    if !Etcd::is_installed() {
+        return;
+    }
+    let (system, mut further) = tokio::join!(Etcd::start(1, &[]), Etcd::start(1, &[]));
+    let first = Server::start(Options::without_node().stored_in(&system)).await;
+    let second = Server::start(Options::alone().stored_in(&system).beside(&first)).await;
+    let early = first.ursa(&["tenant", "create", "far", "--storagecluster", "1"]).await;
+    assert!(early.stderr.contains("storage cluster 1 is not attached"), "{early}");
+    let cluster = format!(
+        r#"{{"apiVersion":"v1","kind":"StorageCluster","metadata":{{"name":"one"}},"storageClusterId":"1","serviceAddress":"{}"}}"#,
+        further.client_address(0)
+    );
+    first.admin().run(&["create", "-f", "-"], &cluster).await.ok();
+    wait_for("the cluster to be attached", DEADLINE, async || {
+        let answer = first.ursa(&["tenant", "create", "far", "--storagecluster", "1"]).await;
+        if answer.code == Some(0) { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    let near = first.tenant("near").await;
+    let far = second.known_tenant("far").await;
+    for tenant in [&near, &far] {
+        wait_for("the tenant's namespace", DEADLINE, async || {
+            let answer = tenant.kubectl.run(&["create", "configmap", "mine"], "").await;
+            if answer.code == Some(0) || answer.stderr.contains("AlreadyExists") { Ok(()) } else { Err(answer) }
+        })
+        .await;
+    }
+    let all = ["get", "--raw", "/api/v1/tenants/all/configmaps?fieldSelector=metadata.name%3Dmine"];
+    let list: serde_json::Value = serde_json::from_str(&second.admin().ok(&all).await).expect("JSON");
+    let items = list["items"].as_array().expect("items").iter();
+    let tenants: Vec<&str> = items.filter_map(|item| item["metadata"]["tenant"].as_str()).collect();
+    assert_eq!(tenants, ["far", "near"]);
+    let version = list["metadata"]["resourceVersion"].as_str().expect("a version");
+    assert!(version.starts_with("0.") && version.contains("-1."), "{version}");
+    let kept = first.admin().run(&["delete", "storagecluster", "one"], "").await;
+    assert!(kept.stderr.contains("it keeps tenant far"), "{kept}");
+    further.kill9(0);
+    let refused = far.kubectl.run(&["get", "configmaps"], "").await;
+    assert!(refused.stderr.contains("the storage cluster is not available"), "{refused}");
+    near.kubectl.ok(&["get", "configmap", "mine"]).await;
+    further.restart(0).await;
+    wait_for("the tenant to be back", DEADLINE, async || {
+        let answer = far.kubectl.run(&["get", "configmap", "mine"], "").await;
+        if answer.code == Some(0) { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    first.ursa(&["tenant", "delete", "far"]).await.ok();
+    first.admin().ok(&["delete", "storagecluster", "one"]).await;
+}
+
+#[tokio::test]
 async fn what_an_etcd_flag_cannot_mean_is_said() {
     for (args, why) in [
         (["--etcd-servers=localhost:2379", "--secure-port=0"], "is not of the form https://HOST:PORT"),

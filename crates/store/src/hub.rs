@@ -209,7 +209,7 @@ impl Hub {
         let mut topics = self.topics.lock();
         self.opened_at.store(revision, Ordering::Release);
         let replaced = self.state.swap(state);
-        let wakers = topics.end_all(WatchEnded::Lagged);
+        let wakers = topics.end(WatchEnded::Lagged, |_| true);
         let mut given_up = Vec::new();
         for topic in topics.by_resource.values_mut() {
             given_up.push((std::mem::replace(&mut topic.history, History::new(revision)), topic.remade.take()));
@@ -221,11 +221,17 @@ impl Hub {
         self.revision.send_replace(revision);
     }
 
+    /// Ends the watches over all tenants, after what they have queued: their objects are in other partitions than before.
+    pub(crate) fn end_over_all_tenants(&self) {
+        let wakers = self.topics.lock().end(WatchEnded::Lagged, Inbox::is_over_all_tenants);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// Ends all watches, after what they have queued.
     pub(crate) fn close(&self) {
         let mut topics = self.topics.lock();
         topics.closed = true;
-        let wakers = topics.end_all(WatchEnded::Closed);
+        let wakers = topics.end(WatchEnded::Closed, |_| true);
         drop(topics);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -236,10 +242,10 @@ impl Hub {
 }
 
 impl Topics {
-    fn end_all(&self, ended: WatchEnded) -> Vec<Waker> {
+    fn end(&self, ended: WatchEnded, which: impl Fn(&Inbox) -> bool) -> Vec<Waker> {
         let inboxes =
             self.by_resource.values().flat_map(|topic| topic.by_prefix.values().chain(topic.by_node.values()));
-        inboxes.flatten().filter_map(|inbox| inbox.end(ended)).collect()
+        inboxes.flatten().filter(|inbox| which(inbox)).filter_map(|inbox| inbox.end(ended)).collect()
     }
 
     fn topic(&mut self, resource: &ResourceId, opened_at: Revision) -> &mut Topic {

@@ -69,6 +69,14 @@ impl Inbox {
         Inbox { interest, slot: AtomicUsize::new(0), queue: Mutex::new(queue) }
     }
 
+    /// Whether what it is registered under may be in any tenant.
+    pub(crate) fn is_over_all_tenants(&self) -> bool {
+        match &self.interest {
+            Interest::Prefix(prefix) => prefix.is_empty(),
+            Interest::Node(_) => true,
+        }
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock()
     }

@@ -138,7 +138,8 @@ impl Store {
         Partition::start(engine, dir, fields, limits).map(Store::from)
     }
 
-    /// Lets a partition serve its tenants, in place of the one that had its number; without one, lets go of it.
+    /// Lets a partition serve its tenants, in place of the one that had its number; without one, lets go of it. Who watches
+    /// all tenants lists them again.
     pub fn attach(&self, id: PartitionId, partition: Option<Partition>) {
         self.0.others.rcu(|others| {
             let mut others = BTreeMap::clone(others);
@@ -149,6 +150,7 @@ impl Store {
             others
         });
         self.0.changes.fetch_add(1, Ordering::Relaxed);
+        self.0.system.hub().end_over_all_tenants();
     }
 
     /// Whether a partition is attached.

@@ -44,7 +44,6 @@ pub(crate) static STORAGE_CLUSTERS: Strategy = Strategy {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{generic, registry};
     use serde_json::{Value, json};
 

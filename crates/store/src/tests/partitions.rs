@@ -65,6 +65,18 @@ async fn a_tenant_is_in_its_own_partition_and_is_found_there_alone() {
 }
 
 #[tokio::test]
+async fn who_watches_all_tenants_lists_them_again_when_there_is_another_partition() {
+    let store = Store::routed(partition(), Routes { of_tenant, all });
+    create(&store, "a/n/1").await;
+    let mut all_tenants = store.watch_after(Scope::AllTenants(pods()), Selector::default(), 1).expect("a watch");
+    let mut one = store.watch_after(Scope::Tenant(pods(), tenant("a")), Selector::default(), 1).expect("a watch");
+    commit(&store, placed("b", "1")).await.expect("placed");
+    store.attach(1, Some(partition()));
+    assert_eq!(ready(&mut all_tenants), ["the watch has fallen behind the history of events"]);
+    assert_eq!(ready(&mut one), ["ADDED a/n/1@2"]);
+}
+
+#[tokio::test]
 async fn all_tenants_are_listed_in_order_and_watched_from_one_version() {
     let store = store().await;
     store.attach(1, Some(partition()));

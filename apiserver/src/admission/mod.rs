@@ -297,6 +297,7 @@ mod tests {
         let names: Vec<&str> = PLUGINS.iter().map(|plugin| plugin.name).collect();
         let expected = [
             "TenantExists",
+            "StorageClusters",
             "DataPartitionConfigs",
             "NamespaceLifecycle",
             "ForcedDefinitions",

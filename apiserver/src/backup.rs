@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::json;
 use std::convert::Infallible;
 use std::time::Duration;
-use store::{Backup, Change, Class, CommitError, Expect, Restore, Write};
+use store::{Backup, Change, Class, CommitError, Expect, Restore, Whose, Write};
 
 pub const PATH: &str = "/backup";
 
@@ -50,6 +50,8 @@ async fn backup(server: &Server, tenant: Option<&TenantName>) -> Result<Response
     if let Some(tenant) = tenant.filter(|tenant| server.tenant(tenant).is_none()) {
         return Err(Error::not_found("", "tenants", tenant.as_str()));
     }
+    let whose = tenant.map_or(Whose::AllTenants, Whose::Tenant);
+    server.store.current_in(whose).await.map_err(crate::registry::commit_error)?;
     // The snapshot is held as long as the client reads: what changes meanwhile is kept beside it.
     let pieces = futures::stream::iter(Backup::new(server.store.snapshot(), tenant)).map(Ok::<_, Infallible>);
     let mut response = Response::new(Body::from_stream(pieces));

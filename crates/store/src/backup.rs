@@ -53,7 +53,9 @@ impl Backup {
                 None => scopes.extend([Scope::Cluster(resource.clone()), Scope::AllTenants(resource)]),
             }
         }
-        let encoder = Encoder::new(snapshot.revision(), tenant);
+        let resource = tenant_resource();
+        let of = tenant.map_or(Scope::AllTenants(resource.clone()), |tenant| Scope::Tenant(resource, tenant.clone()));
+        let encoder = Encoder::new(snapshot.version(&of).newest(), tenant);
         Backup { snapshot, scopes, after: None, tenant: tenant.map(tenant_key), encoder, is_done: false }
     }
 
@@ -248,8 +250,12 @@ impl<R: BufRead> Restore<R> {
 
 /// The Tenant object of a tenant.
 pub(crate) fn tenant_key(tenant: &TenantName) -> ObjectKey {
-    ObjectKey::new(ResourceId::new("", "tenants"), Space::Cluster, "", tenant.as_str())
-        .expect("a tenant's name is a valid name")
+    ObjectKey::new(tenant_resource(), Space::Cluster, "", tenant.as_str()).expect("a tenant's name is a valid name")
+}
+
+/// The resource of Tenant objects.
+pub(crate) fn tenant_resource() -> ResourceId {
+    ResourceId::new("", "tenants")
 }
 
 fn damaged(what: impl Into<String>) -> BackupError {

@@ -1,10 +1,10 @@
 //! Makes a store of a backup of everything, in a directory that holds none yet.
 //!
-//! The store goes on far behind every revision that the lost one can have handed out after the backup, so that a client
+//! Tenants that were in other partitions are in this one then. The store goes on far behind every revision that the lost one can have handed out after the backup, so that a client
 //! that knows of later ones is told to list again. Until all is written the directory is marked, and refused if the restore
 //! was interrupted.
 
-use crate::backup::{BackupError, Restore};
+use crate::backup::{BackupError, Record, Restore, tenant_resource};
 use crate::data_dir::DataDir;
 use crate::engine::{Durability, Engine, Failed};
 use crate::load::{REVISIONS_SKIPPED, restoring, revision_record};
@@ -13,6 +13,7 @@ use crate::open_error::OpenError;
 use crate::record;
 use crate::store::FieldsOf;
 use api::{Object, Revision};
+use bytes::Bytes;
 use std::io::BufRead;
 use std::path::Path;
 
@@ -65,12 +66,12 @@ pub fn restore(dir: &Path, from: impl BufRead, fields: FieldsOf) -> Result<Resto
     let (mut batch, mut bytes, mut objects) = (Vec::new(), 0, 0);
     while let Some(found) = backup.record()? {
         let key = found.key.durable();
-        if Object::decode(found.key.clone(), found.revision, found.body.clone(), fields(&found.key.resource)).is_err() {
+        let Ok(body) = body(&found, fields) else {
             return Err(RestoreError::NoObject(key));
-        }
-        bytes += found.body.len();
+        };
+        bytes += body.len();
         objects += 1;
-        let record = record::encode(&key, found.revision, &found.body);
+        let record = record::encode(&key, found.revision, &body);
         batch.push((key, Some(record)));
         if bytes >= BATCH_BYTES {
             log.commit(&batch, backup.revision(), Durability::Buffered)?;
@@ -81,4 +82,19 @@ pub fn restore(dir: &Path, from: impl BufRead, fields: FieldsOf) -> Result<Resto
     batch.extend([revision_record(revision), restoring(false)]);
     log.commit(&batch, revision, Durability::Synced)?;
     Ok(Restored { objects, revision })
+}
+
+/// What is restored of an object: all of it, but that a tenant is here now.
+fn body(found: &Record, fields: FieldsOf) -> api::Result<Bytes> {
+    let fields = fields(&found.key.resource);
+    let object = Object::decode(found.key.clone(), found.revision, found.body.clone(), fields)?;
+    if found.key.resource != tenant_resource() {
+        return Ok(object.bytes);
+    }
+    let mut value = object.to_value()?;
+    if value["spec"]["storageClusterId"].as_str().is_none_or(|id| id == "0") {
+        return Ok(object.bytes);
+    }
+    value["spec"]["storageClusterId"] = "0".into();
+    Ok(Object::encode(object.key, &mut value, fields)?.at_revision(found.revision).bytes)
 }

@@ -102,6 +102,12 @@ async fn all_tenants_are_listed_in_order_and_watched_from_one_version() {
     assert_eq!(store.snapshot_at(&scope, &version).expect("held").count(&scope), 3);
     assert_eq!(store.snapshot_at(&scope, &later).expect("held").count(&scope), 5);
     assert_eq!(store.snapshot().count(&scope), 4);
+    let backup: Vec<u8> = crate::Backup::new(store.snapshot(), None).flatten().collect();
+    let mut backup = crate::Restore::open(&backup[..]).expect("a backup");
+    let mut kept: Vec<String> =
+        std::iter::from_fn(|| backup.record().expect("sound")).map(|r| r.key.durable()).collect();
+    kept.retain(|key| key.contains("/pods/"));
+    assert_eq!(kept, ["a/n/1", "a/n/2", "b/n/2", "c/n/1"].map(|path| pod(path).durable()));
     // What is of one partition says nothing about the others.
     assert!(store.watch(&scope, &Selector::default(), &Version::At(5)).is_err());
     let of_another = Version::Each(BTreeMap::from([(0, 4), (2, 2)]));
@@ -109,4 +115,28 @@ async fn all_tenants_are_listed_in_order_and_watched_from_one_version() {
     let changes = store.resource_revision(&pods());
     create(&store, "b/n/9").await;
     assert_ne!(store.resource_revision(&pods()), changes);
+}
+
+#[tokio::test]
+async fn a_backup_of_several_partitions_is_restored_into_one() {
+    let store = store().await;
+    store.attach(1, Some(partition()));
+    let of_b = crate::backup::tenant_key(&tenant("b"));
+    let object = object(&of_b, json!({"spec": {"storageClusterId": "1"}}));
+    let write = Write { key: of_b.clone(), expect: Expect::Absent, change: Change::Put(object), class: Class::Durable };
+    commit(&store, write).await.expect("a tenant");
+    for number in 0..9 {
+        create(&store, &format!("b/n/{number}")).await;
+    }
+    let backup: Vec<u8> = crate::Backup::new(store.snapshot(), None).flatten().collect();
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    crate::restore(&path, &backup[..], fields).expect("restored");
+    let restored = Store::from(Partition::embedded(&path, fields, Limits::default()).expect("a store"));
+    let (before, after) = (store.snapshot(), restored.snapshot());
+    let scope = Scope::AllTenants(pods());
+    assert_eq!(names(after.range(&scope, None)), names(before.range(&scope, None)));
+    let tenant = after.get(&of_b).expect("it is there").to_value().expect("JSON");
+    assert_eq!(tenant["spec"]["storageClusterId"], "0");
+    assert!(restored.revision() > before.version(&scope).newest());
 }

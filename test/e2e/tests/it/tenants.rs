@@ -43,7 +43,7 @@ async fn a_tenant_reaches_nothing_of_another_nor_of_the_cluster() {
         "/api/v1/tenants/inside/namespaces",
         "/api/v1/tenants/all/configmaps",
         "/api/v1/tenants",
-        "/api/v1/nodes",
+        "/tenants/system/api/v1/nodes",
         "/api/v1/tenants/inside",
         "/tenants/system/api/v1/secrets",
         "/tenants/no-such-tenant/api/v1/configmaps",

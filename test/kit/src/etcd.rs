@@ -154,10 +154,11 @@ fn health(address: &str) -> std::io::Result<String> {
 fn free_address() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
-        let number = std::process::id().wrapping_mul(64).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        // Each process has 63 addresses, of which none ends in 0.
+        let number = std::process::id().wrapping_mul(64) + 1 + NEXT.fetch_add(1, Ordering::Relaxed) % 63;
         let [_, b, c, d] = number.to_be_bytes();
         // Not 127.0.0.x, where everything else is.
-        let address = Ipv4Addr::new(127, b | 1, c, d.max(1));
+        let address = Ipv4Addr::new(127, b | 1, c, d);
         if TcpListener::bind((address, 2379)).is_ok() {
             return address;
         }

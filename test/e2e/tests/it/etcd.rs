@@ -100,9 +100,7 @@ async fn a_tenant_is_kept_where_its_storage_cluster_is() {
     if !Etcd::is_installed() {
         return;
     }
-    // One after the other: what looks for a free address sees what runs.
-    let system = Etcd::start(1, &[]).await;
-    let mut further = Etcd::start(1, &[]).await;
+    let (system, mut further) = tokio::join!(Etcd::start(1, &[]), Etcd::start(1, &[]));
     let first = Server::start(Options::without_node().stored_in(&system)).await;
     let second = Server::start(Options::alone().stored_in(&system).beside(&first)).await;
     let early = first.ursa(&["tenant", "create", "far", "--storagecluster", "1"]).await;

@@ -92,7 +92,7 @@ rust_tests() {
         fi
     done < <(test_counts "$log")
     # Which tests failed and what they said, which the end of a long log does not show.
-    grep -E -A 4 '^test .* FAILED$|panicked at |^error' "$log" >"$logs/tests-failed.log" || true
+    grep -aE -A 4 '^test .* FAILED$|panicked at |^error' "$log" >"$logs/tests-failed.log" || true
     sed -n 's/^skipped: \(.*\)/    skipped: \1/p' "$log" | sort -u
     seconds=$(seconds_since "$began")
     report "end to end, with kubectl and containers" 0 "$logs/tests-failed.log" "$seconds" "$e2e" "$e2e_bad"
@@ -106,7 +106,8 @@ etcd_tests() {
     local log=$logs/etcd.log began status=0 name good bad all=0 all_bad=0 chosen=(tenants::)
     began=$(now)
     [ -z "${URSA_TEST_FULL-}" ] || chosen=(--skip streams:: --skip demo:: --skip scripts:: --skip command_line::)
-    URSA_TEST_STORE=etcd cargo test -p e2e --release --no-fail-fast -- --show-output "${chosen[@]}" >"$log" 2>&1 || status=$?
+    # Of the whole workspace, as it is built: one package alone would be built anew, with fewer features of libraries.
+    URSA_TEST_STORE=etcd cargo test --workspace --test e2e --release --no-fail-fast -- --show-output "${chosen[@]}" >"$log" 2>&1 || status=$?
     while read -r name good bad; do
         all=$((all + good)) all_bad=$((all_bad + bad))
     done < <(test_counts "$log")

@@ -229,6 +229,9 @@ impl Fake {
         if let Some(discovered) = discovery(path) {
             return Ok(whole(200, &discovered));
         }
+        if !path.contains("/api/") && !path.contains("/apis/") {
+            return Err(Error::not_found("", "", path));
+        }
         let target = Target::of(identity, path);
         let query = request.uri().query().unwrap_or_default();
         let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();

@@ -6,6 +6,7 @@ use crate::server::Server;
 use crate::{handler, peers, rest};
 use api::Identity;
 use axum::body::Body;
+use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -61,7 +62,18 @@ pub fn tls_config(pki: &policy::pki::Pki) -> Result<ServerConfig, rustls::Error>
 }
 
 /// Accepts connections until `stop`, then waits until the requests under way are answered.
-pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: ServerConfig, stop: Stop) -> io::Result<()> {
+///
+/// Boxed, as whatever leads to all of the server: its code is then compiled in this crate, once, and not in each that calls.
+pub fn serve(
+    server: Arc<Server>,
+    listener: TcpListener,
+    tls: ServerConfig,
+    stop: Stop,
+) -> BoxFuture<'static, io::Result<()>> {
+    Box::pin(accept(server, listener, tls, stop))
+}
+
+async fn accept(server: Arc<Server>, listener: TcpListener, tls: ServerConfig, stop: Stop) -> io::Result<()> {
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let connections = runtime::Tasks::new();
     loop {
@@ -160,6 +172,10 @@ async fn stays_silent(has_asked: &AtomicBool) {
 }
 
 /// Answers a request of a component in this process, with the identity that it was given.
-pub async fn in_process(server: Arc<Server>, identity: Arc<Identity>, request: Request<Body>) -> Response<Body> {
-    handler::handle(server, Peer::InProcess(identity), request).await
+pub fn in_process(
+    server: Arc<Server>,
+    identity: Arc<Identity>,
+    request: Request<Body>,
+) -> BoxFuture<'static, Response<Body>> {
+    Box::pin(handler::handle(server, Peer::InProcess(identity), request))
 }

@@ -15,6 +15,7 @@ use crate::peers::{self, Peering, Peers};
 use crate::placements::Placements;
 use crate::shared;
 use api::{Error, Kind, Object, ObjectKey, ResourceId, Result, Space, TenantName, Timestamp};
+use futures::future::BoxFuture;
 use kinds::Registry;
 use policy::authn::{Issuers, ServiceAccountKey, TokenFile};
 use runtime::{Stop, Tasks};
@@ -85,7 +86,11 @@ pub struct Server {
 
 impl Server {
     /// Makes a server over an open store and completes what every installation has: the tenant `system`.
-    pub async fn new(config: Config) -> Result<Arc<Server>> {
+    pub fn new(config: Config) -> BoxFuture<'static, Result<Arc<Server>>> {
+        Box::pin(Server::open(config))
+    }
+
+    async fn open(config: Config) -> Result<Arc<Server>> {
         let kinds = kinds::registry();
         let tasks = Tasks::new();
         let (store, dial, stop) = (config.store.clone(), config.dial.clone(), config.stop.clone());

@@ -9,6 +9,7 @@ use api::{Object, ObjectKey, ResourceId, Space, TenantName};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use kinds::Registry;
 use runtime::Stop;
 use serde_json::Value;
@@ -66,7 +67,11 @@ struct Wanted {
 }
 
 /// Attaches and detaches until it is told to stop. The error is a sentence.
-pub async fn follow(server: Arc<Server>, stop: Stop) -> Result<(), String> {
+pub fn follow(server: Arc<Server>, stop: Stop) -> BoxFuture<'static, Result<(), String>> {
+    Box::pin(keep(server, stop))
+}
+
+async fn keep(server: Arc<Server>, stop: Stop) -> Result<(), String> {
     let mut attached = Attached::new();
     loop {
         let snapshot = server.store.snapshot();

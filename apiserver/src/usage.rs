@@ -10,6 +10,7 @@ use crate::respond;
 use crate::server::Server;
 use api::{Error, Object, ObjectKey, ResourceId, Result, Revision, Space, TenantName};
 use axum::body::Body;
+use futures::future::BoxFuture;
 use http::Response;
 use runtime::Stop;
 use runtime::metrics::IntGaugeVec;
@@ -125,7 +126,11 @@ fn by_size(server: &Server) -> Vec<(TenantName, Held)> {
 }
 
 /// Keeps statuses and metrics until the server stops.
-pub async fn run(server: Arc<Server>, stop: Stop) -> std::result::Result<(), String> {
+pub fn run(server: Arc<Server>, stop: Stop) -> BoxFuture<'static, std::result::Result<(), String>> {
+    Box::pin(keep(server, stop))
+}
+
+async fn keep(server: Arc<Server>, stop: Stop) -> std::result::Result<(), String> {
     let mut teller = Teller::default();
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

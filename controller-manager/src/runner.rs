@@ -160,7 +160,13 @@ impl Controller {
 }
 
 /// Runs the enabled controllers until they are told to stop. `Err` names what could not go on.
-pub async fn run(connect: Arc<dyn Connect>, config: Config, stop: Stop) -> Result<()> {
+///
+/// Boxed, so that all controllers are compiled in this crate, and not in the one that runs them.
+pub fn run(connect: Arc<dyn Connect>, config: Config, stop: Stop) -> BoxFuture<'static, Result<()>> {
+    Box::pin(run_all(connect, config, stop))
+}
+
+async fn run_all(connect: Arc<dyn Connect>, config: Config, stop: Stop) -> Result<()> {
     let enabled = &config.enabled;
     let share = Share::new(controllers::ALL.iter().map(|c| c.name).filter(|name| enabled.contains(name)));
     let fenced: Arc<dyn Connect> = Arc::new(Fenced { connect: connect.clone(), share: share.clone() });

@@ -6,6 +6,7 @@ use crate::requests::Requests;
 use crate::{Config, node};
 use api::Error;
 use client::Client;
+use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 use runtime::{Stop, Tasks};
 use std::sync::Arc;
@@ -39,9 +40,18 @@ impl Fleet {
     }
 }
 
+/// Makes a client with a connection of its own.
+pub type Connect = Box<dyn Fn() -> api::Result<Client> + Send + Sync>;
+
 /// Runs the nodes until `stop`. `connect` makes a client with a connection of its own; they act as an administrator of the
 /// cluster, since nodes are everyone's.
-pub async fn run(connect: impl Fn() -> api::Result<Client>, config: Config, stop: Stop) -> Result<(), String> {
+///
+/// Boxed, so that all of the nodes is compiled in this crate, and not in the one that runs them.
+pub fn run(connect: Connect, config: Config, stop: Stop) -> BoxFuture<'static, Result<(), String>> {
+    Box::pin(run_racks(connect, config, stop))
+}
+
+async fn run_racks(connect: Connect, config: Config, stop: Stop) -> Result<(), String> {
     config.check()?;
     let fleet = Arc::new(Fleet {
         config,

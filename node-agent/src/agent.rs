@@ -84,7 +84,13 @@ impl NodeAgent {
     }
 
     /// Runs until `stop`. Pods keep running when it ends.
-    pub async fn run(mut self, stop: Stop) -> Result<(), Error> {
+    ///
+    /// Boxed, so that all of the agent is compiled in this crate, and not in the one that runs it.
+    pub fn run(self, stop: Stop) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(self.work(stop))
+    }
+
+    async fn work(mut self, stop: Stop) -> Result<(), Error> {
         let runtime = primary(&self.runtimes);
         let version = runtime.version().await.map_err(|error| {
             let endpoint = self.config.runtimes.iter().find(|e| e.name == runtime.name);

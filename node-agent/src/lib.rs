@@ -37,8 +37,6 @@ pub use agent::NodeAgent;
 pub use config::{Config, RuntimeEndpoint, RuntimeEndpoints, Workload};
 pub use server::NodeServer;
 
-use std::sync::Arc;
-
 /// Why a node agent could not start or had to end. One sentence that names the thing and the mend.
 #[derive(Debug)]
 pub struct Error {
@@ -58,8 +56,3 @@ impl std::fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-/// Runs a node agent until `stop`.
-pub async fn run(connect: Arc<dyn client::Connect>, config: Config, stop: runtime::Stop) -> Result<(), Error> {
-    NodeAgent::new(config, connect).run(stop).await
-}

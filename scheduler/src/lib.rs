@@ -29,6 +29,7 @@ pub use placement::PodKey;
 use api::{Error, Identity, Result, TenantName, Timestamp};
 use effects::Effects;
 use follow::Followed;
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use placement::Rng;
 use runtime::{Phase, Stop, Supervisor, Tasks};
@@ -47,7 +48,13 @@ const DECISIONS_PER_TURN_MAX: usize = 32;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// Schedules until it is told to stop.
-pub async fn run(connect: Arc<dyn client::Connect>, config: Config, stop: Stop) -> Result<()> {
+///
+/// Boxed, so that all of the scheduler is compiled in this crate, and not in the one that runs it.
+pub fn run(connect: Arc<dyn client::Connect>, config: Config, stop: Stop) -> BoxFuture<'static, Result<()>> {
+    Box::pin(schedule(connect, config, stop))
+}
+
+async fn schedule(connect: Arc<dyn client::Connect>, config: Config, stop: Stop) -> Result<()> {
     let client = connect.connect(Identity::new(TenantName::system(), "system:kube-scheduler", &[]));
     let mut supervisor = Supervisor::new();
     let tasks = Tasks::new();

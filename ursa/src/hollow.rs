@@ -18,7 +18,7 @@ pub fn main(args: HollowNodesArgs) -> Result<(), String> {
         .map_err(|e| format!("no threads can be started ({e}); raise the process limit"))?;
     executor.block_on(async {
         let stop = Stop::new();
-        let nodes = hollow_nodes::run(|| Client::from_kubeconfig(&file), config, stop.clone());
+        let nodes = hollow_nodes::run(Box::new(move || Client::from_kubeconfig(&file)), config, stop.clone());
         tokio::pin!(nodes);
         tokio::select! {
             done = &mut nodes => return done,

@@ -6,6 +6,7 @@
 //! in one touches no other.
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -79,6 +80,11 @@ impl Tasks {
 
     /// Starts a task; a panic in it is logged under `name`.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_boxed(name, Box::pin(task));
+    }
+
+    /// What starting takes is compiled once, not for every kind of task.
+    fn spawn_boxed(&self, name: &'static str, task: BoxFuture<'static, ()>) {
         self.0.spawn(async move {
             if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
                 tracing::error!(task = name, panic = panic_text(&*panic), "a task panicked");
@@ -119,11 +125,14 @@ impl Supervisor {
         E: fmt::Display,
     {
         let task = task(self.stop(phase));
+        self.spawn_boxed(phase, name, Box::pin(async move { task.await.map_err(|e| e.to_string()) }));
+    }
+
+    /// What starting takes is compiled once, not for every kind of task.
+    fn spawn_boxed(&mut self, phase: Phase, name: &'static str, task: BoxFuture<'static, Result<(), String>>) {
         let guarded = async move {
-            match AssertUnwindSafe(task).catch_unwind().await {
-                Ok(ended) => ended.map_err(|e| e.to_string()),
-                Err(panic) => Err(format!("panicked: {}", panic_text(&*panic))),
-            }
+            let ended = AssertUnwindSafe(task).catch_unwind().await;
+            ended.unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))))
         };
         self.running.push(Running { phase, task: name, handle: tokio::spawn(guarded) });
     }

@@ -358,7 +358,7 @@ async fn a_missing_runtime_is_one_sentence() {
     let runtimes = "containerd,container,unix:///nonexistent/c.sock".parse().expect("an endpoint");
     let config = node_agent::Config::new("n1", runtimes, dir.path().to_owned(), [192, 0, 2, 7].into());
     let cluster = std::sync::Arc::new(Cluster::default());
-    let running = node_agent::run(cluster, config, runtime::Stop::new());
+    let running = node_agent::NodeAgent::new(config, cluster).run(runtime::Stop::new());
     let error = tokio::time::timeout(Duration::from_secs(10), running).await.expect("an end").expect_err("no runtime");
     let text = error.to_string();
     assert!(text.starts_with("no container runtime answers at unix:///nonexistent/c.sock"), "{text}");

@@ -118,7 +118,6 @@ impl Supervisor {
     }
 
     /// Starts a task that runs until its `Stop`; ending earlier is a failure of the process.
-    #[expect(clippy::disallowed_methods, reason = "the one place where long-lived tasks start")]
     pub fn spawn<F, E>(&mut self, phase: Phase, name: &'static str, task: impl FnOnce(Stop) -> F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -129,6 +128,7 @@ impl Supervisor {
     }
 
     /// What starting takes is compiled once, not for every kind of task.
+    #[expect(clippy::disallowed_methods, reason = "the one place where long-lived tasks start")]
     fn spawn_boxed(&mut self, phase: Phase, name: &'static str, task: BoxFuture<'static, Result<(), String>>) {
         let guarded = async move {
             let ended = AssertUnwindSafe(task).catch_unwind().await;

@@ -42,7 +42,7 @@ fn is_config(attempt: Attempt<'_>) -> bool {
 }
 
 fn stored(snapshot: &Snapshot) -> Ranges {
-    Ranges::of_objects(snapshot.range(&Scope::Cluster(peers::resource()), None))
+    Ranges::of_objects(snapshot.range(&Scope::Cluster(peers::resource().clone()), None))
 }
 
 /// Two writes of ranges that have not seen each other do not both happen: each writes the operators' tenant as it has seen

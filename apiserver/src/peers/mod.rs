@@ -33,14 +33,16 @@ use policy::pki::Pki;
 use policy::tenancy::Requested;
 use runtime::{Stop, Tasks};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use store::Store;
 
 /// The group of a server that was told none.
 const FIRST_GROUP: &str = "0";
 
-pub fn resource() -> ResourceId {
-    ResourceId::new("", "datapartitionconfigs")
+/// The ranges' kind. Every request asks whether there are any.
+pub fn resource() -> &'static ResourceId {
+    static CONFIGS: LazyLock<ResourceId> = LazyLock::new(|| ResourceId::new("", "datapartitionconfigs"));
+    &CONFIGS
 }
 
 /// How an API server works beside others.
@@ -81,12 +83,12 @@ impl Peers {
 
     /// The ranges as they are now.
     fn ranges(&self, store: &Store) -> Arc<(Revision, Ranges)> {
-        let revision = store.resource_revision(&resource());
+        let revision = store.resource_revision(resource());
         let known = self.ranges.load_full();
         if known.0 == revision {
             return known;
         }
-        let read = Ranges::of_objects(store.snapshot().range(&store::Scope::Cluster(resource()), None));
+        let read = Ranges::of_objects(store.snapshot().range(&store::Scope::Cluster(resource().clone()), None));
         let read = Arc::new((revision, read));
         self.ranges.store(read.clone());
         read

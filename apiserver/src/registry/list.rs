@@ -149,7 +149,7 @@ pub async fn list(
     let page = page(call, options, true)?;
     let bytes = page.objects.iter().map(|object| object.bytes.len()).sum();
     call.server.fairness.listed(call.target.tenant(), &call.kind.stored_as, bytes);
-    if accepted == Accepted::JSON && page.objects.iter().all(|object| call.shows_stored(object)) {
+    if accepted == Accepted::JSON && call.shows_all_stored(&page.objects) {
         return Ok(stream(call, page));
     }
     let metadata = page.metadata(call, accepted.form);

@@ -23,6 +23,7 @@ use crate::server::Server;
 use crate::target::Target;
 use api::{Error, Identity, Kind, Object, ObjectKey, Result, Timestamp};
 use serde_json::Value;
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 /// What every operation of a request works with.
@@ -92,8 +93,13 @@ impl Call<'_> {
 
     /// Whether a stored object's bytes are what this request's kind shows.
     pub fn shows_stored(&self, object: &Object) -> bool {
+        self.shows_all_stored(std::slice::from_ref(object))
+    }
+
+    /// [`Call::shows_stored`] of every one of some objects. Those of a built-in kind are alike, and asked about once.
+    pub fn shows_all_stored(&self, objects: &[impl Borrow<Object>]) -> bool {
         match self.custom {
-            Some(custom) => custom.shows_stored(object),
+            Some(custom) => objects.iter().all(|object| custom.shows_stored(object.borrow())),
             None => self.server.storage_kind(self.kind).is_none() && self.projection().is_none(),
         }
     }

@@ -35,6 +35,8 @@ sweep() {
             kill -KILL "${process#/proc/}" 2>/dev/null || true
         fi
     done
+    # So do mounts, which would keep their directories.
+    awk -v dir="$scratch/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | while read -r dir; do umount -l "$dir"; done
     rm -rf --one-file-system "$scratch"
 }
 

@@ -9,6 +9,7 @@ mod fuse;
 
 use disk::Disk;
 use fuser::{BackgroundSession, Config, MountOption};
+use nix::mount::{MntFlags, umount2};
 use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,7 +78,34 @@ impl FaultFs {
 
 impl Drop for FaultFs {
     fn drop(&mut self) {
-        // Nothing waits on a file of a file system that is gone.
-        drop(self.session.take().map(BackgroundSession::umount_and_join));
+        // Detached, not unmounted: while another thread starts a process, that one holds what is open here, and the file
+        // system would count as busy and stay.
+        if let Err(error) = umount2(&self.path, MntFlags::MNT_DETACH) {
+            eprintln!("{} stays mounted: {error}", self.path.display());
+        }
+        drop(self.session.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{File, read_to_string};
+
+    #[test]
+    fn what_is_still_open_does_not_keep_it_mounted() {
+        let dir = std::env::temp_dir().join(format!("faultfs-{}", std::process::id()));
+        std::fs::create_dir(&dir).expect("a directory");
+        match FaultFs::mount(&dir, 0) {
+            Ok(fs) => {
+                let open = File::create(dir.join("open")).expect("a file");
+                drop(fs);
+                let mounts = read_to_string("/proc/self/mountinfo").expect("mounts");
+                assert!(!mounts.contains(&*dir.to_string_lossy()), "{mounts}");
+                drop(open);
+            }
+            Err(error) => println!("skipped: FUSE cannot be used ({error})"),
+        }
+        std::fs::remove_dir(&dir).expect("nothing is left in it");
     }
 }

@@ -1,9 +1,10 @@
 //! Discovery: which groups, versions and resources there are, in the legacy and the aggregated form.
 //!
-//! A tenant is not told of the operators' kinds: it cannot use them.
+//! Of the operators' kinds a tenant is told those that it is shown, as what it can read.
 
 use crate::aggregation;
 use crate::custom::Listing;
+use crate::projection;
 use crate::server::Server;
 use api::{Kind, Result, Scope, Subresource, TenantName, Verb};
 use base64::Engine;
@@ -15,16 +16,19 @@ use std::sync::Arc;
 /// A group with its versions, preferred first, and their kinds.
 struct Group<'a> {
     name: &'a str,
-    versions: Vec<(&'a str, Vec<&'a Arc<Kind>>)>,
+    versions: Vec<(&'a str, Vec<Arc<Kind>>)>,
 }
 
 /// The groups that a tenant sees: the built-in ones, then its own by their names.
 fn groups<'a>(server: &'a Server, tenant: Option<&TenantName>, own: Option<&'a Listing>) -> Vec<Group<'a>> {
     let operators = tenant.is_none_or(TenantName::is_system);
-    let visible = |kind: &&Arc<Kind>| operators || kind.scope != Scope::Cluster;
+    let told = |kind: &Arc<Kind>| match kind.scope {
+        Scope::Cluster if !operators => projection::discovered(kind).map(Arc::new),
+        _ => Some(kind.clone()),
+    };
     let of = |group: &'a str, version: &str| {
-        let kinds = server.kinds.kinds().iter().filter(visible);
-        kinds.filter(|kind| kind.group == group && kind.version == version).collect::<Vec<_>>()
+        let kinds = server.kinds.kinds().iter().filter(|kind| kind.group == group && kind.version == version);
+        kinds.filter_map(told).collect::<Vec<_>>()
     };
     let built_in = server.kinds.groups().iter().map(|group| Group {
         name: group.name,
@@ -39,8 +43,8 @@ fn groups<'a>(server: &'a Server, tenant: Option<&TenantName>, own: Option<&'a L
         });
         for (version, kinds) in versions {
             match all[at].versions.iter_mut().find(|(known, _)| known == version) {
-                Some((_, known)) => known.extend(kinds),
-                None => all[at].versions.push((version, kinds.iter().collect())),
+                Some((_, known)) => known.extend(kinds.iter().cloned()),
+                None => all[at].versions.push((version, kinds.clone())),
             }
         }
     }
@@ -123,7 +127,7 @@ fn merge(groups: &mut Vec<Value>, is_same: impl Fn(&Value) -> bool, group: &Valu
 }
 
 fn group(group: &Group, alone: bool) -> Value {
-    let version = |(version, _): &(&str, Vec<&Arc<Kind>>)| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
+    let version = |(version, _): &(&str, Vec<Arc<Kind>>)| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
     let mut value = json!({
         "name": group.name,
         "versions": group.versions.iter().map(version).collect::<Vec<_>>(),

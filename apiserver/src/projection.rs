@@ -1,10 +1,11 @@
-//! Nodes as a tenant is shown them: those that may run its pods, without what they tell of other tenants.
+//! Nodes and drivers of volumes as a tenant is shown them: those that may serve its pods, without what they tell of other
+//! tenants.
 //!
-//! Nodes are the operators'. An identity of any other tenant reads them through here alone, by whatever right, and never
-//! writes them. What is shown of one is listed: what a node says besides is not.
+//! They are the operators'. An identity of any other tenant reads them through here alone, by whatever right, and never
+//! writes them. What is shown of one is listed: what it says besides is not.
 
 use api::selector::{Operator, Requirement};
-use api::{Identity, Kind, Object, Scope, TenantName};
+use api::{Identity, Kind, Object, Scope, TenantName, Verb};
 use policy::node::TENANT_LABEL;
 use serde_json::{Map, Value, json};
 
@@ -18,12 +19,36 @@ const METADATA: [&str; 8] = [
     "generation",
     "labels",
 ];
-const SPEC: [&str; 2] = ["taints", "unschedulable"];
+/// Of a node, and of a driver.
+const SPEC: [&str; 12] = [
+    "taints",
+    "unschedulable",
+    "attachRequired",
+    "fsGroupPolicy",
+    "nodeAllocatableUpdatePeriodSeconds",
+    "podInfoOnMount",
+    "requiresRepublish",
+    "seLinuxMount",
+    "serviceAccountTokenInSecrets",
+    "storageCapacity",
+    "tokenRequests",
+    "volumeLifecycleModes",
+];
 const STATUS: [&str; 6] = ["addresses", "allocatable", "capacity", "conditions", "nodeInfo", "runtimeHandlers"];
 /// What tells one machine from all others: a tenant has no use for it.
 const MACHINE: [&str; 3] = ["machineID", "systemUUID", "bootID"];
 
-/// A tenant's view of the nodes.
+/// An operators' kind as discovery tells a tenant of it, if it does.
+pub fn discovered(kind: &Kind) -> Option<Kind> {
+    let verbs = vec![Verb::Get, Verb::List, Verb::Watch];
+    is_shown(kind).then(|| Kind { verbs, subresources: Vec::new(), ..kind.clone() })
+}
+
+fn is_shown(kind: &Kind) -> bool {
+    kind.scope == Scope::Cluster && policy::authz::shows_to_tenants(&kind.group, &kind.plural)
+}
+
+/// A tenant's view of the nodes and drivers.
 #[derive(Clone, Debug)]
 pub struct Projection {
     tenant: TenantName,
@@ -32,13 +57,12 @@ pub struct Projection {
 impl Projection {
     /// How an identity sees objects of a kind, if not as they are.
     pub fn of(kind: &Kind, identity: &Identity) -> Option<Projection> {
-        let nodes = kind.scope == Scope::Cluster && kind.group.is_empty() && kind.plural == "nodes";
-        (nodes && !identity.tenant.is_system()).then(|| Projection { tenant: identity.tenant.clone() })
+        (is_shown(kind) && !identity.tenant.is_system()).then(|| Projection { tenant: identity.tenant.clone() })
     }
 
-    /// Whether the tenant is shown a node at all: one that is not another tenant's.
-    pub fn covers(&self, node: &Object) -> bool {
-        self.requirement().matches(&node.header.labels)
+    /// Whether the tenant is shown an object at all: one that is not another tenant's.
+    pub fn covers(&self, object: &Object) -> bool {
+        self.requirement().matches(&object.header.labels)
     }
 
     /// [`Projection::covers`] as a term of a selector.
@@ -47,17 +71,19 @@ impl Projection {
         Requirement { key: TENANT_LABEL.to_owned(), operator: Operator::AbsentOrIn, values }
     }
 
-    /// What the tenant is shown of a node.
-    pub fn shown(&self, node: &Value) -> Value {
+    /// What the tenant is shown of an object.
+    pub fn shown(&self, object: &Value) -> Value {
         let mut shown = json!({
-            "apiVersion": node["apiVersion"],
-            "kind": node["kind"],
-            "metadata": only(&node["metadata"], &METADATA),
-            "spec": only(&node["spec"], &SPEC),
-            "status": only(&node["status"], &STATUS),
+            "apiVersion": object["apiVersion"],
+            "kind": object["kind"],
+            "metadata": only(&object["metadata"], &METADATA),
+            "spec": only(&object["spec"], &SPEC),
         });
+        if object["status"].is_object() {
+            shown["status"] = only(&object["status"], &STATUS);
+        }
         for field in MACHINE {
-            if let Some(told) = shown["status"].get_mut("nodeInfo").and_then(|info| info.get_mut(field)) {
+            if let Some(told) = shown.pointer_mut("/status/nodeInfo").and_then(|info| info.get_mut(field)) {
                 *told = json!("");
             }
         }

@@ -131,10 +131,10 @@ fn may(caller: &Caller, tenant: &str, kind: &Kind, operation: &Operation) -> boo
     match caller.right {
         Right::Everything => true,
         Right::Nothing => false,
-        // Of the operators' kinds, a tenant reads its nodes alone.
+        // Of the operators' kinds, a tenant reads its nodes and drivers alone.
         Right::OwnTenant => {
-            let nodes = kind.plural == "nodes" && reads;
-            caller.tenant == tenant && (kind.scope != api::Scope::Cluster || nodes)
+            let shown = matches!(kind.plural.as_str(), "nodes" | "csidrivers") && reads;
+            caller.tenant == tenant && (kind.scope != api::Scope::Cluster || shown)
         }
         Right::PodsEverywhere => reads && kind.group.is_empty() && kind.plural == "pods",
         // Of `system`, where every node reads services, and drivers, which are the operators'.

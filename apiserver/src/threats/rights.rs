@@ -202,7 +202,34 @@ async fn a_tenant_is_shown_its_nodes_without_what_they_tell_of_others() {
     }
     // Operators see everything, wherever they look from.
     assert!(world.get("op", "/tenants/acme/api/v1/nodes").await.has_canary());
+    let discovered = world.get("admin", "/api/v1").await.json();
+    let listed = discovered["resources"].as_array().expect("resources").iter();
+    let told: Vec<_> = listed.filter(|r| r["name"].as_str().is_some_and(|name| name.starts_with("nodes"))).collect();
+    assert_eq!((told.len(), &told[0]["verbs"]), (1, &json!(["get", "list", "watch"])), "what discovery tells of nodes");
     let review = json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "nodes"}}});
     let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     assert_eq!(world.make("admin", path, review).await["status"]["allowed"], true);
+}
+
+/// So it is with the drivers of volumes, and of what runs of them on each node it is told nothing.
+#[tokio::test]
+async fn a_tenant_reads_the_drivers_of_its_volumes() {
+    let world = World::new().await;
+    let drivers = "/apis/storage.k8s.io/v1/csidrivers";
+    for (name, labels) in [("free", json!({})), (CANARY, json!({"node.ursa.dev/tenant": "umbrella"}))] {
+        let driver = json!({"metadata": {"name": name, "labels": labels, "annotations": {"last": CANARY}},
+            "spec": {"storageCapacity": true}});
+        world.make("op", drivers, driver).await;
+    }
+    let list = world.get("admin", drivers).await;
+    assert!(!list.has_canary());
+    let shown = list.json();
+    assert_eq!(shown["items"].as_array().map(Vec::len), Some(1));
+    let spec = &shown["items"][0]["spec"];
+    assert_eq!((&spec["storageCapacity"], &spec["podInfoOnMount"]), (&json!(true), &json!(false)));
+    assert_eq!(world.send("admin", "DELETE", &format!("{drivers}/free"), &[], &json!({})).await.code, 403);
+    assert_eq!(world.get("admin", "/apis/storage.k8s.io/v1/csinodes").await.code, 403);
+    let discovered = world.get("admin", "/apis/storage.k8s.io/v1").await.json();
+    let names: Vec<_> = discovered["resources"].as_array().expect("resources").iter().map(|r| &r["name"]).collect();
+    assert!(names.contains(&&json!("csidrivers")) && !names.contains(&&json!("csinodes")), "{names:?}");
 }

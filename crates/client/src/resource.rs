@@ -91,7 +91,7 @@ impl<N: Names + ?Sized> Names for &N {
     }
 }
 
-/// Whether a kind is the operators' own: of no tenant. Discovery tells of them in the tenant `system` alone.
+/// Whether a kind is the operators' own: of no tenant. Discovery tells other tenants of those that they read.
 pub fn is_operators(resource: &dyn Names) -> bool {
     matches!(
         (resource.group(), resource.plural()),

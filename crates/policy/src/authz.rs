@@ -96,17 +96,24 @@ fn reads_shares(identity: &Identity, what: &Attributes) -> bool {
         && matches!(what.verb, "get" | "list" | "watch")
 }
 
-/// A tenant reads the nodes that may run its pods, without what they tell of others: its own rules decide.
-fn reads_nodes(identity: &Identity, what: &Attributes) -> bool {
+/// Whether a tenant reads an operators' kind: the nodes that may run its pods and the drivers of its volumes, without what
+/// they tell of others.
+pub fn shows_to_tenants(group: &str, resource: &str) -> bool {
+    matches!((group, resource), ("", "nodes") | ("storage.k8s.io", "csidrivers"))
+}
+
+/// Whether a tenant reads what it is shown of the operators' kinds: its own rules decide.
+fn reads_shown(identity: &Identity, what: &Attributes) -> bool {
     !identity.tenant.is_system()
-        && (what.group, what.resource, what.subresource) == ("", "nodes", "")
+        && shows_to_tenants(what.group, what.resource)
+        && what.subresource.is_empty()
         && matches!(what.verb, "get" | "list" | "watch")
 }
 
 /// Whether a request leaves the identity's own tenant. It compares the tenants themselves: a decision that was made
 /// for another identity gives nothing.
 fn reaches_out(identity: &Identity, what: &Attributes, target: &Decision) -> bool {
-    (what.cluster_scoped && !reads_nodes(identity, what)) || target.tenant() != Some(&identity.tenant)
+    (what.cluster_scoped && !reads_shown(identity, what)) || target.tenant() != Some(&identity.tenant)
 }
 
 fn denied(identity: &Identity, what: &Attributes, target: &Decision) -> api::Error {

@@ -33,6 +33,9 @@ async fn a_tenants_pods_run_on_nodes_that_do_not_exist() {
     })
     .await;
     let tenant = server.tenant("hollow").await;
+    let table = tenant.kubectl.ok(&["get", "nodes"]).await;
+    let ready = table.lines().filter(|line| line.split_whitespace().nth(1) == Some("Ready"));
+    assert_eq!(ready.count(), 30, "what a tenant is shown: {table}");
     tenant.kubectl.ok(&["create", "deployment", "web", "--image=nginx", "--replicas=60"]).await;
     tenant.kubectl.ok(&["rollout", "status", "deployment/web", "--timeout=60s"]).await;
     let restarted = |pod: &Value| is_ready(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 1;

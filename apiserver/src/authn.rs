@@ -225,8 +225,8 @@ pub fn service_account(
     let Some(account) = stored(server, "serviceaccounts", of_tenant(), namespace, name) else {
         return invalid(format!("serviceaccounts {name:?} not found"));
     };
-    if *account.header.uid != *verified.service_account_uid {
-        let (is, claimed) = (&account.header.uid, &verified.service_account_uid);
+    if account.header.uid() != &*verified.service_account_uid {
+        let (is, claimed) = (account.header.uid(), &verified.service_account_uid);
         return invalid(format!("service account UID ({is}) does not match claim ({claimed})"));
     }
     if is_gone(&account, now) {
@@ -240,7 +240,7 @@ pub fn service_account(
     ] {
         let Some(bound) = bound else { continue };
         let object = stored(server, plural, space, namespace, &bound.name).filter(|object| !is_gone(object, now));
-        if object.is_none_or(|object| *object.header.uid != *bound.uid) {
+        if object.is_none_or(|object| object.header.uid() != &*bound.uid) {
             return invalid("service account token has been invalidated".to_owned());
         }
     }
@@ -267,7 +267,7 @@ fn holds_token(secret: &Object, token: &str) -> bool {
     let Ok(value) = secret.to_value() else { return false };
     let held = value["data"]["token"].as_str().and_then(|held| BASE64_STANDARD.decode(held).ok());
     held.is_some_and(|held| held == token.as_bytes())
-        && !secret.header.labels.contains_key("kubernetes.io/legacy-token-invalid-since")
+        && secret.header.label("kubernetes.io/legacy-token-invalid-since").is_none()
 }
 
 fn stored(server: &Server, plural: &str, space: Space, namespace: &str, name: &str) -> Option<Arc<Object>> {

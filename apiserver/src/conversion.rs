@@ -57,7 +57,7 @@ impl std::fmt::Debug for Converter {
 }
 
 fn place(object: &Object) -> (Box<str>, Revision) {
-    (object.header.uid.to_string().into(), object.revision)
+    (object.header.uid().into(), object.revision)
 }
 
 impl Converter {

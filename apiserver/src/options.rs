@@ -92,7 +92,7 @@ impl ListOptions {
         self.selector.matches(object)
             && (self.search.is_empty()
                 || object.key.name.contains(&self.search)
-                || object.header.labels.values().any(|value| value.contains(&self.search)))
+                || object.header.labels().any(|(_, value)| value.contains(&self.search)))
     }
 
     /// Reads and validates the options: 400 for what cannot be parsed, 422 for combinations that mean nothing.

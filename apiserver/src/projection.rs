@@ -62,7 +62,7 @@ impl Projection {
 
     /// Whether the tenant is shown an object at all: one that is not another tenant's.
     pub fn covers(&self, object: &Object) -> bool {
-        self.requirement().matches(&object.header.labels)
+        self.requirement().selects(&object.header)
     }
 
     /// [`Projection::covers`] as a term of a selector.

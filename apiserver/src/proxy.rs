@@ -148,9 +148,7 @@ fn slices(call: Call<'_>, service: &str) -> Result<Vec<Arc<Object>>> {
     let resource = ResourceId::new("discovery.k8s.io", "endpointslices");
     let tenant = call.target.tenant().cloned().ok_or_else(|| Error::bad_request("this request needs one tenant"))?;
     let scope = store::Scope::Namespace(resource, tenant, call.namespace.into());
-    let of_service = |object: &&Arc<Object>| {
-        object.header.labels.get("kubernetes.io/service-name").is_some_and(|name| name == service)
-    };
+    let of_service = |object: &&Arc<Object>| object.header.label("kubernetes.io/service-name") == Some(service);
     Ok(call.server.store.snapshot().range(&scope, None::<&ObjectKey>).filter(of_service).cloned().collect())
 }
 

@@ -33,7 +33,7 @@ pub struct Opened {
     caller: Identity,
     identity: Identity,
     /// The tenants of caller and target, with their uids.
-    tenants: Vec<(TenantName, Box<str>)>,
+    tenants: Vec<(TenantName, String)>,
     what: Owned,
 }
 
@@ -70,7 +70,8 @@ impl Opened {
         }
         let named = if let Requested::Named(tenant) = requested { Some(tenant) } else { None };
         let tenants = [Some(&caller.tenant), named].into_iter().flatten();
-        let tenants = tenants.filter_map(|tenant| Some((tenant.clone(), server.tenant(tenant)?.header.uid.clone())));
+        let tenants =
+            tenants.filter_map(|tenant| Some((tenant.clone(), server.tenant(tenant)?.header.uid().to_owned())));
         Some(Opened {
             server: server.clone(),
             peer: peer.clone(),
@@ -100,8 +101,8 @@ impl Opened {
             return true;
         }
         let server = &self.server;
-        let same = |(tenant, uid): &(TenantName, Box<str>)| {
-            server.tenant(tenant).is_some_and(|object| object.header.uid == *uid)
+        let same = |(tenant, uid): &(TenantName, String)| {
+            server.tenant(tenant).is_some_and(|object| object.header.uid() == *uid)
         };
         if !self.tenants.iter().all(same) {
             return false;

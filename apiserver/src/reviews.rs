@@ -181,7 +181,7 @@ pub fn issue_token(call: Call<'_>, name: &str, request: &Value, options: &WriteO
     let metadata = &mut answer["metadata"];
     metadata["name"] = json!(name);
     metadata["namespace"] = json!(call.namespace);
-    metadata["uid"] = json!(&*account.header.uid);
+    metadata["uid"] = json!(account.header.uid());
     metadata["creationTimestamp"] = json!(call.now.to_string());
     let spec = &mut answer["spec"];
     if spec["expirationSeconds"].is_null() {
@@ -217,7 +217,7 @@ pub fn issue_token(call: Call<'_>, name: &str, request: &Value, options: &WriteO
         &TokenSpec {
             tenant,
             namespace: call.namespace,
-            service_account: Bound { name: name.to_owned(), uid: account.header.uid.to_string() },
+            service_account: Bound { name: name.to_owned(), uid: account.header.uid().to_string() },
             audiences: &audiences,
             lifetime: if extended { EXTENDED_LIFETIME } else { asked },
             warn_after: extended.then_some(asked),
@@ -304,13 +304,13 @@ fn bound_object(call: Call<'_>, tenant: &TenantName, account: &str, reference: &
         )));
     }
     let given = text("uid");
-    if !given.is_empty() && given != &*object.header.uid {
+    if !given.is_empty() && given != object.header.uid() {
         let why = format!(
             "the UID in the bound object reference ({given}) does not match the UID in record. The object might have been deleted and then recreated"
         );
         return Err(Error::conflict("", text("kind"), name, &why));
     }
-    let bound = Bound { name: name.to_owned(), uid: object.header.uid.to_string() };
+    let bound = Bound { name: name.to_owned(), uid: object.header.uid().to_string() };
     Ok(match plural {
         "secrets" => BoundObject { secret: Some(bound), ..BoundObject::default() },
         "nodes" => BoundObject { node: Some(bound), ..BoundObject::default() },
@@ -324,7 +324,7 @@ fn bound_object(call: Call<'_>, tenant: &TenantName, account: &str, reference: &
 
 fn node_uid(server: &Server, node: &str) -> Option<String> {
     let key = api::ObjectKey::new(api::ResourceId::new("", "nodes"), api::Space::Cluster, "", node).ok()?;
-    server.store.snapshot().get(&key).map(|node| node.header.uid.to_string())
+    server.store.snapshot().get(&key).map(|node| node.header.uid().to_string())
 }
 
 /// Whether a kind is answered by [`review`].

@@ -83,7 +83,7 @@ fn is_definition(resource: &ResourceId) -> bool {
 /// Whether an object of `system` shows in every tenant.
 fn is_lent(object: &Object) -> bool {
     let (label, value) = if is_definition(&object.key.resource) { (FORCED, "forced") } else { (LENT, "true") };
-    object.header.labels.get(label).is_some_and(|held| held == value)
+    object.header.label(label) == Some(value)
 }
 
 /// The operators' own object behind one that a tenant is lent.
@@ -209,7 +209,7 @@ impl Owner {
         }
         let object = server.tenant(tenant).filter(|object| !object.header.deleting)?;
         let created = object.field("metadata.creationTimestamp").to_owned();
-        Some(Owner { tenant: tenant.clone(), uid: object.header.uid.to_string(), created })
+        Some(Owner { tenant: tenant.clone(), uid: object.header.uid().to_string(), created })
     }
 }
 

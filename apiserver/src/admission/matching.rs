@@ -119,7 +119,7 @@ impl Match {
             return true;
         }
         let stored = attempt.stored(ResourceId::new("", "namespaces"), "", namespace);
-        stored.is_some_and(|namespace| selector.matches(&namespace.header.labels))
+        stored.is_some_and(|namespace| selector.selects(&namespace.header))
     }
 
     fn object_matches(&self, attempt: Attempt<'_>, new: Option<&Value>) -> bool {

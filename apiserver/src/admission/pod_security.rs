@@ -75,11 +75,10 @@ fn policy_here(attempt: Attempt<'_>) -> Policy {
 }
 
 fn policy_of(namespace: &Object) -> Policy {
-    let labels = &namespace.header.labels;
-    if !labels.iter().any(|(name, _)| name.starts_with(PREFIX)) {
+    if !namespace.header.labels().any(|(name, _)| name.starts_with(PREFIX)) {
         return Policy::default();
     }
-    standards::policy(|name| labels.get(name).map(|value| &**value)).0
+    standards::policy(|name| namespace.header.label(name)).0
 }
 
 /// What the operators ask of the tenant.
@@ -87,8 +86,8 @@ fn of_tenant(attempt: Attempt<'_>) -> Standard {
     let call = attempt.call;
     let Some(tenant) = call.target.tenant().filter(|tenant| !tenant.is_system()) else { return Standard::default() };
     let label = format!("{PREFIX}enforce");
-    let level = call.server.tenant(tenant).and_then(|tenant| tenant.header.labels.get(label.as_str()).cloned());
-    let lifted = level.is_some_and(|level| &*level == "privileged");
+    let tenant = call.server.tenant(tenant);
+    let lifted = tenant.is_some_and(|tenant| tenant.header.label(&label) == Some("privileged"));
     Standard::latest(if lifted { Level::Privileged } else { Level::Baseline })
 }
 

@@ -131,9 +131,9 @@ pub fn dedicated_node(attempt: Attempt<'_>, pod: &Value, _: &mut Admitted) -> Re
     }
     let Ok(key) = ObjectKey::new(ResourceId::new("", "nodes"), Space::Cluster, "", node) else { return Ok(()) };
     let snapshot = attempt.call.server.store.snapshot();
-    let owner = snapshot.get(&key).and_then(|node| node.header.labels.get(policy::node::TENANT_LABEL));
+    let owner = snapshot.get(&key).and_then(|node| node.header.label(policy::node::TENANT_LABEL));
     match (owner, attempt.call.target.tenant()) {
-        (Some(owner), Some(tenant)) if **owner != *tenant.as_str() => {
+        (Some(owner), Some(tenant)) if owner != tenant.as_str() => {
             Err(attempt.forbidden(pod, &format!("node {node:?} is dedicated to another tenant")))
         }
         _ => Ok(()),

@@ -94,8 +94,7 @@ fn slices<'s>(
     let resource = ResourceId::new("discovery.k8s.io", "endpointslices");
     let scope = Scope::Namespace(resource, tenant.clone(), namespace.into());
     let slices = snapshot.range(&scope, None);
-    slices
-        .filter(move |slice| slice.header.labels.get("kubernetes.io/service-name").is_some_and(|name| name == service))
+    slices.filter(move |slice| slice.header.label("kubernetes.io/service-name") == Some(service))
 }
 
 fn candidates(

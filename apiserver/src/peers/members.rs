@@ -129,7 +129,7 @@ async fn send(server: &Arc<Server>, method: Method, path: &str, body: String) ->
 
 /// The servers whose leases have changed of late.
 fn members(snapshot: &Snapshot, seen: &mut Seen, now: Instant) -> Vec<Member> {
-    let of_servers = |lease: &&Arc<Object>| lease.header.labels.get(LABEL.0).is_some_and(|value| *value == *LABEL.1);
+    let of_servers = |lease: &&Arc<Object>| lease.header.label(LABEL.0) == Some(LABEL.1);
     let leases = snapshot.range(&scope(), None).filter(of_servers).filter_map(|lease| lease.to_value().ok());
     let told: Vec<(Member, String)> = leases.filter_map(|lease| read(&lease)).collect();
     seen.retain(|address, _| told.iter().any(|(member, _)| member.address == *address));

@@ -338,9 +338,9 @@ pub fn check_preconditions(call: Call<'_>, name: &str, current: &Object, options
     // Upstream names the kind here, in the group that it is stored in.
     let failed = |why: String| Err(Error::conflict(call.kind.stored_as.group(), &call.kind.kind, name, &why));
     if let Some(uid) = &options.uid
-        && **uid != *current.header.uid
+        && **uid != *current.header.uid()
     {
-        let held = &current.header.uid;
+        let held = current.header.uid();
         return failed(format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({held}). The object might have been \
              deleted and then recreated"
@@ -373,7 +373,7 @@ fn answer(
         let body = call.view(object).unwrap_or_else(|_| shown.clone());
         return Deleted { code, body: if options.dry_run { shown.clone() } else { body } };
     }
-    let mut details = json!({"name": name, "kind": plural, "uid": &*object.header.uid});
+    let mut details = json!({"name": name, "kind": plural, "uid": object.header.uid()});
     if !call.kind.group.is_empty() {
         details["group"] = json!(call.kind.group);
     }

@@ -138,6 +138,8 @@ impl State {
         if let Some(chunk) = self.frames.chunk(&mut self.present) {
             return Some(chunk);
         }
+        // A long list would stay as long as the watch.
+        self.present = Vec::new().into_iter();
         if let Some(custom) = &self.frames.custom {
             custom.shown();
         }

@@ -8,6 +8,7 @@
 mod error;
 #[cfg(test)]
 mod fuzzed;
+mod header;
 mod identity;
 mod key;
 mod kind;
@@ -18,10 +19,11 @@ pub mod selector;
 mod time;
 
 pub use error::{Cause, Error, Reason, Result};
+pub use header::{Header, OwnerHash};
 pub use identity::Identity;
 pub use key::{ObjectKey, ResourceId, Space, TenantName, is_dns_label, is_dns_subdomain, is_path_segment};
 pub use kind::{GroupVersion, Kind, Scope, Subresource, Verb};
-pub use object::{Header, Object, OwnerHash, OwnerRef, Revision};
+pub use object::{Object, OwnerRef, Revision};
 pub use quantity::Quantity;
 pub use time::Timestamp;
 

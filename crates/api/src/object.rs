@@ -4,15 +4,12 @@
 //! send these bytes. [`Object::at_revision`] is the only way to change the version, by splicing its digits.
 
 use crate::scan::{self, scan};
-use crate::selector::hash_key;
-use crate::{Error, ObjectKey, Result, TenantName};
+use crate::{Error, Header, ObjectKey, Result, TenantName};
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// A point in a partition's sequence of changes; the number behind `resourceVersion`. 0 is before the first change.
 pub type Revision = u64;
@@ -45,35 +42,13 @@ pub struct OwnerRef {
     pub block_owner_deletion: bool,
 }
 
-/// What selectors, owners and preconditions need of an object, parsed once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Header {
-    pub uid: Box<str>,
-    pub labels: BTreeMap<String, String>,
-    /// The kind's selectable fields beyond name and namespace, e.g. `spec.nodeName`. Absent fields are not here and
-    /// match as empty.
-    pub fields: Vec<(&'static str, Box<str>)>,
-    /// Who owns the object, for selectors by hash.
-    pub owners: Box<[OwnerHash]>,
-    pub deleting: bool,
-}
-
-/// An owner, as selectors by hash see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnerHash {
-    pub kind: Box<str>,
-    /// Of the owner's uid.
-    pub hash: u64,
-    pub controller: bool,
-}
-
 /// One version of one object. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Object {
     pub key: ObjectKey,
     /// 0 until the store has assigned one.
     pub revision: Revision,
-    pub header: Arc<Header>,
+    pub header: Header,
     pub bytes: Bytes,
     /// Where in `bytes` the digits of the revision start.
     revision_at: u32,
@@ -84,16 +59,21 @@ pub struct Object {
 impl Object {
     /// Encodes `value` for storage; the store assigns the revision. `fields` are the kind's selectable fields.
     /// Sets `metadata.resourceVersion` in the encoding, whatever it was. 400 for what nests deeper than `NESTING_MAX`.
-    pub fn encode(key: ObjectKey, value: &mut Value, fields: &[&'static str]) -> Result<Object> {
+    pub fn encode(key: ObjectKey, value: &mut Value, fields: &'static [&'static str]) -> Result<Object> {
         Object::encode_managed(key, value, "", fields)
     }
 
     /// [`Object::encode`] with this JSON as `metadata.managedFields`, which `value` is without. Empty for none.
-    pub fn encode_managed(key: ObjectKey, value: &mut Value, managed: &str, fields: &[&'static str]) -> Result<Object> {
+    pub fn encode_managed(
+        key: ObjectKey,
+        value: &mut Value,
+        managed: &str,
+        fields: &'static [&'static str],
+    ) -> Result<Object> {
         if !nests_within(value, NESTING_MAX) {
             return Err(Error::bad_request(format!("the object nests deeper than {NESTING_MAX} levels")));
         }
-        let header = Arc::new(Header::of(value, fields));
+        let header = Header::of(value, fields);
         let metadata = value["metadata"].as_object_mut().ok_or_else(|| Error::bad_request("metadata is missing"))?;
         metadata.insert("resourceVersion".to_owned(), Value::from(UNASSIGNED));
         let (bytes, body_at) = encode_type_first(value, managed)?;
@@ -102,11 +82,11 @@ impl Object {
     }
 
     /// Takes stored bytes back as an object, after a restart.
-    pub fn decode(key: ObjectKey, revision: Revision, bytes: Bytes, fields: &[&'static str]) -> Result<Object> {
+    pub fn decode(key: ObjectKey, revision: Revision, bytes: Bytes, fields: &'static [&'static str]) -> Result<Object> {
         let (header, version) = scan(&bytes, fields).map_err(Error::internal)?;
         let revision_at = find_revision(&bytes).ok_or_else(|| Error::internal("a stored object has no version"))?;
         let body_at = find_body(&bytes);
-        let object = Object { key, revision, header: Arc::new(header), bytes, revision_at, body_at };
+        let object = Object { key, revision, header, bytes, revision_at, body_at };
         if version != revision.to_string() {
             return Err(Error::internal(format!(
                 "stored object {} is not at revision {revision}",
@@ -156,7 +136,7 @@ impl Object {
             "metadata.name" => &self.key.name,
             "metadata.namespace" => &self.key.namespace,
             "metadata.tenant" => self.tenant().map_or("", TenantName::as_str),
-            _ => self.header.fields.iter().find(|(p, _)| *p == path).map_or("", |(_, value)| value),
+            _ => self.header.field(path),
         }
     }
 }
@@ -170,34 +150,6 @@ impl Object {
             None => self.field(path).into(),
         }
     }
-}
-
-impl Header {
-    pub(crate) fn of(value: &Value, fields: &[&'static str]) -> Header {
-        let metadata = &value["metadata"];
-        let labels = metadata["labels"].as_object();
-        let indexed = fields.iter().filter_map(|&path| {
-            let found = text(path.split('.').fold(value, |v, segment| &v[segment]));
-            (!found.is_empty()).then(|| (path, found.into_boxed_str()))
-        });
-        Header {
-            uid: metadata["uid"].as_str().unwrap_or_default().into(),
-            labels: labels.into_iter().flatten().map(|(k, v)| (k.clone(), text(v))).collect(),
-            fields: indexed.collect(),
-            owners: owners(&metadata["ownerReferences"]),
-            deleting: !metadata["deletionTimestamp"].is_null(),
-        }
-    }
-}
-
-/// The owners that a list of references names; of what is none, nothing.
-pub(crate) fn owners(references: &Value) -> Box<[OwnerHash]> {
-    let owner = |owner: &Value| OwnerHash {
-        kind: owner["kind"].as_str().unwrap_or_default().into(),
-        hash: hash_key(owner["uid"].as_str().unwrap_or_default()),
-        controller: owner["controller"] == true,
-    };
-    references.as_array().into_iter().flatten().map(owner).collect()
 }
 
 fn nests_within(value: &Value, levels: usize) -> bool {
@@ -406,7 +358,7 @@ mod tests {
         assert_eq!(object.field("metadata.namespace"), "default");
         assert_eq!(object.field("status.phase"), "");
         assert_eq!((object.selected(".spec.nodeName"), object.selected(".spec.none")), ("n1".into(), "".into()));
-        assert_eq!(object.header.labels["a"], "b");
+        assert_eq!(object.header.label("a"), Some("b"));
     }
 
     #[test]

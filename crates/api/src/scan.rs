@@ -1,7 +1,8 @@
 //! Reads the header of an encoded object without building the rest: a store reads millions of them when it starts.
 
 use crate::Header;
-use crate::object::{owners, text};
+use crate::header::Parts;
+use crate::object::text;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -10,25 +11,26 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// The header of the object in `json` and its `metadata.resourceVersion`. The same as by way of a [`Value`].
-pub(crate) fn scan(json: &[u8], fields: &[&'static str]) -> serde_json::Result<(Header, String)> {
+pub(crate) fn scan(json: &[u8], fields: &'static [&'static str]) -> serde_json::Result<(Header, String)> {
     if fields.iter().any(|path| path.starts_with("metadata.")) {
         let value: Value = serde_json::from_slice(json)?;
         return Ok((Header::of(&value, fields), text(&value["metadata"]["resourceVersion"])));
     }
     let mut metadata = Metadata::default();
-    let mut found = vec![None; fields.len()];
+    let mut found = vec![String::new(); fields.len()];
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let paths = fields.iter().enumerate().map(|(index, &path)| (index, path)).collect();
     Scan { paths, found: &mut found, metadata: Some(&mut metadata) }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     let labels = metadata.labels.unwrap_or_default();
-    let header = Header {
-        uid: metadata.uid.unwrap_or_default().into(),
-        labels: labels.into_iter().map(|(key, value)| (key, text(&value))).collect(),
-        fields: fields.iter().zip(found).filter_map(|(&path, value)| value.map(|value| (path, value))).collect(),
-        owners: owners(&metadata.owner_references),
+    let parts = Parts {
+        uid: &metadata.uid.unwrap_or_default(),
+        fields: &found,
+        labels: &labels.into_iter().map(|(key, value)| (key, text(&value))).collect::<Vec<_>>(),
+        owners: &metadata.owner_references,
         deleting: metadata.deletion_timestamp.is_some(),
     };
+    let header = Header::pack(&parts, fields);
     Ok((header, metadata.resource_version.unwrap_or_default()))
 }
 
@@ -44,20 +46,20 @@ struct Metadata {
 
 /// The value of one field of an object, as selectors compare it; empty when the object lacks it.
 pub(crate) fn field(json: &[u8], path: &str) -> String {
-    let mut found = [None];
+    let mut found = [String::new()];
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let scan = Scan { paths: vec![(0, path)], found: &mut found, metadata: None };
     // What is stored is JSON; of what is not, no field is known.
     let scanned = scan.deserialize(&mut deserializer);
     let [value] = found;
-    value.filter(|_| scanned.is_ok()).map_or_else(String::new, Into::into)
+    if scanned.is_ok() { value } else { String::new() }
 }
 
 /// Finds values by path in one JSON value; skips everything else.
 struct Scan<'a> {
     /// The index of a field, and the path that is left to it from here.
     paths: Vec<(usize, &'a str)>,
-    found: &'a mut [Option<Box<str>>],
+    found: &'a mut [String],
     /// Read at the top only.
     metadata: Option<&'a mut Metadata>,
 }
@@ -96,8 +98,7 @@ impl<'a, 'de> Visitor<'de> for Scan<'a> {
                 let value: Value = map.next_value()?;
                 for (index, rest) in paths {
                     let names = rest.split('.').filter(|name| !name.is_empty());
-                    let value = text(names.fold(&value, |value, name| &value[name]));
-                    self.found[index] = (!value.is_empty()).then(|| value.into());
+                    self.found[index] = text(names.fold(&value, |value, name| &value[name]));
                 }
             } else {
                 map.next_value_seed(Scan { paths, found: self.found, metadata: None })?;

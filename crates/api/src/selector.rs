@@ -5,7 +5,7 @@ mod share;
 
 pub use share::{HashTerm, hash_key, orphans, ranges};
 
-use crate::{Error, Object, Result};
+use crate::{Error, Header, Object, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -31,19 +31,29 @@ pub struct Requirement {
 }
 
 impl Requirement {
-    /// Whether a set of labels fulfils the term. As upstream, `NotIn` is true for an absent key.
+    /// Whether a set of labels fulfils the term.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let value = labels.get(&self.key);
+        self.holds(labels.get(&self.key).map(String::as_str))
+    }
+
+    /// Whether the labels of an object fulfil the term.
+    pub fn selects(&self, header: &Header) -> bool {
+        self.holds(header.label(&self.key))
+    }
+
+    /// As upstream, `NotIn` is true where there is no such label.
+    fn holds(&self, value: Option<&str>) -> bool {
+        let is_listed = |value: &str| self.values.iter().any(|listed| listed == value);
         let number = |text: &str| text.parse::<i64>().ok();
         let bound = || self.values.first().and_then(|v| number(v));
         match self.operator {
-            Operator::In => value.is_some_and(|v| self.values.contains(v)),
-            Operator::NotIn => value.is_none_or(|v| !self.values.contains(v)),
-            Operator::AbsentOrIn => value.is_none_or(|v| self.values.contains(v)),
+            Operator::In => value.is_some_and(is_listed),
+            Operator::NotIn => !value.is_some_and(is_listed),
+            Operator::AbsentOrIn => value.is_none_or(is_listed),
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
-            Operator::GreaterThan => value.and_then(|v| number(v)).zip(bound()).is_some_and(|(v, b)| v > b),
-            Operator::LessThan => value.and_then(|v| number(v)).zip(bound()).is_some_and(|(v, b)| v < b),
+            Operator::GreaterThan => value.and_then(number).zip(bound()).is_some_and(|(v, b)| v > b),
+            Operator::LessThan => value.and_then(number).zip(bound()).is_some_and(|(v, b)| v < b),
         }
     }
 }
@@ -93,6 +103,11 @@ impl LabelSelector {
 
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.requirements.iter().all(|r| r.matches(labels))
+    }
+
+    /// Whether the labels of an object match.
+    pub fn selects(&self, header: &Header) -> bool {
+        self.requirements.iter().all(|term| term.selects(header))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -205,7 +220,7 @@ pub struct Selector {
 
 impl Selector {
     pub fn matches(&self, object: &Object) -> bool {
-        self.labels.matches(&object.header.labels) && self.fields.matches(object)
+        self.labels.selects(&object.header) && self.fields.matches(object)
     }
 
     pub fn is_empty(&self) -> bool {

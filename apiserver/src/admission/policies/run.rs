@@ -154,7 +154,7 @@ impl<'a> Asked<'a> {
                 "" => store::Scope::Tenant(kind.stored_as.clone(), tenant),
                 namespace => store::Scope::Namespace(kind.stored_as.clone(), tenant, namespace.into()),
             };
-            let selected = snapshot.range(&scope, None).filter(|object| selector.matches(&object.header.labels));
+            let selected = snapshot.range(&scope, None).filter(|object| selector.selects(&object.header));
             found.extend(selected.take(PARAMS_MAX).cloned());
         } else {
             let key = ObjectKey::new(kind.stored_as.clone(), space, namespace, text("name"));

@@ -92,12 +92,12 @@ impl HashTerm {
     }
 
     fn matches(&self, terms: &[HashTerm], header: &Header) -> bool {
-        let owners = |is: &dyn Fn(&OwnerHash) -> bool| -> bool {
-            self.holds(terms, header.owners.iter().filter(|owner| is(owner)).map(|owner| owner.hash))
+        let owners = |is: &dyn Fn(&OwnerHash<'_>) -> bool| -> bool {
+            self.holds(terms, header.owners().filter(|owner| is(owner)).map(|owner| owner.hash))
         };
         match &self.of {
-            Of::Object => self.holds(terms, std::iter::once(hash_key(&header.uid))),
-            Of::Owner(kind) => owners(&|owner| owner.kind == *kind),
+            Of::Object => self.holds(terms, std::iter::once(hash_key(header.uid()))),
+            Of::Owner(kind) => owners(&|owner| *owner.kind == **kind),
             Of::Controller => owners(&|owner| owner.controller),
         }
     }

@@ -13,7 +13,7 @@ const KEYS: usize = 40;
 const WATCHERS: usize = 16;
 
 fn value_of(object: &Object) -> u64 {
-    object.header.labels["v"].parse().expect("a number")
+    object.header.label("v").expect("a label").parse().expect("a number")
 }
 
 /// Writes pods of one tenant, one revision each, and returns what happened.

@@ -1,10 +1,12 @@
 //! One change of one object, and what a watcher with a selector sees of it.
 //!
-//! Invariant: an event is immutable and shared by history and all watchers; its frame is encoded at most once.
+//! Invariant: an event is immutable and shared by history and all watchers; while it is new, its frame is encoded once for
+//! all of them.
 
 use api::selector::Selector;
 use api::{Object, Revision};
 use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -27,6 +29,15 @@ impl EventKind {
     }
 }
 
+/// An event as its watchers get it.
+#[derive(Debug, Default)]
+enum Frame {
+    #[default]
+    Unmade,
+    Kept(Bytes),
+    GivenUp,
+}
+
 /// A committed change.
 #[derive(Debug)]
 pub struct Event {
@@ -37,7 +48,7 @@ pub struct Event {
     pub previous: Option<Arc<Object>>,
     pub revision: Revision,
     pub(crate) committed: Instant,
-    frame: OnceLock<Bytes>,
+    frame: Mutex<Frame>,
     departed: OnceLock<Arc<Object>>,
 }
 
@@ -50,12 +61,26 @@ impl Event {
     ) -> Event {
         assert_eq!(kind == EventKind::Added, previous.is_none(), "every change but an addition has a previous state");
         let revision = object.revision;
-        Event { kind, object, previous, revision, committed, frame: OnceLock::new(), departed: OnceLock::new() }
+        Event { kind, object, previous, revision, committed, frame: Mutex::default(), departed: OnceLock::new() }
     }
 
-    /// `{"type":"MODIFIED","object":…}` and a newline, encoded once for all watchers.
-    pub fn frame(&self) -> &Bytes {
-        self.frame.get_or_init(|| encode(self.kind, &self.object))
+    /// `{"type":"MODIFIED","object":…}` and a newline, encoded once for all watchers that keep up.
+    pub fn frame(&self) -> Bytes {
+        let mut frame = self.frame.lock();
+        match &*frame {
+            Frame::Kept(bytes) => bytes.clone(),
+            Frame::GivenUp => encode(self.kind, &self.object),
+            Frame::Unmade => {
+                let bytes = encode(self.kind, &self.object);
+                *frame = Frame::Kept(bytes.clone());
+                bytes
+            }
+        }
+    }
+
+    /// Gives up the frame: who still wants it has fallen behind, and encodes it for itself.
+    pub(crate) fn give_up_frame(&self) {
+        *self.frame.lock() = Frame::GivenUp;
     }
 
     /// The object's previous content at this revision: what a selector that the object no longer matches sees last.
@@ -93,7 +118,7 @@ impl Delivery {
 
     /// The line that is sent to the watcher.
     pub fn frame(&self) -> Bytes {
-        if self.kind == self.event.kind { self.event.frame().clone() } else { encode(self.kind, &self.object) }
+        if self.kind == self.event.kind { self.event.frame() } else { encode(self.kind, &self.object) }
     }
 }
 

@@ -10,8 +10,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What an event costs beyond the bytes of its object and their copy in the frame.
+/// What an event costs beyond the bytes of its object.
 const EVENT_OVERHEAD_BYTES: usize = 256;
+
+/// The newest events keep their frames: a second copy of each object, for watchers that keep up.
+const FRAMES_MAX: usize = 64;
 
 /// A window on the sequence of events of a resource. Positions count events from the first one ever pushed.
 pub(crate) struct History {
@@ -32,6 +35,9 @@ impl History {
         let newest = self.events.back().map_or(self.reaches, |newest| newest.revision);
         assert!(event.revision >= newest, "events are published in order of revision");
         self.bytes += cost(&event);
+        if let Some(oldest) = self.events.len().checked_sub(FRAMES_MAX) {
+            self.events[oldest].give_up_frame();
+        }
         self.events.push_back(event);
     }
 
@@ -73,5 +79,5 @@ impl History {
 }
 
 fn cost(event: &Event) -> usize {
-    2 * event.object.bytes.len() + EVENT_OVERHEAD_BYTES
+    event.object.bytes.len() + EVENT_OVERHEAD_BYTES
 }

@@ -56,7 +56,7 @@ impl Default for Limits {
             batch_commits_max: 1024,
             batch_bytes_max: 4 << 20,
             history_events_max: 16 * 1024,
-            history_bytes_max: 64 << 20,
+            history_bytes_max: 32 << 20,
             history_age_max: Duration::from_secs(15 * 60),
             watch_queue_events_max: 128,
             checkpoint_after_bytes: 64 << 20,

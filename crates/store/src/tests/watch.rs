@@ -31,7 +31,7 @@ async fn frames_are_what_a_client_reads() {
     commit(&store, put("a/n/x", Expect::Any, json!({"spec": {"nodeName": "n1"}}))).await.expect("bound");
     let mut frame = async || {
         let delivery = watch.next().await.expect("an event");
-        (delivery.frame(), delivery.event.frame().clone())
+        (delivery.frame(), delivery.event.frame())
     };
     let object = r#""object":{"metadata":{"resourceVersion":"3"},"spec":{"nodeName":"n1"}}}"#;
     let (delivered, shared) = frame().await;
@@ -178,7 +178,7 @@ async fn a_watcher_that_falls_behind_the_history_is_ended_without_a_gap() {
 
 #[tokio::test]
 async fn history_forgets_what_is_over_its_bytes_or_age() {
-    let small = Limits { history_bytes_max: 2000, ..Limits::default() };
+    let small = Limits { history_bytes_max: 1500, ..Limits::default() };
     let young = Limits { history_age_max: Duration::ZERO, ..Limits::default() };
     for (limits, kept) in [(small, 3), (young, 1)] {
         let store = open(&Disk::new(), limits).expect("a store");

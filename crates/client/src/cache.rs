@@ -68,17 +68,24 @@ type IndexKeys<T> = Box<dyn Fn(&ObjectRef, &T) -> Vec<String> + Send + Sync>;
 
 struct IndexState<T> {
     keys: IndexKeys<T>,
-    found: HashMap<String, BTreeSet<ObjectRef>>,
+    found: HashMap<String, BTreeSet<Arc<ObjectRef>>>,
 }
 
 struct State<T> {
-    objects: BTreeMap<ObjectRef, Entry<T>>,
+    /// Indexes share the keys.
+    objects: BTreeMap<Arc<ObjectRef>, Entry<T>>,
     indexes: Vec<IndexState<T>>,
 }
 
 struct Entry<T> {
     resource_version: Box<str>,
     object: Arc<T>,
+}
+
+impl<T> Entry<T> {
+    fn named((key, entry): (&Arc<ObjectRef>, &Entry<T>)) -> (ObjectRef, Arc<T>) {
+        (ObjectRef::clone(key), entry.object.clone())
+    }
 }
 
 /// Objects of one resource as they were last seen. Cheap to clone; clones share the objects.
@@ -131,7 +138,7 @@ impl<T> Cache<T> {
 
     /// Every object, in order of its key.
     pub fn list(&self) -> Vec<(ObjectRef, Arc<T>)> {
-        self.read(|state| state.objects.iter().map(|(k, e)| (k.clone(), e.object.clone())).collect())
+        self.read(|state| state.objects.iter().map(Entry::named).collect())
     }
 
     /// Every object of one namespace of a tenant.
@@ -178,12 +185,16 @@ impl<T> Cache<T> {
     pub(crate) fn put(&self, key: &ObjectRef, resource_version: &str, object: Arc<T>) -> Option<Arc<T>> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let entry = Entry { resource_version: resource_version.into(), object: object.clone() };
-        let old = state.objects.insert(key.clone(), entry).map(|e| e.object);
+        let (key, old) = match state.objects.get_key_value(key) {
+            Some((key, old)) => (key.clone(), Some(old.object.clone())),
+            None => (Arc::new(key.clone()), None),
+        };
+        state.objects.insert(key.clone(), entry);
         for index in &mut state.indexes {
             if let Some(old) = &old {
-                index.remove(key, old);
+                index.remove(&key, old);
             }
-            index.insert(key, &object);
+            index.insert(&key, &object);
         }
         old
     }
@@ -203,13 +214,13 @@ impl<T> Cache<T> {
     }
 
     pub(crate) fn keys(&self) -> Vec<ObjectRef> {
-        self.read(|state| state.objects.keys().cloned().collect())
+        self.read(|state| state.objects.keys().map(|key| ObjectRef::clone(key)).collect())
     }
 
     fn list_from(&self, first: ObjectRef, belongs: impl Fn(&ObjectRef) -> bool) -> Vec<(ObjectRef, Arc<T>)> {
         self.read(|state| {
             let range = state.objects.range(first..).take_while(|(k, _)| belongs(k));
-            range.map(|(k, e)| (k.clone(), e.object.clone())).collect()
+            range.map(Entry::named).collect()
         })
     }
 
@@ -223,13 +234,13 @@ impl<T> Index<T> {
     pub fn get(&self, key: &str) -> Vec<(ObjectRef, Arc<T>)> {
         self.cache.read(|state| {
             let found = state.indexes[self.position].found.get(key).into_iter().flatten();
-            found.map(|k| (k.clone(), state.objects[k].object.clone())).collect()
+            found.map(|k| (ObjectRef::clone(k), state.objects[k].object.clone())).collect()
         })
     }
 }
 
 impl<T> IndexState<T> {
-    fn insert(&mut self, key: &ObjectRef, object: &T) {
+    fn insert(&mut self, key: &Arc<ObjectRef>, object: &T) {
         for value in (self.keys)(key, object) {
             self.found.entry(value).or_default().insert(key.clone());
         }

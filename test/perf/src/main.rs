@@ -10,6 +10,7 @@ mod objects;
 mod peers;
 mod report;
 mod start;
+mod store;
 mod suite;
 mod tenants;
 mod watch;
@@ -24,6 +25,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 use suite::Suite;
 use workload::Workload;
+
+/// The allocator of `ursa`: what the store weighs depends on it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What to measure, and how much of it.
 #[derive(Parser, Clone, Debug)]
@@ -90,6 +95,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure the store at its own interface, beside etcd
+    Store(store::StoreArgs),
     /// Make, start with, and delete many tenants on a server of their own
     Tenants {
         /// How many
@@ -183,6 +190,7 @@ async fn main() -> ExitCode {
     let args = Cli::parse().settled();
     let done = match &args.command {
         Some(Command::Noise { seconds, json }) => noise::run(*seconds).await.map(|noise| printed(&noise, *json)),
+        Some(Command::Store(args)) => store::run(args).await.map(|figures| printed(&figures, args.json)),
         Some(Command::Suite(suite)) => suite::run(suite).await,
         Some(Command::Tenants { count, deployments, json }) => {
             tenants::run(*count, *deployments).await.map(|figures| {

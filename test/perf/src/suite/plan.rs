@@ -44,6 +44,14 @@ pub const BENCHMARKS: &[Benchmark] = &[
         patience: (90, 600),
     },
     Benchmark {
+        name: "store",
+        args: &["store"],
+        tiny: Some(&["--objects=2000", "--seconds=0.2", "--watchers=100"]),
+        quick: &["--objects=200000", "--seconds=2"],
+        full: &["--seconds=10"],
+        patience: (60, 600),
+    },
+    Benchmark {
         name: "tenant-life",
         args: &["tenants"],
         tiny: Some(&["--count=5"]),

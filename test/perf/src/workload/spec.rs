@@ -158,17 +158,44 @@ fn numbered(text: &str, number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+    use std::path::PathBuf;
+
+    fn files() -> Vec<PathBuf> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
+        let entries = std::fs::read_dir(folder).expect("it is there").filter_map(Result::ok);
+        let files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        assert!(!files.is_empty());
+        files
+    }
 
     #[test]
     fn every_workload_of_the_checkout_can_be_read() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
-        let files: Vec<_> = std::fs::read_dir(folder).expect("it is there").filter_map(Result::ok).collect();
-        assert!(!files.is_empty());
-        for file in files {
-            let workload = Workload::read(&file.path(), 0.01).expect("a workload");
+        for file in files() {
+            let workload = Workload::read(&file, 0.01).expect("a workload");
             for step in &workload.steps {
                 let body: Value = serde_json::from_slice(&step.body(7)).expect("JSON");
                 assert!(!body.to_string().contains("{n") && !step.path(7).contains("{n"), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_the_share_objects_are_sent_only_to_namespaces_that_an_earlier_step_makes() {
+        for (file, share) in files().into_iter().flat_map(|file| [1.0, 0.2, 0.002].map(|share| (file.clone(), share))) {
+            let workload = Workload::read(&file, share).expect("a workload");
+            let mut made = BTreeSet::from(["default".to_owned()]);
+            for step in &workload.steps {
+                // More would only repeat.
+                for number in 0..step.count.min(200) {
+                    let path = step.path(number);
+                    let named = path.split_once("/namespaces/").and_then(|(_, rest)| rest.split('/').next());
+                    assert!(named.is_none_or(|name| made.contains(name)), "{} at {share}: {path}", file.display());
+                    if path == "/api/v1/namespaces" {
+                        let body: Value = serde_json::from_slice(&step.body(number)).expect("JSON");
+                        made.extend(body["metadata"]["name"].as_str().map(str::to_owned));
+                    }
+                }
             }
         }
     }

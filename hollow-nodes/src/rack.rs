@@ -20,6 +20,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 const REGISTERING_MAX: usize = 16;
 /// A status that does not change is told this often all the same.
 const STATUS_EVERY: Duration = Duration::from_secs(300);
+/// The nodes of a rack whose turn comes within this time renew their leases together, as timers with slack do: their
+/// requests share packets, wake-ups and commits.
+const BEAT_SLACK: Duration = Duration::from_millis(200);
 /// Before a request that failed is sent again, and at most.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(10);
@@ -89,9 +92,9 @@ impl Rack {
     /// Renews the leases in turn, spread evenly over the time between two heartbeats.
     async fn beat(&self, mut nodes: Vec<Beating>) {
         let config = &self.fleet.config;
-        let count = u32::try_from(nodes.len()).unwrap_or(u32::MAX).max(1);
-        let mut ticks = tokio::time::interval(config.heartbeat_every / count);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let began = Instant::now();
+        let mut ticks = tokio::time::interval(BEAT_SLACK.min(config.heartbeat_every));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut under_way = FuturesUnordered::new();
         let mut turn = 0;
         loop {
@@ -101,25 +104,36 @@ impl Rack {
                     let node: &mut Beating = &mut nodes[position];
                     (node.lease, node.under_way) = (lease, false);
                 }
-                _ = ticks.tick() => {
-                    let position = turn % nodes.len();
-                    turn += 1;
-                    let node = &mut nodes[position];
-                    if is_silent(config, node::random(u64::from(node.number)), self.fleet.began.elapsed()) {
-                        continue;
+                now = ticks.tick() => {
+                    let due = turns_due(now - began, config.heartbeat_every, nodes.len());
+                    for turn in turn..due {
+                        if let Some(beat) = self.turn(&mut nodes, turn) {
+                            under_way.push(beat);
+                        }
                     }
-                    if node.under_way {
-                        self.fleet.progress.late.add();
-                        continue;
-                    }
-                    node.under_way = true;
-                    node.beats += 1;
-                    let tells_status = is_status_due(config.heartbeat_every, node.number, node.beats);
-                    let beat = self.heartbeat(node.number, node.uid.clone(), node.lease, tells_status);
-                    under_way.push(async move { (position, beat.await) });
+                    turn = due;
                 }
             }
         }
+    }
+
+    /// The heartbeat of the node that has this turn, unless it is silent or still at the one before.
+    fn turn(&self, nodes: &mut [Beating], turn: usize) -> Option<impl Future<Output = (usize, Option<u64>)> + use<'_>> {
+        let config = &self.fleet.config;
+        let position = turn % nodes.len();
+        let node = &mut nodes[position];
+        if is_silent(config, node::random(u64::from(node.number)), self.fleet.began.elapsed()) {
+            return None;
+        }
+        if node.under_way {
+            self.fleet.progress.late.add();
+            return None;
+        }
+        node.under_way = true;
+        node.beats += 1;
+        let tells_status = is_status_due(config.heartbeat_every, node.number, node.beats);
+        let beat = self.heartbeat(node.number, node.uid.clone(), node.lease, tells_status);
+        Some(async move { (position, beat.await) })
     }
 
     /// One heartbeat; the version that the lease has after it.
@@ -149,6 +163,12 @@ impl Rack {
             }
         }
     }
+}
+
+/// How many turns have come when heartbeats of `count` nodes have been due for some time: each node's once in `every`.
+fn turns_due(since: Duration, every: Duration, count: usize) -> usize {
+    let turns = since.as_nanos().saturating_mul(count as u128) / every.as_nanos().max(1);
+    usize::try_from(turns).unwrap_or(usize::MAX)
 }
 
 /// Whether a heartbeat also tells the status: not with the first ones, and not all nodes at once.
@@ -313,6 +333,15 @@ mod tests {
     fn statuses_are_told_in_turn() {
         let due_at = |beats| (0..90).filter(|&n| is_status_due(Duration::from_secs(10), n, beats)).count();
         assert!((1..=30).all(|beats| due_at(beats) == 3));
+    }
+
+    #[test]
+    fn every_node_has_its_turn_once_between_two_heartbeats() {
+        let every = Duration::from_secs(10);
+        let due: Vec<usize> = (0..=50).map(|tick| turns_due(BEAT_SLACK * tick, every, 250)).collect();
+        assert_eq!((due[0], due[1], due[50]), (0, 5, 250));
+        assert!(due.windows(2).all(|pair| pair[1] - pair[0] == 5));
+        assert_eq!(turns_due(every * 3, every, 0), 0);
     }
 
     #[test]

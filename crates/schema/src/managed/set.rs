@@ -37,6 +37,11 @@ impl FieldSet {
         self.0.is_empty()
     }
 
+    /// How many paths are in it.
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(|step| usize::from(step.member) + step.below.len()).sum()
+    }
+
     pub(crate) fn step(&self, name: &str) -> Option<&Step> {
         let at = self.0.binary_search_by(|step| (*step.name).cmp(name)).ok()?;
         self.0.get(at)
@@ -342,21 +347,20 @@ impl<'de> Deserialize<'de> for Below {
     }
 }
 
-/// Whether any path of the set is a member of `FieldsV1`, found without building it.
-pub(crate) fn touches(json: &str, set: &FieldSet) -> bool {
-    let mut found = false;
+/// How many paths of the set are members of `FieldsV1`, found without building it; `None` where it cannot be read.
+pub(crate) fn count_members(json: &str, set: &FieldSet) -> Option<usize> {
+    let mut found = 0;
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    let read =
-        serde::de::DeserializeSeed::deserialize(Seek { set, member: false, found: &mut found }, &mut deserializer);
-    // What cannot be read is looked at the long way.
-    found || read.is_err()
+    let seek = Seek { set, member: false, found: &mut found };
+    serde::de::DeserializeSeed::deserialize(seek, &mut deserializer).ok()?;
+    Some(found)
 }
 
 struct Seek<'a> {
     set: &'a FieldSet,
     /// Whether the place itself is in the set that is looked for.
     member: bool,
-    found: &'a mut bool,
+    found: &'a mut usize,
 }
 
 impl<'de> serde::de::DeserializeSeed<'de> for Seek<'_> {
@@ -375,20 +379,19 @@ impl<'de> Visitor<'de> for Seek<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut empty = true;
+        // A place with nothing below it is a member itself.
+        let (mut empty, mut itself) = (true, false);
         while let Some(Name(name)) = map.next_key()? {
             empty = false;
-            if name == "." {
-                *self.found |= self.member;
-            }
+            itself |= name == ".";
             match self.set.step(&name) {
-                Some(step) if !*self.found => {
+                Some(step) => {
                     map.next_value_seed(Seek { set: &step.below, member: step.member, found: self.found })?;
                 }
-                _ => drop(map.next_value::<IgnoredAny>()?),
+                None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        *self.found |= empty && self.member;
+        *self.found += usize::from(self.member && (itself || empty));
         Ok(())
     }
 }
@@ -438,19 +441,21 @@ mod tests {
     }
 
     #[test]
-    fn what_a_set_shares_with_an_encoding_is_found_without_building_it() {
+    fn what_a_set_shares_with_an_encoding_is_counted_without_building_it() {
         let json = r#"{"f:a":{".":{},"f:b":{}},"f:c":{"f:d":{}}}"#;
         for (wanted, shared) in [
-            (r#"{"f:a":{}}"#, true),
-            (r#"{"f:a":{"f:b":{}}}"#, true),
-            (r#"{"f:c":{}}"#, false),
-            (r#"{"f:c":{"f:d":{"f:e":{}}}}"#, false),
-            (r#"{"f:c":{"f:d":{}}}"#, true),
-            (r#"{"f:x":{}}"#, false),
-            ("{}", false),
+            (r#"{"f:a":{}}"#, 1),
+            (r#"{"f:a":{"f:b":{}}}"#, 1),
+            (r#"{"f:a":{".":{},"f:b":{}},"f:c":{"f:d":{}}}"#, 3),
+            (r#"{"f:c":{}}"#, 0),
+            (r#"{"f:c":{"f:d":{"f:e":{}}}}"#, 0),
+            (r#"{"f:c":{"f:d":{}},"f:x":{}}"#, 1),
+            (r#"{"f:x":{}}"#, 0),
+            ("{}", 0),
         ] {
-            assert_eq!(touches(json, &set(wanted)), shared, "{wanted}");
-            assert_eq!(!set(json).intersection(&set(wanted)).is_empty(), shared, "{wanted}");
+            assert_eq!(count_members(json, &set(wanted)), Some(shared), "{wanted}");
+            assert_eq!(set(json).intersection(&set(wanted)).len(), shared, "{wanted}");
         }
+        assert_eq!(count_members("[]", &set("{}")), None);
     }
 }

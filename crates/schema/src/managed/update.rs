@@ -2,7 +2,7 @@
 //! names, and what is no longer applied by anybody goes.
 
 use super::entries::{Fields, Id, Managed, Manager};
-use super::set::{FieldSet, touches};
+use super::set::{FieldSet, count_members};
 use super::types::Typed;
 use super::walk::{Comparison, same};
 use serde_json::Value;
@@ -91,11 +91,20 @@ impl Writer<'_> {
 
     fn track<'m>(&self, mut managed: Managed<'m>, live: &Value, new: &Value, manager: &str) -> Managed<'m> {
         let change = self.typed().compare(live, new).without(self.ignored);
+        let id = self.id(false, manager);
+        let time = (self.subresource != "scale").then(|| Cow::Owned(self.now.to_owned()));
+        if let [only] = &mut *managed.0
+            && only.id == id
+            && only.api_version == self.api_version
+            && is_covered(&change, &only.fields)
+        {
+            // Its fields stay as they are written, as with every heartbeat.
+            only.time = time;
+            return managed;
+        }
         let change = self.take_from_others(&mut managed, change, None, live, new);
         let own = change.added.union(change.modified).difference(unmanaged());
         if !own.is_empty() {
-            let id = self.id(false, manager);
-            let time = (self.subresource != "scale").then(|| Cow::Owned(self.now.to_owned()));
             let own = match managed.take(&id) {
                 Some(previous) => own.union(previous.fields.set()),
                 None => own,
@@ -136,7 +145,9 @@ impl Writer<'_> {
             };
             match &manager.fields {
                 Fields::Text("{}") => return false,
-                Fields::Text(text) if !touched.is_some_and(|touched| touches(text, touched)) => return true,
+                Fields::Text(text) if touched.is_none_or(|touched| count_members(text, touched) == Some(0)) => {
+                    return true;
+                }
                 Fields::Text(_) | Fields::Set(_) => {}
             }
             let mut left = manager.fields.set();
@@ -301,6 +312,15 @@ impl Writer<'_> {
         }
         prune().unwrap_or(merged)
     }
+}
+
+/// Whether a change gave other values to fields in this set, and did nothing else.
+fn is_covered(change: &Comparison, fields: &Fields<'_>) -> bool {
+    let Fields::Text(text) = fields else { return false };
+    change.added.is_empty()
+        && change.removed.is_empty()
+        && !change.modified.is_empty()
+        && count_members(text, &change.modified) == Some(change.modified.len())
 }
 
 /// A change as managers of other versions see it.

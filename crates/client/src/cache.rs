@@ -191,10 +191,10 @@ impl<T> Cache<T> {
         };
         state.objects.insert(key.clone(), entry);
         for index in &mut state.indexes {
-            if let Some(old) = &old {
-                index.remove(&key, old);
+            match &old {
+                Some(old) => index.replace(&key, old, &object),
+                None => index.insert(&key, &object),
             }
-            index.insert(&key, &object);
         }
         old
     }
@@ -243,6 +243,14 @@ impl<T> IndexState<T> {
     fn insert(&mut self, key: &Arc<ObjectRef>, object: &T) {
         for value in (self.keys)(key, object) {
             self.found.entry(value).or_default().insert(key.clone());
+        }
+    }
+
+    /// Most changes leave an object where it is found.
+    fn replace(&mut self, key: &Arc<ObjectRef>, old: &T, new: &T) {
+        if (self.keys)(key, old) != (self.keys)(key, new) {
+            self.remove(key, old);
+            self.insert(key, new);
         }
     }
 

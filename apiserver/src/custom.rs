@@ -14,9 +14,7 @@ use crate::server::Server;
 use api::{Error, Kind, Object, ObjectKey, Reason, ResourceId, Result, Revision, Space, TenantName};
 use dashmap::DashMap;
 use kinds::custom::{Definition, GROUP, PLURAL, Version, compare_versions};
-use schema::openapi::{CustomKind, Hashed};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -167,7 +165,7 @@ type Versions = Vec<(String, Vec<Arc<Kind>>)>;
 /// What discovery tells of a tenant's own kinds.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Tells this listing from those before and after.
+    /// Of the definitions' revisions.
     print: u64,
     rows: BTreeMap<Box<str>, Arc<Row>>,
     /// By the names of groups.
@@ -354,64 +352,6 @@ impl Catalogue {
     }
 }
 
-impl Catalogue {
-    /// The OpenAPI v3 document at a path below `/openapi/v3` where a tenant's own kinds make it another than everyone's:
-    /// the index, and the documents of their groups.
-    pub fn openapi_v3(&self, server: &Server, tenant: &TenantName, path: &str) -> Result<Option<Hashed>> {
-        let listing = self.listing(server, tenant)?;
-        let remotes = if path.is_empty() { server.aggregation.of(server, tenant)? } else { None };
-        if listing.is_none() && remotes.is_none() {
-            return Ok(None);
-        }
-        let listing = listing.unwrap_or_default();
-        let of = |group: &str, version: &str| format!("apis/{group}/{version}");
-        if path.is_empty() {
-            let mut index: Value =
-                serde_json::from_slice(&server.published.v3_index().bytes).map_err(Error::internal)?;
-            for (group, versions) in &listing.groups {
-                for (version, _) in versions {
-                    let (path, hash) = (of(group, version), listing.hash(group, version));
-                    let url = format!("/openapi/v3/{path}?hash={hash}");
-                    index["paths"][path] = serde_json::json!({"serverRelativeURL": url});
-                }
-            }
-            let mut hash = listing.hash("", "");
-            for remote in remotes.iter().flat_map(|remotes| remotes.iter()) {
-                let path = of(&remote.group, &remote.version);
-                index["paths"][&path] = serde_json::json!({"serverRelativeURL": format!("/openapi/v3/{path}")});
-                hash = Listing::digest(&format!("{hash}/{path}"));
-            }
-            return Ok(Some(Hashed { hash, bytes: index.to_string().into() }));
-        }
-        let versions = listing.groups.iter().flat_map(|(group, versions)| versions.iter().map(move |v| (group, v)));
-        let Some((group, (version, kinds))) =
-            versions.into_iter().find(|(group, (version, _))| of(group, version) == path)
-        else {
-            return Ok(None);
-        };
-        let mut published = Vec::with_capacity(kinds.len());
-        for kind in kinds {
-            let name = format!("{}.{group}", kind.plural);
-            let key = ObjectKey::new(resource(), Space::Tenant(tenant.clone()), "", &name)?;
-            let snapshot = server.store.snapshot();
-            let forced = crate::shared::forced_definition(&snapshot, tenant, &name);
-            let Some(object) = forced.or_else(|| snapshot.get(&key).cloned()) else { continue };
-            let mut value = object.to_value()?;
-            let versions = value["spec"]["versions"].as_array_mut().into_iter().flatten();
-            let Some(declared) = versions.into_iter().find(|declared| declared["name"] == **version) else { continue };
-            let selectable = declared["selectableFields"].as_array().into_iter().flatten();
-            let selectable = selectable.filter_map(|field| field["jsonPath"].as_str());
-            published.push(CustomKind {
-                kind: kind.clone(),
-                selectable: selectable.map(|path| path.trim_start_matches('.').to_owned()).collect(),
-                schema: declared["schema"]["openAPIV3Schema"].take(),
-            });
-        }
-        let document = schema::openapi::custom_document(published);
-        Ok(Some(Hashed { hash: listing.hash(group, version), ..document }))
-    }
-}
-
 fn drops(freed: &mut usize, slot: &Slot) -> bool {
     *freed += slot.compiled.bytes;
     false
@@ -431,13 +371,9 @@ fn compile(object: &Object, before: Option<&Compiled>) -> Result<Compiled> {
 }
 
 impl Listing {
-    /// Tells a document of a group and version, or the index without one, from those of other definitions.
-    fn hash(&self, group: &str, version: &str) -> String {
-        Listing::digest(&format!("{group}/{version}/{}", self.print))
-    }
-
-    fn digest(text: &str) -> String {
-        Sha256::digest(text).iter().map(|byte| format!("{byte:02X}")).collect()
+    /// Tells this listing from those of other definitions.
+    pub fn print(&self) -> u64 {
+        self.print
     }
 
     fn is_of(&self, objects: &[&Arc<Object>]) -> bool {

@@ -11,7 +11,7 @@ use crate::path::{Path, ResourcePath, Route};
 use crate::reauthorize::Opened;
 use crate::server::Server;
 use crate::target::Target;
-use crate::{aggregation, authz, compress, discovery, negotiate, objects, peers, registry, respond, usage};
+use crate::{aggregation, authz, compress, discovery, negotiate, objects, openapi, peers, registry, respond, usage};
 use api::selector::FieldSelector;
 use api::{Error, Identity, Kind, Reason, Result, Scope, TenantName, Timestamp};
 use axum::body::Body;
@@ -519,7 +519,6 @@ fn non_resource(
         let known = FIXED_PATHS.contains(&below) || discovery::document(server, tenant, below, "")?.is_some();
         return Err(if known { method_not_allowed() } else { Error::page_not_found() });
     }
-    let accept = header_text(request.headers(), &header::ACCEPT);
     match below {
         "/version" => Ok(respond::json(200, &version())),
         "/metrics" => Ok(respond::text(200, runtime::metrics::render())),
@@ -535,8 +534,8 @@ fn non_resource(
             let tenant = tenant.ok_or_else(Error::no_such_path)?;
             Ok(respond::json(200, &server.service_account_key().openid_configuration(tenant)))
         }
-        _ if below == "/openapi/v2" => Ok(openapi_v2(server, accept)),
-        _ if below.starts_with("/openapi/v3") => openapi_v3(server, tenant, below, request.headers()),
+        _ if below == "/openapi/v2" => openapi::version_2(server, tenant, request.headers()),
+        _ if below.starts_with("/openapi/v3") => openapi::version_3(server, tenant, below, request.headers()),
         "/api" | "/apis" if let Some(encoding) = negotiate::aggregated_discovery(accepting) => {
             let document = discovery::aggregated(server, tenant, below == "/api")?;
             let mut response = respond::value(200, &document, encoding);
@@ -564,49 +563,6 @@ fn non_resource(
 
 pub fn header_text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn openapi_v2(server: &Server, accept: Option<&str>) -> Response<Body> {
-    // Clients ask for it with an at sign and take it with a dot.
-    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-    let protobuf = accept.is_some_and(|accept| accept.contains("proto-openapi.spec.v2"));
-    let (content_type, document) = if protobuf {
-        (PROTOBUF, server.published.v2_protobuf())
-    } else {
-        ("application/json", server.published.v2_json())
-    };
-    let mut response = respond::bytes(200, content_type, document.bytes.clone());
-    set_etag(&mut response, &document.hash);
-    response
-}
-
-fn openapi_v3(
-    server: &Server,
-    tenant: Option<&api::TenantName>,
-    below: &str,
-    headers: &HeaderMap,
-) -> Result<Response<Body>> {
-    let path = below.trim_start_matches("/openapi/v3").trim_matches('/');
-    let own = tenant.map(|tenant| server.catalogue.openapi_v3(server, tenant, path)).transpose()?.flatten();
-    let built_in = if path.is_empty() { Some(server.published.v3_index()) } else { server.published.v3_document(path) };
-    let document = own.as_ref().or(built_in).ok_or_else(Error::no_such_path)?;
-    let known =
-        header_text(headers, &header::IF_NONE_MATCH).is_some_and(|etag| etag.trim_matches('"') == document.hash);
-    let mut response = if known {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = http::StatusCode::NOT_MODIFIED;
-        response
-    } else {
-        respond::bytes(200, "application/json", document.bytes.clone())
-    };
-    set_etag(&mut response, &document.hash);
-    Ok(response)
-}
-
-fn set_etag(response: &mut Response<Body>, hash: &str) {
-    if let Ok(etag) = HeaderValue::from_str(&format!("\"{hash}\"")) {
-        response.headers_mut().insert(header::ETAG, etag);
-    }
 }
 
 /// Whether the kind's objects are in namespaces exactly when the path names one.

@@ -34,6 +34,7 @@ mod metrics;
 mod negotiate;
 mod nodes;
 mod objects;
+mod openapi;
 mod options;
 mod order;
 mod patch;

@@ -11,6 +11,7 @@ use crate::encodings::Encodings;
 use crate::fairness::{Fairness, Limits};
 use crate::metrics::Metrics;
 use crate::nodes::Dial;
+use crate::openapi::Documents;
 use crate::peers::{self, Peering, Peers};
 use crate::placements::Placements;
 use crate::shared;
@@ -65,6 +66,7 @@ pub struct Server {
     pub webhooks: WebhookCache,
     pub aggregation: Aggregation,
     pub catalogue: Catalogue,
+    pub documents: Documents,
     pub impersonations: Impersonations,
     pub tenant_issuers: TenantIssuers,
     pub fairness: Arc<Fairness>,
@@ -108,6 +110,7 @@ impl Server {
             webhooks: WebhookCache::default(),
             aggregation: Aggregation::default(),
             catalogue: Catalogue::default(),
+            documents: Documents::default(),
             impersonations: Impersonations::default(),
             tenant_issuers: TenantIssuers::default(),
             fairness: Fairness::new(config.limits),

@@ -1,5 +1,6 @@
 //! Objects that every tenant has from the start and that are the same in all: default roles and bindings, flow schemas
 //! and priority levels, and the APIServices of what is built in. A tenant shows them without storing them, until it changes one.
+//! So it does with the APIServices of the versions that it defines, which every tenant has by its definitions.
 //!
 //! And what operators lend: classes of `system` with a label, and definitions of custom resources with Arktos' label, which
 //! no tenant may change. Changes of what is lent reach a tenant's next read, not its open watches.
@@ -7,6 +8,7 @@
 //! Invariant: what a tenant stores hides the shared object of that name. Only reads of one tenant show shared objects;
 //! a tenant that is being deleted has none.
 
+use crate::aggregation;
 use crate::registry::Call;
 use crate::server::Server;
 use api::{Object, ObjectKey, ResourceId, Space, TenantName};
@@ -48,15 +50,37 @@ pub fn lists() -> [(&'static str, &'static str, Vec<Value>); 7] {
         (policy::rbac::GROUP, "rolebindings", roles.role_bindings),
         (policy::fairness::GROUP, "flowschemas", flows.flow_schemas),
         (policy::fairness::GROUP, "prioritylevelconfigurations", flows.priority_levels),
-        ("apiregistration.k8s.io", "apiservices", kinds::local_api_services()),
+        (aggregation::RESOURCE.0, aggregation::RESOURCE.1, kinds::local_api_services()),
     ]
 }
 
 /// The shared object under a key, whether or not the tenant stores one of its own.
 pub fn object(server: &Server, key: &ObjectKey) -> Option<Arc<Object>> {
     let Some(shared) = SHARED.get(&key.resource) else { return lent_object(server, key) };
-    let value = shared.get(&(key.namespace.to_string(), key.name.to_string()))?;
-    made(value, key, &Owner::of(server, key.tenant()?)?)
+    let tenant = key.tenant()?;
+    match shared.get(&(key.namespace.to_string(), key.name.to_string())) {
+        Some(value) => made(value, key, &Owner::of(server, tenant)?),
+        None => defined(server, tenant, &key.resource).into_iter().find(|object| object.key == *key),
+    }
+}
+
+/// APIServices of what a tenant defines.
+fn defined(server: &Server, tenant: &TenantName, resource: &ResourceId) -> Vec<Arc<Object>> {
+    if (resource.group(), resource.resource()) != aggregation::RESOURCE {
+        return Vec::new();
+    }
+    let Some((listing, owner)) =
+        server.catalogue.listing(server, tenant).ok().flatten().zip(Owner::any(server, tenant))
+    else {
+        return Vec::new();
+    };
+    let versions = listing.groups.iter().flat_map(|(group, versions)| versions.iter().map(move |(v, _)| (group, v)));
+    let services = versions.filter_map(|(group, version)| {
+        let name = format!("{version}.{group}");
+        let key = ObjectKey::new(resource.clone(), Space::Tenant(tenant.clone()), "", &name).ok()?;
+        made(&kinds::defined_api_service(group, version), &key, &owner)
+    });
+    services.collect()
 }
 
 /// An operator's word that a class of `system` shows in every tenant.
@@ -157,14 +181,15 @@ pub fn objects(call: Call<'_>, snapshot: &Snapshot) -> Vec<Arc<Object>> {
     let resource = &call.kind.stored_as;
     let Some(tenant) = call.target.tenant() else { return Vec::new() };
     let Some(shared) = SHARED.get(resource) else { return lent_to(call.server, snapshot, resource, tenant) };
-    let Some(owner) = Owner::of(call.server, tenant) else { return Vec::new() };
+    let mut defined = defined(call.server, tenant, resource);
+    defined.retain(|object| snapshot.get(&object.key).is_none());
+    let Some(owner) = Owner::of(call.server, tenant) else { return defined };
     let covered = shared.iter().filter(|((namespace, _), _)| call.namespace.is_empty() || namespace == call.namespace);
-    covered
-        .filter_map(|((namespace, name), value)| {
-            let key = ObjectKey::new(resource.clone(), Space::Tenant(tenant.clone()), namespace, name).ok()?;
-            snapshot.get(&key).is_none().then(|| made(value, &key, &owner)).flatten()
-        })
-        .collect()
+    let made = covered.filter_map(|((namespace, name), value)| {
+        let key = ObjectKey::new(resource.clone(), Space::Tenant(tenant.clone()), namespace, name).ok()?;
+        snapshot.get(&key).is_none().then(|| made(value, &key, &owner)).flatten()
+    });
+    made.chain(defined).collect()
 }
 
 /// Puts shared objects in order among stored ones.
@@ -204,9 +229,11 @@ struct Owner {
 impl Owner {
     /// `None` for `system`, which stores its objects, and for a tenant that is not there or that goes.
     fn of(server: &Server, tenant: &TenantName) -> Option<Owner> {
-        if tenant.is_system() {
-            return None;
-        }
+        if tenant.is_system() { None } else { Owner::any(server, tenant) }
+    }
+
+    /// [`Owner::of`], and `system`.
+    fn any(server: &Server, tenant: &TenantName) -> Option<Owner> {
         let object = server.tenant(tenant).filter(|object| !object.header.deleting)?;
         let created = object.field("metadata.creationTimestamp").to_owned();
         Some(Owner { tenant: tenant.clone(), uid: object.header.uid().to_string(), created })

@@ -23,8 +23,8 @@ use rustls::ClientConfig;
 use serde_json::Value;
 use std::sync::Arc;
 
-const GROUP: &str = "apiregistration.k8s.io";
-const PLURAL: &str = "apiservices";
+/// Group and plural of what says who serves a version of a group.
+pub const RESOURCE: (&str, &str) = ("apiregistration.k8s.io", "apiservices");
 
 /// How many services of a tenant are asked.
 const SERVICES_MAX: usize = 100;
@@ -45,7 +45,7 @@ pub fn below(raw: &str) -> String {
 }
 
 fn resource() -> ResourceId {
-    ResourceId::new(GROUP, PLURAL)
+    ResourceId::new(RESOURCE.0, RESOURCE.1)
 }
 
 /// What is served by services of tenants.

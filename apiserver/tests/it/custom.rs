@@ -142,3 +142,36 @@ async fn definitions_that_would_take_too_long_are_refused() {
         assert!((400..500).contains(&code), "{code}: {}", answer["message"]);
     }
 }
+
+#[tokio::test]
+async fn what_a_tenant_defines_is_described_and_served_in_it_alone() {
+    let api = Api::start().await;
+    let (acme, globex) = (api.tenant("acme").await, api.tenant("globex").await);
+    let (_, everyones) = globex.get("/openapi/v2").await;
+    define(&acme, definition(json!({"a": {"type": "string", "description": "Its color."}}), &["v1"])).await;
+
+    let (_, document) = acme.get("/openapi/v2").await;
+    let described = &document["definitions"]["com.example.v1.Thing"];
+    assert_eq!(described["properties"]["spec"]["properties"]["a"]["description"], "Its color.");
+    let metadata = &described["properties"]["metadata"]["$ref"];
+    assert_eq!(metadata, "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+    assert!(document["paths"]["/apis/example.com/v1/namespaces/{namespace}/things/{name}"]["patch"].is_object());
+    assert_eq!(document["definitions"]["io.k8s.api.core.v1.Pod"], everyones["definitions"]["io.k8s.api.core.v1.Pod"]);
+    let (code, document) = acme.get("/openapi/v3/apis/example.com/v1").await;
+    assert_eq!((code, document["components"]["schemas"]["com.example.v1.Thing"].is_object()), (200, true));
+    assert_eq!(globex.get("/openapi/v2").await.1, everyones);
+    assert_eq!(globex.get("/openapi/v3/apis/example.com/v1").await.0, 404);
+
+    let services = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let (code, service) = acme.get(&format!("{services}/v1.example.com")).await;
+    assert_eq!((code, &service["status"]["conditions"][0]["reason"]), (200, &json!("Local")));
+    let (_, all) = acme.get(services).await;
+    let names = names(&all);
+    assert!(names.contains(&"v1.example.com") && names.contains(&"v1.apps"), "{names:?}");
+    assert_eq!(globex.get(&format!("{services}/v1.example.com")).await.0, 404);
+    let definition = format!("{DEFINITIONS}/things.example.com");
+    assert_eq!(acme.delete(&definition, json!({})).await.0, 200);
+    assert_eq!(acme.patch("merge", &definition, json!({"metadata": {"finalizers": null}})).await.0, 200);
+    assert_eq!(acme.get(&format!("{services}/v1.example.com")).await.0, 404);
+    assert_eq!(acme.get("/openapi/v2").await.1, everyones);
+}

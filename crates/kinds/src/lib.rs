@@ -47,7 +47,7 @@ mod workloads;
 
 pub use convert::convert;
 pub use core::action_for;
-pub use extension::local_api_services;
+pub use extension::{defined_api_service, local_api_services};
 pub use fields::field_selector;
 pub use registry::{Group, Registry, registry};
 pub use scheduling::{SYSTEM_PRIORITIES, is_system_priority};

@@ -1,4 +1,4 @@
-//! APIServices of the versions that are built in: they are served here and always available.
+//! APIServices of the versions that are built in or that a tenant defines: they are served here and always available.
 
 use crate::registry;
 use serde_json::{Value, json};
@@ -38,20 +38,29 @@ pub fn local_api_services() -> Vec<Value> {
         let (_, priority) = GROUPS.iter().find(|(name, _)| *name == group.name && *name != OWN)?;
         Some((group, *priority))
     });
+    let service = |group: &str, version: &str, priority: i64| {
+        service(group, version, "onstart", (priority, version_priority(group, version)))
+    };
     groups.flat_map(|(group, priority)| group.versions.iter().map(move |v| service(group.name, v, priority))).collect()
 }
 
-fn service(group: &str, version: &str, priority: i64) -> Value {
+/// The object of a version that custom resource definitions serve, without what is a tenant's own.
+pub fn defined_api_service(group: &str, version: &str) -> Value {
+    const PRIORITIES: (i64, i64) = (1000, 100);
+    service(group, version, "true", PRIORITIES)
+}
+
+/// `managed` says by which of its loops upstream keeps it; `priorities` are the group's and the version's.
+fn service(group: &str, version: &str, managed: &str, priorities: (i64, i64)) -> Value {
     let available = json!({"type": "Available", "status": "True", "reason": "Local",
         "message": "Local APIServices are always available", "lastTransitionTime": "1970-01-01T00:00:00Z"});
-    let mut spec = json!({"version": version, "groupPriorityMinimum": priority,
-        "versionPriority": version_priority(group, version)});
+    let mut spec = json!({"version": version, "groupPriorityMinimum": priorities.0, "versionPriority": priorities.1});
     if !group.is_empty() {
         spec["group"] = json!(group);
     }
     json!({
         "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
-        "metadata": {"name": format!("{version}.{group}"), "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}},
+        "metadata": {"name": format!("{version}.{group}"), "labels": {"kube-aggregator.kubernetes.io/automanaged": managed}},
         "spec": spec, "status": {"conditions": [available]},
     })
 }

@@ -14,7 +14,7 @@ mod webhooks;
 pub(crate) use api_services::API_SERVICES;
 pub(crate) use bindings::{MUTATING_POLICY_BINDINGS, VALIDATING_POLICY_BINDINGS};
 pub(crate) use definitions::CUSTOM_RESOURCE_DEFINITIONS;
-pub use local_api_services::local_api_services;
+pub use local_api_services::{defined_api_service, local_api_services};
 pub(crate) use policies::{MUTATING_POLICIES, VALIDATING_POLICIES};
 pub(crate) use webhooks::{MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS};
 

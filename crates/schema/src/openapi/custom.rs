@@ -1,8 +1,12 @@
 //! The OpenAPI documents of kinds that tenants define: their schemas as definitions beside the built-in ones.
+//!
+//! Version 3 has a document of each group and version. Version 2 is one document of all kinds, to which a tenant's own add
+//! members, so that what is everyone's is made and kept once.
 
 use super::schemas::Schemas;
-use super::{Hashed, REFERENCE, v3};
+use super::{Hashed, REFERENCE, protobuf, v2, v3};
 use api::Kind;
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -20,15 +24,58 @@ pub struct CustomKind {
 /// The OpenAPI v3 document of the kinds of one group and version. Builds all schemas: a cost of milliseconds.
 pub fn custom_document(kinds: Vec<CustomKind>) -> Hashed {
     let mut schemas = Schemas::version_3();
-    let mut rows = Vec::with_capacity(kinds.len());
-    for CustomKind { kind, schema, selectable } in kinds {
+    let rows = add(&mut schemas, kinds, definition);
+    Hashed::of_json(&v3::custom_document(&schemas, &rows))
+}
+
+/// What kinds of a tenant add to the OpenAPI v2 document.
+#[derive(Clone, Debug)]
+pub struct Addition {
+    /// Members of the document's definitions and paths in JSON, each with a comma before it.
+    pub(super) definitions: String,
+    pub(super) paths: String,
+    /// A message that says nothing else: a reader of messages takes one after the other for one.
+    pub(super) protobuf: Bytes,
+}
+
+impl Addition {
+    /// Of kinds of any group and version. Builds all schemas: a cost of milliseconds.
+    pub fn of(kinds: Vec<CustomKind>) -> Addition {
+        let mut schemas = Schemas::published();
+        let rows = add(&mut schemas, kinds, second_definition);
+        let document = v2::custom_document(&schemas, &rows);
+        let members = |map: &Value| {
+            let text = map.to_string();
+            let members = text.get(1..text.len() - 1).unwrap_or_default();
+            if members.is_empty() { String::new() } else { format!(",{members}") }
+        };
+        Addition {
+            definitions: members(&document["definitions"]),
+            paths: members(&document["paths"]),
+            protobuf: protobuf::encode(&document).into(),
+        }
+    }
+
+    /// How many bytes it holds.
+    pub fn bytes(&self) -> usize {
+        self.definitions.len() + self.paths.len() + self.protobuf.len()
+    }
+}
+
+/// Adds the definitions of kinds and of their lists.
+fn add(
+    schemas: &mut Schemas,
+    kinds: Vec<CustomKind>,
+    definition: fn(&Kind, Value, &[String]) -> Value,
+) -> Vec<Arc<Kind>> {
+    let add = |CustomKind { kind, schema, selectable }: CustomKind| {
         let name = definition_name(&kind);
         let list = format!("{name}List");
         schemas.add(&kind.group, &kind.version, &kind.kind, name.clone(), definition(&kind, schema, &selectable));
         schemas.add(&kind.group, &kind.version, &kind.list_kind, list, list_definition(&kind, &name, &selectable));
-        rows.push(kind);
-    }
-    Hashed::of_json(&v3::custom_document(&schemas, &rows))
+        kind
+    };
+    kinds.into_iter().map(add).collect()
 }
 
 /// `com.example.v1.Thing`
@@ -76,6 +123,64 @@ fn definition(kind: &Kind, mut schema: Value, selectable: &[String]) -> Value {
     schema["x-kubernetes-group-version-kind"] = group_version_kind(kind, &kind.kind);
     select(&mut schema, selectable);
     schema
+}
+
+/// The definition for version 2. A reader of it takes a kind with any field for one with no other.
+fn second_definition(kind: &Kind, mut schema: Value, selectable: &[String]) -> Value {
+    if !schema.is_object() || schema[ANY_FIELDS] == true {
+        return json!({"type": "object", "x-kubernetes-group-version-kind": group_version_kind(kind, &kind.kind)});
+    }
+    simplify(&mut schema);
+    definition(kind, schema, selectable)
+}
+
+const ANY_FIELDS: &str = "x-kubernetes-preserve-unknown-fields";
+
+/// Takes out what version 2 has no words for, and what old clients misread: they refuse null where there is a type, and
+/// unlisted fields where some are listed.
+fn simplify(schema: &mut Value) {
+    let is_nullable = |schema: &Value| schema["nullable"] == true;
+    let open: Vec<&str> = match schema["properties"].as_object() {
+        Some(properties) => {
+            properties.iter().filter(|(_, below)| is_nullable(below)).map(|(name, _)| &**name).collect()
+        }
+        None => Vec::new(),
+    };
+    let required = schema["required"].as_array().map(|required| {
+        let stays = |name: &&Value| !name.as_str().is_some_and(|name| open.contains(&name));
+        required.iter().filter(stays).cloned().collect::<Vec<_>>()
+    });
+    let mut gone = vec!["allOf", "oneOf", "anyOf", "not"];
+    if is_nullable(schema) {
+        gone.extend(["type", "nullable", "items", "properties"]);
+    }
+    if schema[ANY_FIELDS] == true {
+        gone.extend(["items", "properties"]);
+    }
+    if schema["type"] == "array" && (!schema["items"].is_object() || gone.contains(&"items")) {
+        gone.push("type");
+    }
+    if required.as_ref().is_some_and(Vec::is_empty) || is_nullable(&schema["additionalProperties"]) {
+        gone.push("required");
+    }
+    let Some(fields) = schema.as_object_mut() else { return };
+    if let Some(required) = required {
+        fields.insert("required".to_owned(), required.into());
+    }
+    fields.retain(|name, _| !gone.contains(&name.as_str()));
+    below(schema).for_each(simplify);
+}
+
+/// The schemas right below one.
+fn below(schema: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let parts = schema.as_object_mut().into_iter().flatten();
+    parts.flat_map(|(name, part)| -> Box<dyn Iterator<Item = &mut Value>> {
+        match name.as_str() {
+            "items" | "additionalProperties" if part.is_object() => Box::new(std::iter::once(part)),
+            "properties" => Box::new(part.as_object_mut().into_iter().flatten().map(|(_, part)| part)),
+            _ => Box::new(std::iter::empty()),
+        }
+    })
 }
 
 /// Says what Kubernetes' extensions of a schema mean in words that other readers know.

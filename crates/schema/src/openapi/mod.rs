@@ -11,7 +11,7 @@ mod schemas;
 mod v2;
 mod v3;
 
-pub use custom::{CustomKind, custom_document};
+pub use custom::{Addition, CustomKind, custom_document};
 
 use crate::sources::REFERENCE;
 use api::Kind;
@@ -28,8 +28,14 @@ pub struct Published {
     /// By path, `apis/apps/v1`.
     groups: BTreeMap<String, Group>,
     index: OnceLock<Hashed>,
-    v2_json: OnceLock<Hashed>,
+    v2_json: OnceLock<SecondVersion>,
     v2_protobuf: OnceLock<Hashed>,
+}
+
+/// The v2 document, and where its definitions and its paths end.
+struct SecondVersion {
+    document: Hashed,
+    ends: [usize; 2],
 }
 
 /// The kinds of one group and version, and their document.
@@ -54,6 +60,12 @@ impl Hashed {
 
     fn of_json(value: &Value) -> Hashed {
         Hashed::new(value.to_string().into_bytes())
+    }
+
+    /// A document made of this one and what `hash` tells from anything else that was added.
+    fn with(&self, hash: &str, parts: &[&[u8]]) -> Hashed {
+        let Hashed { hash, .. } = Hashed::new(format!("{}/{hash}", self.hash).into_bytes());
+        Hashed { bytes: parts.concat().into(), hash }
     }
 }
 
@@ -103,13 +115,44 @@ impl Published {
 
     /// `/openapi/v2` as JSON.
     pub fn v2_json(&self) -> &Hashed {
-        self.v2_json.get_or_init(|| Hashed::of_json(&self.v2_document()))
+        &self.second_version().document
+    }
+
+    /// [`Published::v2_json`] with a tenant's own kinds. `hash` tells them from all others.
+    pub fn v2_json_with(&self, addition: &Addition, hash: &str) -> Hashed {
+        let SecondVersion { document, ends: [definitions, paths] } = self.second_version();
+        let text = &document.bytes;
+        let (own_definitions, own_paths) = (addition.definitions.as_bytes(), addition.paths.as_bytes());
+        let parts = [&text[..*definitions], own_definitions, &text[*definitions..*paths], own_paths, &text[*paths..]];
+        document.with(hash, &parts)
+    }
+
+    fn second_version(&self) -> &SecondVersion {
+        self.v2_json.get_or_init(|| {
+            let mut rest = self.v2_document();
+            let (definitions, paths) = (rest["definitions"].take(), rest["paths"].take());
+            if let Some(fields) = rest.as_object_mut() {
+                fields.retain(|_, value| !value.is_null());
+            }
+            let mut text = format!("{{\"definitions\":{definitions}");
+            let definitions = text.len() - 1;
+            text.push_str(&format!(",\"paths\":{paths}"));
+            let paths = text.len() - 1;
+            text.push_str(&rest.to_string().replacen('{', ",", 1));
+            SecondVersion { document: Hashed::new(text.into_bytes()), ends: [definitions, paths] }
+        })
     }
 
     /// `/openapi/v2` as `application/com.github.proto-openapi.spec.v2.v1.0+protobuf`, which clients ask for with an `@`
     /// before `v1.0` as well; that cannot be a media type of an answer.
     pub fn v2_protobuf(&self) -> &Hashed {
         self.v2_protobuf.get_or_init(|| Hashed::new(protobuf::encode(&self.v2_document())))
+    }
+
+    /// [`Published::v2_protobuf`] with a tenant's own kinds.
+    pub fn v2_protobuf_with(&self, addition: &Addition, hash: &str) -> Hashed {
+        let document = self.v2_protobuf();
+        document.with(hash, &[&document.bytes, &addition.protobuf])
     }
 
     fn v2_document(&self) -> Value {

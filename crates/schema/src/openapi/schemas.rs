@@ -54,6 +54,11 @@ impl Schemas {
         self.own.push(([group.to_owned(), version.to_owned(), kind.to_owned()], name));
     }
 
+    /// Whether a definition was added.
+    pub fn is_added(&self, name: &str) -> bool {
+        self.own.iter().any(|(_, own)| own == name)
+    }
+
     /// Whether a kind was added.
     pub fn is_own(&self, group: &str, version: &str, kind: &str) -> bool {
         self.own.iter().any(|(own, _)| *own == [group, version, kind])

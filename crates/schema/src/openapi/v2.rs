@@ -23,13 +23,21 @@ pub(super) fn document(schemas: &Schemas, kinds: &[Arc<Kind>]) -> Value {
     })
 }
 
+/// What kinds that a tenant defines add to it.
+pub(super) fn custom_document(schemas: &Schemas, kinds: &[Arc<Kind>]) -> Value {
+    let contents = Contents::of_custom(schemas, kinds);
+    let own = contents.definitions.iter().filter(|(name, _)| schemas.is_added(name));
+    let definitions = own.map(|(name, definition)| (name.clone(), schema(definition)));
+    json!({"paths": contents.print_paths(print, parameter), "definitions": definitions.collect::<Map<_, _>>()})
+}
+
 /// A schema of v3 in the words of v2, which has no defaults here, no alternatives, and other references.
 fn schema(v3: &Value) -> Value {
     let Value::Object(v3) = v3 else { return v3.clone() };
     let mut v2 = Map::new();
     for (key, value) in v3 {
         match (key.as_str(), value) {
-            ("default", _) => {}
+            ("default" | "anyOf", _) => {}
             ("oneOf", _) => {
                 v2.insert("type".to_owned(), json!("string"));
             }

@@ -1,7 +1,7 @@
 //! What is published, against what a kube-apiserver publishes of the same kinds.
 
 use api::{GroupVersion, Kind, ResourceId, Scope, Subresource, Verb};
-use schema::openapi::Published;
+use schema::openapi::{Addition, CustomKind, Published};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -316,6 +316,64 @@ fn the_protobuf_form_holds_definitions_with_their_kinds() {
     assert_eq!(definitions.len(), json["definitions"].as_object().expect("definitions").len());
     let paths = field(field(document, 8)[0], 2);
     assert_eq!(paths.len(), json["paths"].as_object().expect("paths").len());
+}
+
+/// What a tenant defines, as the second version describes it.
+#[test]
+fn the_second_version_takes_in_custom_kinds_without_what_old_clients_misread() {
+    let schema = json!({
+        "type": "object", "required": ["maybe", "spec"], "anyOf": [{"required": ["spec"]}],
+        "properties": {
+            "maybe": {"type": "object", "nullable": true, "properties": {"a": {"type": "string"}}},
+            "spec": {"type": "object", "default": {}, "properties": {
+                "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"b": {"type": "string"}}},
+                "port": {"x-kubernetes-int-or-string": true},
+                "list": {"type": "array", "items": {"type": "string", "pattern": "^a"}},
+            }},
+        },
+    });
+    let row = |name: &str| {
+        let kind = &some_kinds()[0];
+        let (group, version) = ("example.com".to_owned(), "v1".to_owned());
+        let list_kind = format!("{name}List");
+        Arc::new(Kind {
+            group,
+            version,
+            kind: name.to_owned(),
+            list_kind,
+            subresources: Vec::new(),
+            ..(**kind).clone()
+        })
+    };
+    let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let kinds = [("Thing", schema), ("Any", any)];
+    let kinds = kinds.map(|(name, schema)| CustomKind { kind: row(name), schema, selectable: Vec::new() });
+    let addition = Addition::of(kinds.into());
+
+    let published = Published::new(&some_kinds());
+    let document = published.v2_json_with(&addition, "a");
+    assert_ne!(document.hash, published.v2_json().hash);
+    assert_ne!(document.hash, published.v2_json_with(&addition, "b").hash);
+    let document: Value = serde_json::from_slice(&document.bytes).expect("JSON");
+    let thing = &document["definitions"]["com.example.v1.Thing"];
+    assert_eq!((&thing["required"], &thing["anyOf"]), (&json!(["spec"]), &Value::Null));
+    assert_eq!(thing["properties"]["maybe"], json!({}));
+    let spec = json!({"type": "object", "properties": {
+        "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        "port": {"x-kubernetes-int-or-string": true},
+        "list": {"type": "array", "items": {"type": "string", "pattern": "^a"}},
+    }});
+    assert_eq!(thing["properties"]["spec"], spec);
+    assert_eq!(document["definitions"]["com.example.v1.Any"]["properties"], Value::Null);
+    assert!(document["definitions"]["io.k8s.api.core.v1.Pod"].is_object());
+    let everyones: Value = serde_json::from_slice(&published.v2_json().bytes).expect("JSON");
+    let count = |document: &Value| document["definitions"].as_object().map_or(0, Map::len);
+    assert_eq!(count(&document), count(&everyones) + 4);
+
+    let message = published.v2_protobuf_with(&addition, "a");
+    let parts = field(&message.bytes, 9);
+    let names: Vec<&[u8]> = field(parts[1], 1).iter().map(|entry| field(entry, 1)[0]).collect();
+    assert!(names.contains(&&b"com.example.v1.Thing"[..]), "the second part adds to the first");
 }
 
 #[test]

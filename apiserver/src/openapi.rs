@@ -139,7 +139,7 @@ impl Own<'_> {
     fn of<'a>(server: &'a Server, tenant: &'a TenantName) -> Result<Option<Own<'a>>> {
         let Some(listing) = server.catalogue.listing(server, tenant)? else { return Ok(None) };
         let Some(object) = server.tenant(tenant) else { return Ok(None) };
-        Ok(Some(Own { server, tenant, uid: (&*object.header.uid).into(), listing }))
+        Ok(Some(Own { server, tenant, uid: object.header.uid().into(), listing }))
     }
 
     /// Tells the document at a path from those of other definitions.

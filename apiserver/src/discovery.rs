@@ -2,9 +2,10 @@
 //!
 //! Of the operators' kinds a tenant is told those that it is shown, as what it can read.
 
-use crate::aggregation;
+use crate::aggregation::{self, Document};
 use crate::custom::Listing;
 use crate::projection;
+use crate::resource_metrics;
 use crate::server::Server;
 use api::{Kind, Result, Scope, Subresource, TenantName, Verb};
 use base64::Engine;
@@ -58,7 +59,7 @@ pub fn document(server: &Server, tenant: Option<&TenantName>, path: &str, host: 
     let own = tenant.map(|tenant| server.catalogue.listing(server, tenant)).transpose()?.flatten();
     let groups = groups(server, tenant, own.as_deref());
     let remote = match (segments.as_slice(), tenant) {
-        (["apis"] | ["apis", _], Some(tenant)) => aggregation::documents(server, tenant)?,
+        (["apis"] | ["apis", _], Some(tenant)) => served_beside(server, tenant)?,
         _ => Vec::new(),
     };
     let named = |name: &str| groups.iter().find(|group| group.name == name);
@@ -87,7 +88,9 @@ pub fn document(server: &Server, tenant: Option<&TenantName>, path: &str, host: 
             })
         }
         ["api", version] => named("").and_then(|group| resources(group, version)),
-        ["apis", name, version] if !name.is_empty() => named(name).and_then(|group| resources(group, version)),
+        ["apis", name, version] if !name.is_empty() => named(name)
+            .and_then(|group| resources(group, version))
+            .or_else(|| resource_metrics::resources(server, name, version)),
         _ => None,
     })
 }
@@ -106,11 +109,18 @@ pub fn aggregated(server: &Server, tenant: Option<&TenantName>, core: bool) -> R
     });
     let mut items: Vec<Value> = items.collect();
     if let (Some(tenant), false) = (tenant, core) {
-        for document in aggregation::documents(server, tenant)? {
+        for document in served_beside(server, tenant)? {
             merge(&mut items, |group| group["metadata"]["name"] == *document.name, &document.aggregated, "versions");
         }
     }
     Ok(json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}))
+}
+
+/// What is served beside kinds: by services of the tenant, and metrics.
+fn served_beside(server: &Server, tenant: &TenantName) -> Result<Vec<Document>> {
+    let mut documents = aggregation::documents(server, tenant)?;
+    documents.extend(resource_metrics::document(server));
+    Ok(documents)
 }
 
 /// Adds a group that services serve, or its versions to the group of that name.

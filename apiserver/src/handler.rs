@@ -11,7 +11,10 @@ use crate::path::{Path, ResourcePath, Route};
 use crate::reauthorize::Opened;
 use crate::server::Server;
 use crate::target::Target;
-use crate::{aggregation, authz, compress, discovery, negotiate, objects, openapi, peers, registry, respond, usage};
+use crate::{
+    aggregation, authz, compress, discovery, negotiate, objects, openapi, peers, registry, resource_metrics, respond,
+    usage,
+};
 use api::selector::FieldSelector;
 use api::{Error, Identity, Kind, Reason, Result, Scope, TenantName, Timestamp};
 use axum::body::Body;
@@ -237,6 +240,20 @@ async fn answer(
                     let answered = aggregation::forward(server, asks, &remote, &path, request).await;
                     return watched(answered, watch, opened, admitted.identity);
                 }
+            }
+            if resource_metrics::is_asked(resource) {
+                label.resource = "metrics".to_owned();
+                let identity = &admitted.identity;
+                let asked = resource_metrics::Asked {
+                    identity,
+                    target: &target,
+                    path: resource,
+                    query: &query,
+                    verb,
+                    accepting,
+                    now,
+                };
+                return resource_metrics::answer(server, asked, request).await;
             }
             let custom = match (kind, target.tenant()) {
                 (None, Some(tenant)) => {

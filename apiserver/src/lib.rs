@@ -47,6 +47,7 @@ mod projection;
 mod proxy;
 mod reauthorize;
 mod registry;
+mod resource_metrics;
 mod respond;
 mod rest;
 mod reviews;

@@ -14,6 +14,7 @@ use crate::nodes::Dial;
 use crate::openapi::Documents;
 use crate::peers::{self, Peering, Peers};
 use crate::placements::Placements;
+use crate::resource_metrics::Reports;
 use crate::shared;
 use api::{Error, Kind, Object, ObjectKey, ResourceId, Result, Space, TenantName, Timestamp};
 use futures::future::BoxFuture;
@@ -76,6 +77,7 @@ pub struct Server {
     pub egress: Arc<Egress>,
     pub issuers: Issuers,
     pub placements: Placements,
+    pub reports: Reports,
     pub peers: Peers,
     pub dial: Arc<dyn Dial>,
     pub advertise: Option<SocketAddr>,
@@ -120,6 +122,7 @@ impl Server {
             egress: Arc::new(egress),
             issuers: config.issuers,
             placements,
+            reports: Reports::default(),
             peers: peers.map_err(Error::internal)?,
             dial: config.dial,
             advertise: config.advertise,

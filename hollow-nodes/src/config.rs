@@ -29,6 +29,9 @@ pub struct Config {
     /// From a pod's deletion until the node lets it go.
     pub stop_after: Delay,
     pub heartbeat_every: Duration,
+    /// How much of a hundred of what they request the containers use. Without it the nodes do not report what is used.
+    pub usage: Option<u32>,
+    pub usage_every: Duration,
     /// The share of pods whose first container crashes once: those that are never restarted fail.
     pub crash_share: Share,
     /// The share of nodes that fall silent, and when, and for how long.
@@ -55,6 +58,8 @@ impl Default for Config {
             run_for: Delay::between(Duration::from_secs(1), Duration::from_secs(2)),
             stop_after: Delay::between(Duration::from_millis(20), Duration::from_millis(100)),
             heartbeat_every: Duration::from_secs(10),
+            usage: None,
+            usage_every: Duration::from_secs(15),
             crash_share: Share::NONE,
             silent_share: Share::NONE,
             silent_after: Duration::from_secs(60),
@@ -76,6 +81,9 @@ impl Config {
         }
         if self.heartbeat_every < Duration::from_secs(1) {
             return Err("heartbeats come at most once a second".to_owned());
+        }
+        if self.usage_every < Duration::from_secs(1) {
+            return Err("usage is reported at most once a second".to_owned());
         }
         let fixed = [("cpu", &self.cpu), ("memory", &self.memory)];
         let extended = self.extended.iter().map(|(name, amount)| (name.as_str(), amount));
@@ -201,5 +209,6 @@ mod tests {
         is_refused(|c| c.memory = "-1Gi".to_owned(), "memory");
         is_refused(|c| c.extended = [("a.b/gpu".to_owned(), "x".to_owned())].into(), "a.b/gpu");
         is_refused(|c| c.heartbeat_every = Duration::ZERO, "heartbeats");
+        is_refused(|c| c.usage_every = Duration::ZERO, "usage");
     }
 }

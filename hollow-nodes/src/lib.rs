@@ -13,6 +13,7 @@ mod pod;
 mod progress;
 mod rack;
 mod requests;
+mod usage;
 
 pub use config::{Config, Delay, Share};
 pub use fleet::run;

@@ -5,6 +5,7 @@ use api::Timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
 
@@ -43,6 +44,13 @@ pub struct Spec {
 pub struct Container {
     pub name: String,
     pub image: String,
+    pub resources: Resources,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    pub requests: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

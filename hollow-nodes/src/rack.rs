@@ -5,9 +5,11 @@ use crate::node;
 use crate::plan::{self, Step, is_silent};
 use crate::pod::Pod;
 use crate::requests::Requests;
+use crate::usage::Usages;
 use api::Timestamp;
 use client::{PODS, WatchEvent, WatchParams, WatchStream};
-use futures::future::BoxFuture;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Fuse, FusedFuture};
 use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt};
 use runtime::Stop;
 use std::collections::HashMap;
@@ -194,6 +196,12 @@ impl Node {
         let falls_silent = config.silent_share.holds(random);
         let silence = Instant::from_std(self.fleet.began) + config.silent_after;
         let mut was_silent = !falls_silent;
+        let mut usages = Usages::default();
+        // In turn, not all nodes at once.
+        let first = config.usage_every.mul_f64(f64::from(random as u32) / f64::from(u32::MAX));
+        let mut reports = tokio::time::interval_at(Instant::now() + first, config.usage_every);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reporting: Fuse<BoxFuture<'_, ()>> = Fuse::terminated();
         loop {
             tokio::select! {
                 // All are cancel-safe.
@@ -202,8 +210,22 @@ impl Node {
                         under_way.remove(&uid);
                     }
                 }
-                pod = pods.next() => {
-                    let Some(pod) = pod else { return };
+                seen = pods.next() => {
+                    let pod = match seen {
+                        Some(Seen::Changed(pod)) => *pod,
+                        Some(Seen::Gone(uid)) => {
+                            usages.forget(&uid);
+                            continue;
+                        }
+                        Some(Seen::Anew) => {
+                            usages = Usages::default();
+                            continue;
+                        }
+                        None => return,
+                    };
+                    if let Some(percent) = config.usage {
+                        usages.see(&pod, percent);
+                    }
                     if let Some((step, after)) = plan::next(config, &pod)
                         && under_way.get(&pod.metadata.uid) != Some(&step)
                     {
@@ -211,6 +233,10 @@ impl Node {
                         steps.push(Box::pin(self.take(pod, step, after)));
                     }
                 }
+                _ = reports.tick(), if config.usage.is_some() && reporting.is_terminated() => {
+                    reporting = self.tell_usage(&usages).boxed().fuse();
+                }
+                () = &mut reporting, if !reporting.is_terminated() => {}
                 () = tokio::time::sleep_until(silence), if !was_silent => {
                     was_silent = true;
                     steps.clear();
@@ -256,15 +282,25 @@ impl Node {
         self.requests.patch_pod_status(&pod.metadata, &patch).await
     }
 
+    fn tell_usage(&self, usages: &Usages) -> impl Future<Output = ()> + use<'_> {
+        let Fleet { config, .. } = &*self.fleet;
+        let report = usages.report(&node::name(config, self.number), config.usage_every, Timestamp::now());
+        async move {
+            if let Err(error) = self.requests.report_usage(&report).await {
+                self.fleet.failed("report the usage of", &error);
+            }
+        }
+    }
+
     /// The pods bound to the node, now and whenever one changes. Never ends.
-    fn pods(&self) -> BoxStream<'_, Pod> {
+    fn pods(&self) -> BoxStream<'_, Seen> {
         let fields = format!("spec.nodeName={}", node::name(&self.fleet.config, self.number));
         let start = Watching { params: WatchParams { fields, ..WatchParams::default() }, open: None, failures: 0 };
         let next = async move |mut watching| Some((self.next_pod(&mut watching).await, watching));
         stream::unfold(start, next).boxed()
     }
 
-    async fn next_pod(&self, watching: &mut Watching) -> Pod {
+    async fn next_pod(&self, watching: &mut Watching) -> Seen {
         loop {
             let Some(open) = &mut watching.open else {
                 let pods = self.requests.client.all_tenants();
@@ -278,12 +314,17 @@ impl Node {
                 Some(Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod))) => {
                     watching.failures = 0;
                     watching.params.resource_version.clone_from(&pod.metadata.resource_version);
-                    return pod;
+                    return Seen::Changed(Box::new(pod));
                 }
                 Some(Ok(WatchEvent::Deleted(pod))) => {
                     watching.params.resource_version = pod.metadata.resource_version;
+                    return Seen::Gone(pod.metadata.uid);
                 }
                 Some(Ok(WatchEvent::Bookmark(version))) => watching.params.resource_version = version,
+                Some(Err(error)) if error.is_expired() => {
+                    self.watch_broke(watching, &error).await;
+                    return Seen::Anew;
+                }
                 Some(Err(error)) => self.watch_broke(watching, &error).await,
                 None => watching.open = None,
             }
@@ -300,6 +341,15 @@ impl Node {
         watching.failures += 1;
         tokio::time::sleep(backoff(watching.failures)).await;
     }
+}
+
+/// What a node sees of its pods.
+enum Seen {
+    Changed(Box<Pod>),
+    /// The uid of one that is not there any more.
+    Gone(String),
+    /// What was missed is unknown: all pods that there are follow.
+    Anew,
 }
 
 /// A watch that is opened again where it ended.

@@ -2,7 +2,7 @@
 
 use api::{Error, Result};
 use bytes::{Bytes, BytesMut};
-use client::{Client, NODES, PatchType};
+use client::{Client, NODE_METRICS, NODES, PatchType};
 use futures::StreamExt;
 use http::{Method, Request, header};
 use serde::Deserialize;
@@ -52,6 +52,10 @@ impl Requests {
     pub async fn tell_status(&self, name: &str, status: &Value) -> Result<Value> {
         let patch = serde_json::json!({"status": status});
         within(self.client.patch(NODES, "", name, PatchType::Strategic, &patch, Some("status"))).await
+    }
+
+    pub async fn report_usage(&self, report: &Value) -> Result<()> {
+        within(self.client.update(NODE_METRICS, "", report)).await.map(drop)
     }
 
     pub async fn delete_node(&self, name: &str) -> Result<()> {

@@ -15,6 +15,7 @@ use crate::machine::Machine;
 use crate::pod::{Pod, PodRef, Uid};
 use crate::sandbox::Resolver;
 use crate::status::Host;
+use crate::usage::Usage;
 use crate::worker::{Desired, Handle};
 use crate::{Error, NodeServer, labels, logs, node, volumes};
 use client::{Cache, Change, Client, Events, ListParams, PODS, Reflector};
@@ -113,9 +114,10 @@ impl NodeAgent {
             recorder,
             machine,
         });
+        let usage = Usage::new(node.clone(), self.runtimes.clone());
         let registration = node::Registration::new(node.clone(), self.runtimes, version);
         let workers = Workers::new(node, self.pods);
-        let (following, writing, beating) = (stop.clone(), stop.clone(), stop.clone());
+        let (following, writing, beating, measuring) = (stop.clone(), stop.clone(), stop.clone(), stop.clone());
         tokio::join!(
             async {
                 // Ends at `stop` alone.
@@ -125,6 +127,7 @@ impl NodeAgent {
             },
             events.run(writing),
             registration.run(beating),
+            usage.run(measuring),
             workers.run(self.changes, stop),
         );
         Ok(())

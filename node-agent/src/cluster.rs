@@ -124,6 +124,11 @@ impl Cluster {
         within(self.client.patch(client::NODES, "", name, PatchType::Strategic, patch, Some("status"))).await
     }
 
+    /// Tells what the node and its pods use.
+    pub async fn report_usage(&self, report: &Value) -> Result<()> {
+        within(self.client.update(client::NODE_METRICS, "", report)).await.map(drop)
+    }
+
     /// Renews the node's heartbeat, or makes it.
     pub async fn renew_lease(&self, name: &str, lease: &Value) -> Result<()> {
         let renewed = self.client.patch(client::LEASES, LEASES_NAMESPACE, name, PatchType::Merge, lease, None);

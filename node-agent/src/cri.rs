@@ -120,6 +120,14 @@ impl Runtime {
         Ok(call(POLL_DEADLINE, client.container_status(request)).await?.status.unwrap_or_default())
     }
 
+    /// What the running containers with these labels use.
+    pub async fn container_stats(&self, labels: &[(&str, &str)]) -> Result<Vec<cri::ContainerStats>, CriError> {
+        let filter = cri::ContainerStatsFilter { label_selector: selector(labels), ..Default::default() };
+        let mut client = self.runtime.clone();
+        let request = cri::ListContainerStatsRequest { filter: Some(filter) };
+        Ok(call(POLL_DEADLINE, client.list_container_stats(request)).await?.stats)
+    }
+
     /// Creates and starts a sandbox; its id.
     pub async fn run_sandbox(&self, config: cri::PodSandboxConfig) -> Result<String, CriError> {
         let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };

@@ -30,6 +30,7 @@ mod sandbox;
 mod server;
 mod sources;
 mod status;
+mod usage;
 mod volumes;
 mod worker;
 

@@ -29,6 +29,14 @@ pub struct Pressure {
     pub pids: bool,
 }
 
+/// What of the machine is in use.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// What its processors have worked since it started.
+    pub cpu_nanos: u64,
+    pub memory_bytes: u64,
+}
+
 /// As upstream's default eviction thresholds: 100 MiB of memory, a tenth of the disk.
 const MEMORY_BYTES_LOW: i64 = 100 << 20;
 const DISK_PERCENT_LOW: u64 = 10;
@@ -89,6 +97,24 @@ impl Pressure {
     }
 }
 
+impl Load {
+    pub fn read() -> Load {
+        let memory = meminfo("MemTotal").zip(meminfo("MemAvailable")).map_or(0, |(all, free)| all - free);
+        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+        Load { cpu_nanos: busy_nanos(&stat), memory_bytes: memory.try_into().unwrap_or(0) }
+    }
+}
+
+/// The work in the first line of `/proc/stat`: all but what is idle, waits for a disk, or is counted twice.
+fn busy_nanos(stat: &str) -> u64 {
+    // The kernel counts in hundredths of a second, whatever its clock.
+    const TICK_NANOS: u64 = 10_000_000;
+    let first = stat.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = first.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
+    let busy = [0, 1, 2, 5, 6, 7].into_iter().filter_map(|place| ticks.get(place));
+    busy.sum::<u64>().saturating_mul(TICK_NANOS)
+}
+
 /// A line of `/proc/meminfo`, in bytes.
 fn meminfo(name: &str) -> Option<i64> {
     let table = fs::read_to_string("/proc/meminfo").ok()?;
@@ -114,5 +140,8 @@ mod tests {
             os_image("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),
             "Debian GNU/Linux 12 (bookworm)"
         );
+        let load = Load::read();
+        assert!(load.cpu_nanos > 0 && load.memory_bytes > 0, "{load:?}");
+        assert_eq!(busy_nanos("cpu  1 2 3 1000 1000 4 5 6 1 0\ncpu0 1 2\n"), 210_000_000);
     }
 }

@@ -414,6 +414,12 @@ pub struct HollowNodesArgs {
     /// Seconds between the heartbeats of a node
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub heartbeat_every: u64,
+    /// How much of what they request containers use; without it, nodes report no usage
+    #[arg(long, value_name = "PERCENT")]
+    pub usage: Option<u32>,
+    /// Seconds between the reports of a node's usage
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    pub usage_every: u64,
     /// The share of pods that crash once
     #[arg(long, value_name = "SHARE", default_value = "0")]
     pub crash_share: hollow_nodes::Share,

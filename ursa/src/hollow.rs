@@ -43,6 +43,8 @@ fn config(args: HollowNodesArgs) -> Result<Config, String> {
         run_for: args.run_for,
         stop_after: args.stop_after,
         heartbeat_every: Duration::from_secs(args.heartbeat_every),
+        usage: args.usage,
+        usage_every: Duration::from_secs(args.usage_every),
         crash_share: args.crash_share,
         silent_share: args.silent_share,
         silent_after: Duration::from_secs(args.silent_after),

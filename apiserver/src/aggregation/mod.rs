@@ -9,7 +9,7 @@ mod discovery;
 mod forward;
 
 pub use availability::keep;
-pub use discovery::documents;
+pub use discovery::{Document, documents};
 pub use forward::forward;
 
 use crate::compiled::PerTenant;

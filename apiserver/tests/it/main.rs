@@ -10,6 +10,7 @@ mod discovery;
 mod encodings;
 mod hook;
 mod machines;
+mod metrics;
 mod objects;
 mod peers;
 mod policies;

@@ -125,6 +125,7 @@ const fn unnamespaced(group: &'static str, version: &'static str, plural: &'stat
 pub const CONTROLLER_INSTANCES: Resource = unnamespaced("", "v1", "controllerinstances");
 pub const TENANTS: Resource = unnamespaced("", "v1", "tenants");
 pub const NODES: Resource = unnamespaced("", "v1", "nodes");
+pub const NODE_METRICS: Resource = unnamespaced("metrics.k8s.io", "v1beta1", "nodes");
 
 pub const NAMESPACES: Resource = unnamespaced("", "v1", "namespaces");
 pub const CLUSTER_ROLES: Resource = unnamespaced("rbac.authorization.k8s.io", "v1", "clusterroles");

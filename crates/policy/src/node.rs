@@ -58,6 +58,10 @@ pub fn node_allows(node: &str, what: &Attributes, graph: &dyn NodeGraph) -> Resu
     match (what.group, what.resource, what.subresource) {
         ("", "nodes", "" | "status") => own_node(node, what),
         ("coordination.k8s.io", "leases", "") => own_lease(node, what),
+        ("metrics.k8s.io", "nodes", "") => {
+            let allowed = what.verb == "update" && what.name == node && what.tenant.is_some_and(TenantName::is_system);
+            allowed.then_some(()).ok_or_else(|| "can only report the usage of the requesting node".to_owned())
+        }
         ("storage.k8s.io", "csinodes", "") => {
             let allowed = matches!(what.verb, "get" | "create" | "update" | "patch" | "delete") && is_own(node, what);
             allowed

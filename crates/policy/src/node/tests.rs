@@ -139,6 +139,10 @@ fn only_the_own_node_and_lease_are_written() {
     assert!(!allowed("n1", "watch", "nodes", "", "", "metadata.name=n2"));
     check("get", "nodes/proxy", "", "n1", false);
     check("list", "coordination.k8s.io:leases", "system/kube-node-lease", "", false);
+    check("update", "metrics.k8s.io:nodes", "system", "n1", true);
+    check("update", "metrics.k8s.io:nodes", "system", "n2", false);
+    check("update", "metrics.k8s.io:nodes", "acme", "n1", false);
+    check("get", "metrics.k8s.io:nodes", "system", "n1", false);
     check("patch", "storage.k8s.io:csinodes", "", "n1", true);
     check("get", "storage.k8s.io:csinodes", "", "n2", false);
 }

@@ -1,6 +1,7 @@
 //! Ursa end to end: real servers, real kubectl, real containers. One tenant per test.
 
 mod active;
+mod autoscale;
 mod backup;
 mod clients;
 mod command_line;

@@ -5,6 +5,7 @@ use api::{Error, Identity, Object, ObjectKey, ResourceId, Result, Space, TenantN
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use dashmap::DashMap;
+use http::header::HeaderName;
 use http::{HeaderMap, header};
 use policy::authn::impersonation::{self, Mode, Wanted};
 use policy::authn::{CertifiedIdentity, Issuers, Refusal, VerifiedToken, anonymous};
@@ -284,7 +285,7 @@ pub fn impersonate(
     what: &Attributes,
     decision: &Decision,
 ) -> Result<Option<(Identity, Mode)>> {
-    if !headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
+    if !headers.keys().any(is_impersonation) {
         return Ok(None);
     }
     let named = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
@@ -304,6 +305,11 @@ pub fn impersonate(
         server.impersonations.insert(key, mode);
     }
     Ok(Some((identity, mode)))
+}
+
+/// Whether a header says as whom the caller acts.
+pub fn is_impersonation(name: &HeaderName) -> bool {
+    name.as_str().starts_with("impersonate-")
 }
 
 /// By which way callers were granted impersonation last: it is tried first. A full one is forgotten as a whole.

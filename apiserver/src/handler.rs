@@ -238,7 +238,7 @@ async fn answer(
                     let path = aggregation::below(request.uri().path());
                     let asks = (tenant, &admitted.identity);
                     let answered = aggregation::forward(server, asks, &remote, &path, request).await;
-                    return watched(answered, watch, opened, admitted.identity);
+                    return watched(answered, watch, opened);
                 }
             }
             if resource_metrics::is_asked(resource) {
@@ -290,7 +290,7 @@ async fn answer(
                 request = Request::from_parts(head, Body::from(body));
             }
             let answered = objects::dispatch(server, routed, request).await;
-            watched(answered, watch, opened, admitted.identity)
+            watched(answered, watch, opened)
         }
     }
 }
@@ -300,13 +300,12 @@ fn watched(
     answered: Result<Response<Body>>,
     watch: Option<fairness::Counted>,
     opened: Option<Opened>,
-    identity: Identity,
 ) -> Result<Response<Body>> {
     let Some(watch) = watch else { return answered };
     let response = answered?;
     let response = fairness::guarded(response, watch);
     Ok(match opened.filter(|_| response.status().is_success()) {
-        Some(opened) => opened.guard(identity, response),
+        Some(opened) => opened.guard(response),
         None => response,
     })
 }

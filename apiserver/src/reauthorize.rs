@@ -1,5 +1,5 @@
 //! Watches end with the right to them: an open one is asked again, every few seconds, whether its caller still is who it
-//! was and may still do what it does.
+//! was, may still act as whom it acts as, and may still do what it does.
 //!
 //! Invariant: so long after a role, a service account, a secret's token or a tenant is gone, no event of what it opened
 //! is sent any more. A tenant made anew under the same name is another one.
@@ -10,6 +10,7 @@ use api::selector::FieldSelector;
 use api::{Identity, TenantName, Timestamp};
 use axum::body::Body;
 use bytes::Bytes;
+use http::header::HeaderName;
 use http::{HeaderMap, Response, header};
 use http_body::{Frame, SizeHint};
 use policy::rbac::Attributes;
@@ -27,11 +28,10 @@ const EVERY: Duration = Duration::from_secs(5);
 pub struct Opened {
     server: Arc<Server>,
     peer: Peer,
-    /// The credentials of the request alone.
+    /// Of the request, the credentials alone and whom it acts as.
     headers: HeaderMap,
     requested: Requested,
     caller: Identity,
-    identity: Identity,
     /// The tenants of caller and target, with their uids.
     tenants: Vec<(TenantName, String)>,
     what: Owned,
@@ -62,11 +62,12 @@ impl Opened {
         if matches!(peer, Peer::InProcess(_)) {
             return None;
         }
+        let is_kept = |name: &HeaderName| {
+            [header::AUTHORIZATION, header::SEC_WEBSOCKET_PROTOCOL].contains(name) || authn::is_impersonation(name)
+        };
         let mut kept = HeaderMap::new();
-        for name in [header::AUTHORIZATION, header::SEC_WEBSOCKET_PROTOCOL] {
-            for value in headers.get_all(&name) {
-                kept.append(name.clone(), value.clone());
-            }
+        for (name, value) in headers.iter().filter(|(name, _)| is_kept(name)) {
+            kept.append(name.clone(), value.clone());
         }
         let named = if let Requested::Named(tenant) = requested { Some(tenant) } else { None };
         let tenants = [Some(&caller.tenant), named].into_iter().flatten();
@@ -78,7 +79,6 @@ impl Opened {
             headers: kept,
             requested: requested.clone(),
             caller: caller.clone(),
-            identity: caller.clone(),
             tenants: tenants.collect(),
             what: Owned {
                 verb: what.verb.to_owned(),
@@ -108,8 +108,10 @@ impl Opened {
             return false;
         }
         let now = Timestamp::now();
-        let caller = authn::authenticate(server, &self.peer, &self.headers, &self.requested, now);
-        if !caller.is_ok_and(|caller| caller.user == self.caller.user && caller.tenant == self.caller.tenant) {
+        let Ok(caller) = authn::authenticate(server, &self.peer, &self.headers, &self.requested, now) else {
+            return false;
+        };
+        if caller.user != self.caller.user || caller.tenant != self.caller.tenant {
             return false;
         }
         let Owned { verb, group, version, resource, subresource, namespace, name, cluster_scoped, fields } = &self.what;
@@ -126,14 +128,16 @@ impl Opened {
             cluster_scoped: *cluster_scoped,
             fields: fields.as_ref(),
         };
-        let Ok(decision) = decide(&self.identity, &self.requested, &what) else { return false };
-        let what = Attributes { tenant: decision.tenant().filter(|_| !cluster_scoped), ..what };
-        crate::authz::authorize(server, &self.identity, &what, &decision).is_ok()
+        let Ok(reached) = decide(&caller, &self.requested, &what) else { return false };
+        let what = Attributes { tenant: reached.tenant().filter(|_| !cluster_scoped), ..what };
+        let Ok(other) = authn::impersonate(server, &caller, &self.headers, &what, &reached) else { return false };
+        let identity = other.map_or(caller, |(identity, _)| identity);
+        let Ok(decision) = decide(&identity, &self.requested, &what) else { return false };
+        crate::authz::authorize(server, &identity, &what, &decision).is_ok()
     }
 
-    /// Ends the answer's body when the right to it is gone. `identity` is whom the caller acts as.
-    pub fn guard(mut self, identity: Identity, response: Response<Body>) -> Response<Body> {
-        self.identity = identity;
+    /// Ends the answer's body when the right to it is gone.
+    pub fn guard(self, response: Response<Body>) -> Response<Body> {
         let mut again = tokio::time::interval_at(Instant::now() + EVERY, EVERY);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         response.map(|body| Body::new(Watched { body, opened: self, again, ended: false }))

@@ -223,12 +223,14 @@ fn collection(kind: &Kind) -> String {
 }
 
 fn request(method: &str, path: &str, headers: &[(&str, &str)], body: String) -> Request<Body> {
-    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let request = Request::builder().method(method).uri(path);
     let mut request = request.body(Body::from(body)).expect("a request");
     for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
         request.headers_mut().append(name, HeaderValue::from_str(value).expect("a value"));
     }
+    let json = HeaderValue::from_static("application/json");
+    request.headers_mut().entry("content-type").or_insert(json);
     request
 }
 

@@ -61,6 +61,10 @@ pub async fn run(count: usize, deployments: bool) -> Result<Figures, Error> {
     }
     if deployments {
         reconcile(&client, count, &mut figures).await?;
+        if let Some((before, after)) = memory.zip(memory_of(server.pid())) {
+            let each = after.saturating_sub(before) as f64 / count as f64 / 1024.0;
+            figures.add("memory of a tenant with a Deployment of one pod", each, "KiB", None);
+        }
     }
     server.kill9();
     server.restart().await;

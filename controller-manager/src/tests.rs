@@ -1,6 +1,7 @@
 //! All controllers together, over an API in memory.
 
 mod fake;
+mod faults;
 mod resources;
 mod services;
 pub mod threats;

@@ -1,7 +1,9 @@
 //! An API in memory, for all controllers together: enough of one to tell who asked for what. Its time is paused: it
 //! passes when there is nothing else to do.
 
-use api::{Error, Identity, Result};
+mod watching;
+
+use api::{Error, Identity, Reason, Result};
 use bytes::Bytes;
 use client::{Body, Client, Connect, Transport};
 use futures::future::BoxFuture;
@@ -12,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
+use watching::Watching;
 
 /// The kinds that discovery tells of: group, plural, kind, namespaced.
 const KINDS: [(&str, &str, &str, bool); 10] = [
@@ -44,6 +47,9 @@ struct State {
     refused: Vec<&'static str>,
     unlisted: Vec<&'static str>,
     powerless: Vec<&'static str>,
+    undiscovered: Vec<&'static str>,
+    /// The seed of what goes wrong with watches.
+    disturbed: Option<u64>,
 }
 
 /// The API; clones share it.
@@ -158,9 +164,26 @@ impl Fake {
         self.lock().unlisted.push(plural);
     }
 
-    /// From now on nothing is refused.
+    /// From now on discovery of this group fails.
+    pub fn hide_group(&self, group: &'static str) {
+        self.lock().undiscovered.push(group);
+    }
+
+    /// From now on nothing is refused or hidden.
     pub fn relent(&self) {
-        self.lock().refused.clear();
+        let mut state = self.lock();
+        state.refused.clear();
+        state.undiscovered.clear();
+    }
+
+    /// From now on watches tell some changes late, again, or not at all.
+    pub fn disturb(&self, seed: u64) {
+        self.lock().disturbed = Some(seed);
+    }
+
+    /// From now on watches tell all that changes; what was left out comes to light.
+    pub fn calm(&self) {
+        self.lock().disturbed = None;
     }
 
     /// Puts an object there, as a user would.
@@ -226,6 +249,9 @@ impl Fake {
         if self.lock().powerless.iter().any(is) {
             return Err(Error::forbidden("", "", "", "it has no right to anything"));
         }
+        if self.lock().undiscovered.iter().any(|group| path == format!("/apis/{group}/v1")) {
+            return Err(Error::new(Reason::ServiceUnavailable, "it cannot be reached"));
+        }
         if let Some(discovered) = discovery(path) {
             return Ok(whole(200, &discovered));
         }
@@ -262,28 +288,12 @@ impl Fake {
 
     fn watch(&self, target: Target, query: &str) -> Body {
         let version = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
-        let from: u64 = version.and_then(|v| v.parse().ok()).unwrap_or(0);
-        let names = wanted_name(query);
-        let start = (self.clone(), target, names, from);
-        stream::unfold(start, |(fake, target, names, from)| async move {
-            loop {
-                let changed = fake.changed.clone().notified_owned();
-                let (next, lag) = {
-                    let state = fake.lock();
-                    let concerns =
-                        |o: &Value| belongs(o, &target) && names.as_ref().is_none_or(|n| o["metadata"]["name"] == **n);
-                    let next =
-                        state.history.iter().find(|(r, c, _, o)| *r > from && *c == target.collection && concerns(o));
-                    (next.cloned(), state.lag)
-                };
-                let Some((revision, _, kind, object)) = next else {
-                    changed.await;
-                    continue;
-                };
-                tokio::time::sleep(lag).await;
-                let frame = format!("{}\n", json!({"type": kind, "object": object}));
-                return Some((Ok(Bytes::from(frame)), (fake, target, names, revision)));
-            }
+        let (from, name) = (version.and_then(|v| v.parse().ok()).unwrap_or(0), wanted_name(query));
+        let fake = self.clone();
+        let watching = Watching { fake, target, name, from, random: 0, is_hiding: false, is_over: false };
+        stream::unfold(watching, |mut watching| async move {
+            let frame = watching.next().await?;
+            Some((Ok(Bytes::from(format!("{frame}\n"))), watching))
         })
         .boxed()
     }
@@ -409,12 +419,17 @@ impl State {
             }
             new
         };
-        let goes = !new["metadata"]["deletionTimestamp"].is_null() && !holds(&new);
-        let new = self.put(key.clone(), new);
+        Ok(self.put_or_end(key, new))
+    }
+
+    /// Keeps a changed object, unless it is to go and nothing holds it any more.
+    fn put_or_end(&mut self, key: Key, object: Value) -> Value {
+        let goes = !object["metadata"]["deletionTimestamp"].is_null() && !holds(&object);
+        let object = self.put(key.clone(), object);
         if goes {
             self.remove(&key);
         }
-        Ok(new)
+        object
     }
 
     fn patch(&mut self, target: &Target, patch: &Value) -> Result<Value> {
@@ -427,7 +442,7 @@ impl State {
             }
         }
         merge(&mut object, patch);
-        Ok(self.put(key, object))
+        Ok(self.put_or_end(key, object))
     }
 
     /// Deletes an object, or a collection. What has finalizers, in its metadata or its spec, stays and is marked.

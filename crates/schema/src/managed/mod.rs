@@ -5,6 +5,8 @@
 
 mod entries;
 mod last_applied;
+#[cfg(test)]
+mod model;
 mod set;
 #[cfg(test)]
 mod tests;

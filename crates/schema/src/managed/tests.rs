@@ -8,7 +8,7 @@ use super::{Managed, Sent, same_but_times};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-struct Thing(Types);
+pub(super) struct Thing(pub(super) Types);
 
 impl Versions for Thing {
     fn typed(&self, api_version: &str) -> Option<Typed<'_>> {
@@ -40,16 +40,20 @@ fn thing() -> Thing {
 }
 
 /// An object and its managers, and what is done to them.
-struct Story {
+pub(super) struct Story {
     thing: Thing,
-    object: Option<Value>,
+    pub(super) object: Option<Value>,
     managed: String,
     now: usize,
 }
 
 impl Story {
     fn new() -> Story {
-        Story { thing: thing(), object: None, managed: String::new(), now: 0 }
+        Story::of(thing())
+    }
+
+    pub(super) fn of(thing: Thing) -> Story {
+        Story { thing, object: None, managed: String::new(), now: 0 }
     }
 
     fn write<T>(&mut self, manager: &str, run: impl FnOnce(Writer<'_>, Option<&Value>, Managed<'_>) -> T) -> T {
@@ -67,7 +71,7 @@ impl Story {
         run(writer, self.object.as_ref(), Managed::stored(&self.managed))
     }
 
-    fn apply(&mut self, manager: &str, spec: &Value, force: bool) -> Result<(), Vec<Conflict>> {
+    pub(super) fn apply(&mut self, manager: &str, spec: &Value, force: bool) -> Result<(), Vec<Conflict>> {
         let config = config(spec);
         let applied = self.write(manager, |writer, live, managed| {
             writer.apply(managed, live, &config, force).map(|(object, managed)| (object, managed.write()))
@@ -82,7 +86,7 @@ impl Story {
         }
     }
 
-    fn update(&mut self, manager: &str, spec: &Value) {
+    pub(super) fn update(&mut self, manager: &str, spec: &Value) {
         let new = config(spec);
         self.managed = self.write(manager, |writer, live, managed| match live {
             Some(live) => {
@@ -103,7 +107,7 @@ impl Story {
     }
 
     /// The fields of every manager, by name and operation.
-    fn sets(&self) -> Vec<(String, bool, FieldSet)> {
+    pub(super) fn sets(&self) -> Vec<(String, bool, FieldSet)> {
         let managed = Managed::stored(&self.managed);
         managed.0.iter().map(|m| (m.id.name.to_string(), m.id.applies, m.fields.set())).collect()
     }
@@ -113,7 +117,7 @@ impl Story {
         found.map(|(_, _, set)| set.to_string()).unwrap_or_default()
     }
 
-    fn spec(&self) -> &Value {
+    pub(super) fn spec(&self) -> &Value {
         self.object.as_ref().map_or(&Value::Null, |object| &object["spec"])
     }
 }

@@ -312,19 +312,14 @@ fn tell(seed: u64) {
             story.update(manager, &spec);
         }
         let (parts, managers) = told(&shape, &story);
-        let containers: BTreeSet<Path> = [&parts, &model.parts]
-            .into_iter()
-            .flat_map(|parts| parts.iter().filter(|(_, p)| **p == Part::Container))
-            .map(|(path, _)| path.clone())
-            .collect();
-        let without = |paths: &Path| !containers.contains(paths);
+        let is_told = |path: &Path| [&parts, &model.parts].iter().all(|all| all.get(path) != Some(&Part::Container));
         let held = |parts: &Parts| -> Parts {
-            parts.iter().filter(|(path, _)| without(path)).map(|(path, part)| (path.clone(), part.clone())).collect()
+            let held = parts.iter().filter(|(path, _)| is_told(path));
+            held.map(|(path, part)| (path.clone(), part.clone())).collect()
         };
         let sets = |managers: &Managers| -> Managers {
-            let sets = managers
-                .iter()
-                .map(|(id, set)| (id.clone(), set.iter().filter(|path| without(path)).cloned().collect()));
+            let told = |set: &BTreeSet<Path>| set.iter().filter(|path| is_told(path)).cloned().collect();
+            let sets = managers.iter().map(|(id, set)| (id.clone(), told(set)));
             sets.filter(|(_, set): &(_, BTreeSet<Path>)| !set.is_empty()).collect()
         };
         assert_eq!(held(&parts), held(&model.parts), "{said:#?}");

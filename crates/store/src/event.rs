@@ -47,6 +47,8 @@ pub struct Event {
     /// The object before the change; `None` for an addition.
     pub previous: Option<Arc<Object>>,
     pub revision: Revision,
+    /// It is the work of a move between partitions, and no watcher's business.
+    pub(crate) silent: bool,
     pub(crate) committed: Instant,
     frame: Mutex<Frame>,
     departed: OnceLock<Arc<Object>>,
@@ -61,7 +63,13 @@ impl Event {
     ) -> Event {
         assert_eq!(kind == EventKind::Added, previous.is_none(), "every change but an addition has a previous state");
         let revision = object.revision;
-        Event { kind, object, previous, revision, committed, frame: Mutex::default(), departed: OnceLock::new() }
+        let (frame, departed) = (Mutex::default(), OnceLock::new());
+        Event { kind, object, previous, revision, silent: false, committed, frame, departed }
+    }
+
+    /// Of which no watcher is told if so.
+    pub(crate) fn silent(self, silent: bool) -> Event {
+        Event { silent, ..self }
     }
 
     /// `{"type":"MODIFIED","object":…}` and a newline, encoded once for all watchers that keep up.

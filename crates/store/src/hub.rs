@@ -6,6 +6,7 @@
 //! Lock order: the hub's topics, then one inbox. Wakers are called without locks.
 
 use crate::event::Event;
+use crate::fence;
 use crate::history::History;
 use crate::inbox::{Inbox, Interest, Phase};
 use crate::meter::Meter;
@@ -105,6 +106,9 @@ impl Hub {
             topic.history.push(event.clone());
             topic.history.trim(&self.limits, now);
         }
+        for tenant in events.iter().filter_map(|event| fence::has_moved(event)) {
+            wakers.extend(topics.end(WatchEnded::Lagged, |inbox| inbox.is_over(&tenant)));
+        }
         if now.saturating_duration_since(topics.trimmed) >= TRIM_EVERY {
             topics.trimmed = now;
             for topic in topics.by_resource.values_mut() {
@@ -120,10 +124,12 @@ impl Hub {
     }
 
     /// The state of one resource at an old revision, made from the current one by undoing what happened since.
-    pub(crate) fn snapshot_at(&self, resource: &ResourceId, revision: Revision) -> Result<Snapshot, TooOld> {
+    pub(crate) fn snapshot_at(&self, scope: &Scope, revision: Revision) -> Result<Snapshot, TooOld> {
+        let resource = scope.resource();
         let (mut state, events) = {
             let topics = self.topics.lock();
             let current = self.state.load_full();
+            fence::admits(&current, scope, revision)?;
             if revision >= current.revision {
                 return Ok(Snapshot::new(current));
             }
@@ -154,6 +160,7 @@ impl Hub {
     pub(crate) fn register(&self, scope: &Scope, interest: Interest, after: Revision) -> Result<Arc<Inbox>, TooOld> {
         let mut topics = self.topics.lock();
         let closed = topics.closed;
+        fence::admits(&self.state.load(), scope, after)?;
         let topic = topics.topic(scope.resource(), self.opened_at());
         let position = topic.history.position_after(after)?;
         let phase = match position < topic.history.end() {
@@ -261,6 +268,9 @@ impl Topics {
 impl Topic {
     /// Gives an event that is about to enter the history to the live watchers that asked for its like.
     fn dispatch(&self, event: &Arc<Event>, limits: &Limits, wakers: &mut Vec<Waker>) {
+        if event.silent {
+            return;
+        }
         let position = self.history.end();
         let mut deliver = |inboxes: Option<&Vec<Arc<Inbox>>>| {
             let inboxes = inboxes.into_iter().flatten();

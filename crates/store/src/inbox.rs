@@ -13,6 +13,7 @@
 
 use crate::event::Event;
 use crate::watch::WatchEnded;
+use api::TenantName;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -75,6 +76,12 @@ impl Inbox {
             Interest::Prefix(prefix) => prefix.is_empty(),
             Interest::Node(_) => true,
         }
+    }
+
+    /// Whether what it is registered under may be in this tenant.
+    pub(crate) fn is_over(&self, tenant: &TenantName) -> bool {
+        let of_tenant = |prefix: &str| prefix.strip_prefix(tenant.as_str()).is_some_and(|rest| rest.starts_with('\0'));
+        self.is_over_all_tenants() || matches!(&self.interest, Interest::Prefix(prefix) if of_tenant(prefix))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Queue> {

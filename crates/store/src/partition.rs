@@ -12,7 +12,7 @@ use crate::snapshot::Snapshot;
 use crate::store::{FieldsOf, Limits, Stats};
 use crate::transaction::{CommitError, Write};
 use crate::writer::{Shared, Writer};
-use api::Object;
+use api::{Object, Revision};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -85,13 +85,22 @@ impl Partition {
 
     /// As [`crate::Store::commit`].
     pub(crate) async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Arc<Object>>, CommitError> {
+        self.commit_behind(0, writes).await
+    }
+
+    /// As [`Partition::commit`], at a revision behind `floor`.
+    pub(crate) async fn commit_behind(
+        &self,
+        floor: Revision,
+        writes: Vec<Write>,
+    ) -> Result<Vec<Arc<Object>>, CommitError> {
         match &self.0 {
             Kind::Embedded(handle) => {
                 let (reply, answer) = tokio::sync::oneshot::channel();
-                handle.0.queue.push(Commit::new(writes, reply))?;
+                handle.0.queue.push(Commit::new(writes, floor, reply))?;
                 answer.await.unwrap_or(Err(CommitError::Stopped))
             }
-            Kind::Etcd(etcd) => etcd.commit(writes).await,
+            Kind::Etcd(etcd) => etcd.commit(writes, floor).await,
         }
     }
 

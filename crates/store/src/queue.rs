@@ -4,7 +4,7 @@
 
 use crate::store::Limits;
 use crate::transaction::{CommitError, Write};
-use api::Object;
+use api::{Object, Revision};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,14 +20,16 @@ pub(crate) type Committed = Result<Vec<Arc<Object>>, CommitError>;
 /// A commit on its way to the writer.
 pub(crate) struct Commit {
     pub(crate) writes: Vec<Write>,
+    /// The revision is to be behind this one.
+    pub(crate) floor: Revision,
     pub(crate) reply: oneshot::Sender<Committed>,
     bytes: usize,
 }
 
 impl Commit {
-    pub(crate) fn new(writes: Vec<Write>, reply: oneshot::Sender<Committed>) -> Commit {
+    pub(crate) fn new(writes: Vec<Write>, floor: Revision, reply: oneshot::Sender<Committed>) -> Commit {
         let sizes = writes.iter().map(|w| w.body().map_or(0, |object| object.bytes.len()) + WRITE_OVERHEAD_BYTES);
-        Commit { bytes: sizes.sum(), writes, reply }
+        Commit { bytes: sizes.sum(), writes, floor, reply }
     }
 }
 

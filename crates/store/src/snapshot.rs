@@ -3,11 +3,12 @@
 //! Cloning is O(1); a change copies one path of one map. The writer changes its own [`State`], readers hold snapshots.
 
 use crate::event::{Event, EventKind};
+use crate::fence::{self, FENCES};
 use crate::scope::{Scope, bounds, compact};
 use crate::version::{PartitionId, Version};
 use api::{Object, ObjectKey, ResourceId, Revision, TenantName};
 use imbl::OrdMap;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::iter::Peekable;
 use std::sync::Arc;
 
@@ -88,10 +89,28 @@ impl State {
         }
     }
 
-    /// The objects of one resource alone, for undoing its events.
+    /// The objects of one resource alone, for undoing its events, and the fences of today.
     pub(crate) fn only(&self, resource: &ResourceId) -> State {
-        let objects = self.resources.get(resource).cloned().unwrap_or_default();
-        State { revision: self.revision, resources: OrdMap::unit(resource.clone(), objects) }
+        let kept = [resource, &*FENCES].into_iter().filter_map(|resource| self.resources.get_key_value(resource));
+        let resources = kept.map(|(resource, objects)| (resource.clone(), objects.clone())).collect();
+        State { revision: self.revision, resources }
+    }
+
+    /// Whether there are objects of a resource.
+    pub(crate) fn has(&self, resource: &ResourceId) -> bool {
+        self.resources.contains_key(resource)
+    }
+
+    /// Every object of one resource.
+    pub(crate) fn objects_of(&self, resource: &ResourceId) -> impl Iterator<Item = &Arc<Object>> + use<'_> {
+        self.resources.get(resource).into_iter().flat_map(|objects| objects.by_key.values())
+    }
+
+    /// Every object of a tenant, resource after resource.
+    pub(crate) fn objects_in<'a>(&'a self, tenant: &TenantName) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
+        let tenant = tenant.clone();
+        let scope = move |resource: &ResourceId| Scope::Tenant(resource.clone(), tenant.clone());
+        self.resources.iter().flat_map(move |(resource, objects)| objects.range(&scope(resource), None))
     }
 
     /// Every object, resource after resource.
@@ -126,6 +145,14 @@ pub struct Snapshot {
 pub(crate) struct Others {
     pub(crate) by_id: BTreeMap<PartitionId, Arc<State>>,
     pub(crate) routes: Routes,
+    /// The system partition as it is now, which says where tenants are.
+    pub(crate) placed: Arc<State>,
+}
+
+impl Others {
+    fn of_tenant(&self, tenant: &TenantName) -> PartitionId {
+        (self.routes.of_tenant)(&Snapshot::new(self.placed.clone()), tenant)
+    }
 }
 
 /// Which partitions there are, by what the system partition holds.
@@ -181,7 +208,7 @@ impl Snapshot {
     /// The state that holds a tenant; `None` where its partition is not here.
     fn of_tenant(&self, tenant: &TenantName) -> Option<&State> {
         let Some(others) = &self.others else { return Some(&self.state) };
-        match (others.routes.of_tenant)(&Snapshot::new(self.state.clone()), tenant) {
+        match others.of_tenant(tenant) {
             0 => Some(&self.state),
             id => others.by_id.get(&id).map(|state| &**state),
         }
@@ -198,8 +225,13 @@ impl Snapshot {
             Some(tenant) => self.of_tenant(tenant),
             None => Some(&*self.state),
         };
-        let states = own.into_iter().chain(others.into_iter().flat_map(|others| others.by_id.values().map(|s| &**s)));
-        let parts = states.filter_map(|state| Some(state.resources.get(scope.resource())?.range(scope, after)));
+        let beside = others.into_iter().flat_map(|others| others.by_id.iter().map(|(id, state)| (*id, &**state)));
+        let states = own.into_iter().map(|state| (0, state)).chain(beside);
+        let parts = states.filter_map(|(id, state)| {
+            let hidden = others.map(|others| hidden(state, id, others)).unwrap_or_default();
+            let objects = state.resources.get(scope.resource())?.range(scope, after);
+            Some(objects.filter(move |object| hidden.is_empty() || !object.tenant().is_some_and(|of| hidden.contains(of))))
+        });
         Merged { parts: parts.map(Iterator::peekable).collect() }
     }
 
@@ -213,7 +245,7 @@ impl Snapshot {
         let others = self.others.iter().flat_map(|others| others.by_id.values());
         let all: BTreeSet<&ResourceId> =
             std::iter::once(&self.state).chain(others).flat_map(|state| state.resources.keys()).collect();
-        all.into_iter().cloned().collect()
+        all.into_iter().filter(|resource| **resource != *FENCES).cloned().collect()
     }
 
     /// How many objects a scope holds. Walks them.
@@ -228,13 +260,15 @@ impl Snapshot {
 
     /// Every object of a tenant, resource after resource.
     pub fn tenant_keys<'a>(&'a self, tenant: &TenantName) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
-        let state = self.of_tenant(tenant);
         let tenant = tenant.clone();
-        state
-            .into_iter()
-            .flat_map(|state| state.resources.iter())
-            .flat_map(move |(resource, objects)| objects.range(&Scope::Tenant(resource.clone(), tenant.clone()), None))
+        self.of_tenant(&tenant).into_iter().flat_map(move |state| state.objects_in(&tenant))
     }
+}
+
+/// The tenants of which a partition holds what is not to be shown: a copy that is being made, or what is left of one.
+fn hidden(state: &State, id: PartitionId, others: &Others) -> HashSet<TenantName> {
+    let tenants = fence::tenants(state).map(|(tenant, _)| tenant);
+    tenants.filter(|tenant| others.of_tenant(tenant) != id).collect()
 }
 
 /// Several ordered ranges as one.

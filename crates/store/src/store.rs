@@ -2,12 +2,13 @@
 
 #[cfg(test)]
 use crate::engine::Engine;
+use crate::fence::{self, Fence};
 use crate::hub::Hub;
 use crate::meter::Held;
 use crate::open_error::OpenError;
 use crate::partition::Partition;
 use crate::scope::Scope;
-use crate::snapshot::{Others, Routes, Snapshot};
+use crate::snapshot::{Others, Routes, Snapshot, State};
 use crate::transaction::{CommitError, Write};
 use crate::version::{PartitionId, Version};
 use crate::watch::Watch;
@@ -18,7 +19,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How often it looks.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// How long a request waits for its tenant to be where it is moved to. A move stops writes for a fraction of that.
+const MOVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The selectable fields of a resource, to rebuild headers on load.
 pub type FieldsOf = fn(&ResourceId) -> &'static [&'static str];
@@ -164,7 +171,8 @@ impl Store {
         let Some(routes) = self.routes(&system) else { return system };
         let others = self.0.others.load();
         let by_id = others.iter().map(|(id, partition)| (*id, partition.snapshot().shared_state())).collect();
-        system.with_others(Others { by_id, routes })
+        let placed = system.shared_state();
+        system.with_others(Others { by_id, routes, placed })
     }
 
     /// The revision of the system partition.
@@ -180,16 +188,23 @@ impl Store {
 
     /// As [`Store::current`], of the partitions beside the system's.
     pub async fn current_in(&self, whose: Whose<'_>) -> Result<(), CommitError> {
-        let others = self.others_of(whose)?;
-        if others.is_empty() {
-            return Ok(());
+        let deadline = Instant::now() + MOVED_WITHIN;
+        loop {
+            let others = self.others_of(whose)?;
+            if !others.is_empty() {
+                futures::future::try_join_all(others.iter().map(Partition::current)).await?;
+            }
+            match self.shows(whose) {
+                Err(CommitError::Moving) => self.moving(deadline).await?,
+                known => return known,
+            }
         }
-        futures::future::try_join_all(others.iter().map(Partition::current)).await.map(drop)
     }
 
     /// Whether what a request is about can be read here at all.
     pub fn holds(&self, whose: Whose<'_>) -> Result<(), CommitError> {
-        self.others_of(whose).map(drop)
+        self.others_of(whose)?;
+        self.shows(whose)
     }
 
     /// Commits all writes under one revision, or none of them. Returns the stored objects in the order of the writes; of
@@ -210,7 +225,7 @@ impl Store {
         let (of_system, of_tenants): (Vec<Write>, Vec<Write>) =
             writes.into_iter().partition(|write| write.key.tenant().is_none());
         if of_system.is_empty() {
-            return self.partition_of(&of_tenants)?.commit(of_tenants).await;
+            return self.commit_in_place(of_tenants).await;
         }
         // A tenant that is created here has its partition only then.
         let known = self.partition_of(&of_tenants);
@@ -218,10 +233,13 @@ impl Store {
             && partition.is_same(&self.0.system)
             && !first_in_system
         {
-            return partition.commit(of_tenants.into_iter().chain(of_system).collect()).await;
+            match partition.commit(of_tenants.iter().chain(&of_system).cloned().collect()).await {
+                Err(CommitError::Moving) => {}
+                done => return done,
+            }
         }
         let mut done = self.0.system.commit(of_system).await?;
-        let mut rest = self.partition_of(&of_tenants)?.commit(of_tenants).await?;
+        let mut rest = self.commit_in_place(of_tenants).await?;
         if first_in_system {
             done.append(&mut rest);
             return Ok(done);
@@ -235,12 +253,15 @@ impl Store {
     pub fn snapshot_at(&self, scope: &Scope, version: &Version) -> Result<Snapshot, TooOld> {
         let hubs = self.hubs(scope, version)?;
         let mut states =
-            hubs.into_iter().map(|(id, hub, revision)| Ok((id, hub.snapshot_at(scope.resource(), revision)?)));
+            hubs.into_iter().map(|(id, hub, revision)| Ok((id, hub.snapshot_at(scope, revision)?)));
         let first = states.next().expect("there is a partition")?.1;
         let rest = states.map(|state| state.map(|(id, state)| (id, state.shared_state()))).collect::<Result<_, _>>()?;
         Ok(match (version, self.0.routes) {
             // Within a tenant there is one, whichever it is.
-            (Version::Each(_), Some(routes)) => first.with_others(Others { by_id: rest, routes }),
+            (Version::Each(_), Some(routes)) => {
+                let placed = self.0.system.snapshot().shared_state();
+                first.with_others(Others { by_id: rest, routes, placed })
+            }
             _ => first,
         })
     }
@@ -288,11 +309,14 @@ impl Store {
 
     /// What each tenant holds that holds anything, in no order.
     pub fn held_by_all(&self) -> Vec<(TenantName, Held)> {
-        let others = self.0.others.load();
-        std::iter::once(&self.0.system)
-            .chain(others.values())
-            .flat_map(|partition| partition.hub().meter.all())
-            .collect()
+        let is_copy = |id: PartitionId, state: &State, tenant: &TenantName| {
+            Fence::of(state, tenant).revision > 0 && self.place_of(tenant) != id
+        };
+        let held = self.attached().into_iter().flat_map(|(id, partition)| {
+            let (all, state) = (partition.hub().meter.all(), partition.snapshot().shared_state());
+            all.into_iter().filter(|(tenant, _)| !is_copy(id, &state, tenant)).collect::<Vec<_>>()
+        });
+        held.collect()
     }
 
     /// Those of all partitions together; the revision is the system's.
@@ -329,6 +353,68 @@ impl Store {
         let found = self.0.others.load().get(&id).cloned();
         found
             .ok_or_else(|| CommitError::Unavailable(format!("storage cluster {id} cannot be reached from this server")))
+    }
+
+    /// Commits where the tenants are; while one is being moved, waits for where it will be.
+    async fn commit_in_place(&self, writes: Vec<Write>) -> Result<Vec<Arc<Object>>, CommitError> {
+        let deadline = Instant::now() + MOVED_WITHIN;
+        loop {
+            match self.partition_of(&writes)?.commit(writes.clone()).await {
+                Err(CommitError::Moving) => self.moving(deadline).await?,
+                done => return done,
+            }
+        }
+    }
+
+    /// The partition with this number. The error says that it is not attached.
+    pub(crate) fn partition(&self, id: PartitionId) -> Result<Partition, CommitError> {
+        if id == 0 { Ok(self.0.system.clone()) } else { self.other(id) }
+    }
+
+    /// Where a tenant is.
+    pub(crate) fn place_of(&self, tenant: &TenantName) -> PartitionId {
+        self.0.routes.map_or(0, |routes| (routes.of_tenant)(&self.0.system.snapshot(), tenant))
+    }
+
+    /// The partitions, by their numbers.
+    pub(crate) fn attached(&self) -> BTreeMap<PartitionId, Partition> {
+        let others = self.0.others.load();
+        others.iter().map(|(id, partition)| (*id, partition.clone())).chain([(0, self.0.system.clone())]).collect()
+    }
+
+    /// Whether what is asked for is whole in the partitions where it should be, as far as this process has seen them.
+    fn shows(&self, whose: Whose<'_>) -> Result<(), CommitError> {
+        if self.routes(&self.0.system.snapshot()).is_none() {
+            return Ok(());
+        }
+        let shown = |id: PartitionId, fence: Fence, tenant: &TenantName| fence.shows() || self.place_of(tenant) != id;
+        let all_shown = match whose {
+            Whose::Cluster => true,
+            Whose::Tenant(tenant) => {
+                let id = self.place_of(tenant);
+                let state = self.partition(id)?.snapshot().shared_state();
+                shown(id, Fence::of(&state, tenant), tenant)
+            }
+            Whose::AllTenants => {
+                self.attached().into_iter().all(|(id, partition)| {
+                    let state = partition.snapshot().shared_state();
+                    fence::tenants(&state).all(|(tenant, fence)| shown(id, fence, &tenant))
+                })
+            }
+        };
+        if all_shown { Ok(()) } else { Err(CommitError::Moving) }
+    }
+
+    /// Waits until something may be different of a tenant that is being moved; the error says that it was long enough.
+    async fn moving(&self, deadline: Instant) -> Result<(), CommitError> {
+        if Instant::now() >= deadline {
+            return Err(CommitError::Moving);
+        }
+        let attached = self.attached();
+        let hubs = attached.values().map(Partition::hub);
+        let changes = hubs.map(|hub| Box::pin(hub.reaches(hub.dispatched() + 1, LOOK_AGAIN_AFTER)));
+        futures::future::select_all(changes).await;
+        Ok(())
     }
 
     /// The one partition of writes that are all of tenants.

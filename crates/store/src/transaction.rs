@@ -3,6 +3,7 @@
 //! Pure: no clock, no disk.
 
 use crate::event::{Event, EventKind};
+use crate::fence;
 use crate::meter::{Held, Meter};
 use crate::snapshot::State;
 use api::{Object, ObjectKey, Revision, TenantName};
@@ -135,6 +136,9 @@ pub enum CommitError {
     /// The storage cluster cannot take it now, and why; where it says so, whether it was written is unknown.
     #[error("{0}")]
     Unavailable(String),
+    /// The tenant is on its way to another partition; the same commit can succeed there.
+    #[error("the tenant is being moved to another storage cluster")]
+    Moving,
     /// More than the storage cluster takes in one transaction, and what.
     #[error("the storage cluster takes no such transaction: {0}")]
     TooLarge(String),
@@ -143,16 +147,17 @@ pub enum CommitError {
     Stopped,
 }
 
-/// Makes all changes of a transaction under the next revision and appends their events, or none. `events` are those that are
-/// decided and not published yet; `meter` knows the published ones.
+/// Makes all changes of a transaction under the next revision behind `floor` and appends their events, or none. `events` are
+/// those that are decided and not published yet; `meter` knows the published ones.
 pub(crate) fn transact(
     state: &mut State,
     meter: &Meter,
-    writes: Vec<Write>,
+    (writes, floor): (Vec<Write>, Revision),
     events: &mut Vec<Arc<Event>>,
     now: Instant,
 ) -> Result<Vec<Arc<Object>>, CommitError> {
-    let revision = state.revision + 1;
+    fence::pass(state, &writes)?;
+    let revision = state.revision.max(floor) + 1;
     let first = events.len();
     for write in writes {
         match event(state, (meter, events), write, revision, now) {
@@ -207,5 +212,6 @@ fn event(
         // All versions of an object share one key in memory.
         object.key = previous.key.clone();
     }
-    Ok(Some(Event::new(kind, Arc::new(object), previous.cloned(), now)))
+    let silent = fence::is_silent(state, &object.key);
+    Ok(Some(Event::new(kind, Arc::new(object), previous.cloned(), now).silent(silent)))
 }

@@ -158,7 +158,7 @@ impl Part {
     fn view(&mut self, event: Arc<Event>) -> Option<Delivery> {
         // Others of the same revision may follow.
         self.done = self.done.max(event.revision - 1);
-        if event.revision <= self.after || !self.scope.contains(&event.object.key) {
+        if event.silent || event.revision <= self.after || !self.scope.contains(&event.object.key) {
             return None;
         }
         Delivery::of(event, &self.selector)

@@ -110,9 +110,9 @@ impl Writer {
         let mut events = Vec::new();
         let mut durability = self.due(now);
         let mut answers = Vec::with_capacity(batch.len());
-        for Commit { writes, reply, .. } in batch {
+        for Commit { writes, floor, reply, .. } in batch {
             let durable = writes.iter().any(|write| write.class == Class::Durable);
-            let answer = transact(&mut self.state, &self.shared.hub.meter, writes, &mut events, now);
+            let answer = transact(&mut self.state, &self.shared.hub.meter, (writes, floor), &mut events, now);
             if answer.is_ok() && durable {
                 durability = Durability::Synced;
             }

@@ -2,8 +2,10 @@
 
 use super::members::Failure;
 use super::record::{self, Nonce};
-use super::{DELETED_KEY, Etcd, Shared};
+use super::revisions::Revisions;
+use super::{DELETED_KEY, Etcd, RAISES_KEY, Shared};
 use crate::event::{Event, EventKind};
+use crate::fence;
 use crate::queue::Committed;
 use crate::snapshot::Snapshot;
 use crate::transaction::{CommitError, Write, transact};
@@ -27,8 +29,8 @@ const SEEN_WITHIN: Duration = Duration::from_secs(10);
 const LAST_STATES_BYTES_MAX: usize = 1 << 20;
 
 impl Etcd {
-    /// As [`crate::Store::commit`].
-    pub(crate) async fn commit(&self, writes: Vec<Write>) -> Committed {
+    /// As [`crate::Store::commit`], at a revision behind `floor`.
+    pub(crate) async fn commit(&self, writes: Vec<Write>, floor: Revision) -> Committed {
         if writes.len() > WRITES_MAX {
             return Err(CommitError::TooLarge(format!("{} writes in one transaction", writes.len())));
         }
@@ -42,10 +44,11 @@ impl Etcd {
             if shared.stop.is_stopped() {
                 return Err(CommitError::Stopped);
             }
-            let base = shared.hub.snapshot();
-            let mut state = base.state();
+            let revisions = shared.revisions.load_full();
+            let base = Base { snapshot: shared.hub.snapshot(), revisions, floor };
+            let mut state = base.snapshot.state();
             let mut events = Vec::new();
-            match transact(&mut state, &shared.hub.meter, writes.clone(), &mut events, Instant::now()) {
+            match transact(&mut state, &shared.hub.meter, (writes.clone(), floor), &mut events, Instant::now()) {
                 // A refusal rests on what may have been changed by another server since.
                 Err(_) if !fresh => {
                     self.current().await?;
@@ -58,15 +61,15 @@ impl Etcd {
             match attempt(shared, &base, &writes, &events).await? {
                 Attempt::Done(revision) => {
                     shared.commits.fetch_add(1, Ordering::Relaxed);
-                    if !shared.hub.reaches(revision, SEEN_WITHIN).await {
+                    let Some(revision) = shared.reaches(revision, SEEN_WITHIN).await else {
                         let why = format!("revision {revision} was written, but the watch has not delivered it");
                         return Err(CommitError::Unavailable(why));
-                    }
+                    };
                     return Ok(events.iter().map(|event| Arc::new(event.object.at_revision(revision))).collect());
                 }
                 Attempt::Changed(revision) => {
                     // With what is there then, everything from before this commit is there too.
-                    fresh = shared.hub.reaches(revision, SEEN_WITHIN).await;
+                    fresh = shared.reaches(revision, SEEN_WITHIN).await.is_some();
                     if !fresh {
                         self.current().await?;
                     }
@@ -77,16 +80,33 @@ impl Etcd {
     }
 }
 
+/// What a commit is decided on.
+struct Base {
+    /// Not older than the revisions allow: these are replaced before anything is published that they speak of.
+    snapshot: Snapshot,
+    revisions: Arc<Revisions>,
+    /// The revision is to be behind this one.
+    floor: Revision,
+}
+
+impl Base {
+    /// The record that makes it so, if it is not so anyway.
+    fn raise(&self) -> Option<String> {
+        let last = self.snapshot.revision();
+        (self.floor > last).then(|| self.revisions.raised(last, self.floor))
+    }
+}
+
 enum Attempt {
-    /// Committed at this revision.
-    Done(Revision),
-    /// Not committed: at this revision something was other than in the index.
-    Changed(Revision),
+    /// Committed at this revision of etcd's.
+    Done(i64),
+    /// Not committed: at this revision of etcd's something was other than in the index.
+    Changed(i64),
 }
 
 async fn attempt(
     shared: &Shared,
-    base: &Snapshot,
+    base: &Base,
     writes: &[Write],
     events: &[Arc<Event>],
 ) -> Result<Attempt, CommitError> {
@@ -99,7 +119,7 @@ async fn attempt(
         other => other?,
     };
     let (answer, doubtful) = answer;
-    let revision = answer.header().map_or(0, |header| header.revision()).cast_unsigned();
+    let revision = answer.header().map_or(0, |header| header.revision());
     if answer.succeeded() {
         return Ok(Attempt::Done(revision));
     }
@@ -151,12 +171,13 @@ impl Changes {
     }
 
     /// The transaction: every object that the decision has looked at must be as it was.
-    fn txn(&self, base: &Snapshot, writes: &[Write], with_last: bool) -> Txn {
-        let guards: Vec<Compare> = writes
-            .iter()
-            .map(|write| {
-                let revision = base.get(&write.key).map_or(0, |object| object.revision);
-                Compare::mod_revision(write.key.durable(), CompareOp::Equal, revision.cast_signed())
+    fn txn(&self, base: &Base, writes: &[Write], with_last: bool) -> Txn {
+        let fences = fence::passed(writes).into_iter().map(fence::key);
+        let looked_at = writes.iter().map(|write| write.key.clone()).chain(fences);
+        let mut guards: Vec<Compare> = looked_at
+            .map(|key| {
+                let revision = base.snapshot.get(&key).map_or(0, |object| base.revisions.to_etcd(object.revision));
+                Compare::mod_revision(key.durable(), CompareOp::Equal, revision)
             })
             .collect();
         let mut operations: Vec<TxnOp> = Vec::with_capacity(self.by_key.len() + 1);
@@ -165,6 +186,10 @@ impl Changes {
                 Some(record) => TxnOp::put(key.as_str(), record.as_slice(), None),
                 None => TxnOp::delete(key.as_str(), None),
             });
+        }
+        if let Some(raise) = base.raise() {
+            guards.push(Compare::mod_revision(RAISES_KEY, CompareOp::Equal, base.revisions.written()));
+            operations.push(TxnOp::put(RAISES_KEY, raise, None));
         }
         if with_last && !self.last.is_empty() {
             operations.push(TxnOp::put(DELETED_KEY, self.last.as_slice(), None));
@@ -178,12 +203,12 @@ impl Changes {
         self.by_key.iter().find(|(_, record)| record.is_some()).map(|(key, _)| key.as_str())
     }
 
-    /// The revision at which this very transaction has written, as its refused repetition shows.
-    fn written_at(&self, answer: &TxnResponse, nonce: &Nonce) -> Option<Revision> {
+    /// The revision of etcd's at which this very transaction has written, as its refused repetition shows.
+    fn written_at(&self, answer: &TxnResponse, nonce: &Nonce) -> Option<i64> {
         self.put_key()?;
         let responses = answer.op_responses();
         let Some(TxnOpResponse::Get(found)) = responses.first() else { return None };
         let kv = found.kvs().first()?;
-        record::is_by(kv.value(), nonce).then(|| kv.mod_revision().cast_unsigned())
+        record::is_by(kv.value(), nonce).then(|| kv.mod_revision())
     }
 }

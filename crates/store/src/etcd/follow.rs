@@ -5,8 +5,10 @@
 //! Invariant: a revision is published whole, once, and after all earlier ones.
 
 use super::load;
-use super::{DELETED_KEY, PREFIX, Shared, record};
+use super::revisions::Revisions;
+use super::{DELETED_KEY, PREFIX, RAISES_KEY, Shared, record};
 use crate::event::{Event, EventKind};
+use crate::fence;
 use crate::snapshot::State;
 use api::{ObjectKey, Revision};
 use etcd_client::{EventType, WatchOptions, WatchResponse};
@@ -47,13 +49,14 @@ pub(super) async fn run(shared: Arc<Shared>, mut state: State) {
         match ended {
             Ended::Broken(why) => tracing::debug!(partition = shared.partition, why, "an etcd watch ended"),
             Ended::Compacted => match load::load(&shared.members, shared.fields).await {
-                Ok(current) if current.revision < state.revision => {
+                Ok((current, _)) if current.revision < state.revision => {
                     let (from, to) = (state.revision, current.revision);
                     return shared.fail(format!("the storage cluster has gone back from revision {from} to {to}"));
                 }
-                Ok(current) => {
+                Ok((current, revisions)) => {
                     tracing::warn!(partition = shared.partition, "etcd has compacted what was still to be watched");
                     state = current;
+                    shared.revisions.store(Arc::new(revisions));
                     shared.hub.reset(state.clone());
                 }
                 Err(why) => tracing::warn!(partition = shared.partition, why, "the storage cluster cannot be read"),
@@ -69,7 +72,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut state: State) {
 }
 
 async fn follow(shared: &Shared, state: &mut State, failures: usize) -> Ended {
-    let next = (state.revision + 1).cast_signed();
+    let next = shared.revisions.load().to_etcd(state.revision) + 1;
     let options = WatchOptions::new().with_prefix().with_start_revision(next);
     let mut watcher = shared.members.watcher(failures);
     let mut stream = match timeout(BEGIN_WITHIN, watcher.watch(PREFIX, Some(options))).await {
@@ -102,9 +105,15 @@ async fn follow(shared: &Shared, state: &mut State, failures: usize) -> Ended {
 fn publish(shared: &Shared, state: &mut State, answer: &WatchResponse) -> Result<(), String> {
     let now = Instant::now();
     let mut events: Vec<Arc<Event>> = Vec::new();
-    let revision_of = |event: &etcd_client::Event| event.kv().map_or(0, |kv| kv.mod_revision()).cast_unsigned();
+    let revision_of = |event: &etcd_client::Event| event.kv().map_or(0, |kv| kv.mod_revision());
     for changes in answer.events().chunk_by(|a, b| revision_of(a) == revision_of(b)) {
-        let revision = revision_of(&changes[0]);
+        let in_etcd = revision_of(&changes[0]);
+        for kv in changes.iter().filter_map(etcd_client::Event::kv).filter(|kv| kv.key() == RAISES_KEY.as_bytes()) {
+            let raised =
+                Revisions::parse(kv.value(), in_etcd).ok_or_else(|| format!("record {RAISES_KEY} is malformed"))?;
+            shared.revisions.store(Arc::new(raised));
+        }
+        let revision = shared.revisions.load().of_etcd(in_etcd);
         if revision <= state.revision {
             // Delivered again after a watch was resumed.
             continue;
@@ -163,7 +172,8 @@ fn transaction(
             // All versions of an object share one key in memory.
             object.key = previous.key.clone();
         }
-        let event = Event::new(kind, Arc::new(object), previous, now);
+        let silent = fence::is_silent(state, &object.key);
+        let event = Event::new(kind, Arc::new(object), previous, now).silent(silent);
         state.apply(&event);
         events.push(Arc::new(event));
     }

@@ -8,7 +8,6 @@
 use super::members::Failure;
 use super::{MARKER_KEY, Shared};
 use crate::transaction::CommitError;
-use api::Revision;
 use etcd_client::{GetOptions, Txn, TxnOp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,10 +47,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut asked: mpsc::UnboundedReceiver<
 }
 
 async fn reach_current(shared: &Shared) -> Result<(), CommitError> {
-    let seen = shared.hub.snapshot().revision();
+    let seen = shared.revisions.load().to_etcd(shared.hub.snapshot().revision());
     let only_count = GetOptions::new().with_count_only();
     let answer = shared.members.get(MARKER_KEY, only_count).await?;
-    let current = answer.header().map_or(0, |header| header.revision()).cast_unsigned();
+    let current = answer.header().map_or(0, |header| header.revision());
     if current < seen {
         shared.fail(format!(
             "the storage cluster has gone back from revision {seen} to {current}, as after restoring an old copy; start \
@@ -59,22 +58,22 @@ async fn reach_current(shared: &Shared) -> Result<(), CommitError> {
         ));
         return Err(CommitError::Stopped);
     }
-    if shared.hub.reaches(current, DELIVERED_WITHIN).await {
+    if shared.reaches(current, DELIVERED_WITHIN).await.is_some() {
         return Ok(());
     }
     let marked = mark(shared).await?;
-    if shared.hub.reaches(marked, STALLED_AFTER).await {
+    if shared.reaches(marked, STALLED_AFTER).await.is_some() {
         return Ok(());
     }
     shared.stalled.notify_one();
-    if shared.hub.reaches(marked, STALLED_AFTER).await {
+    if shared.reaches(marked, STALLED_AFTER).await.is_some() {
         return Ok(());
     }
     Err(CommitError::Unavailable("the storage cluster's watch does not deliver what was committed".to_owned()))
 }
 
-/// Writes the marker; the revision that it has made.
-async fn mark(shared: &Shared) -> Result<Revision, Failure> {
+/// Writes the marker; the revision of etcd's that it has made.
+async fn mark(shared: &Shared) -> Result<i64, Failure> {
     let (answer, _) = shared.members.txn(Txn::new().and_then([TxnOp::put(MARKER_KEY, "", None)])).await?;
-    Ok(answer.header().map_or(0, |header| header.revision()).cast_unsigned())
+    Ok(answer.header().map_or(0, |header| header.revision()))
 }

@@ -1,7 +1,8 @@
 //! Reads a whole cluster: every record verified, every header rebuilt, all at one revision.
 
 use super::members::{Failure, Members};
-use super::{FORMAT_KEY, PREFIX, record};
+use super::revisions::Revisions;
+use super::{FORMAT_KEY, PREFIX, RAISES_KEY, record};
 use crate::load::{Stored, decode_all};
 use crate::snapshot::State;
 use crate::store::FieldsOf;
@@ -18,7 +19,7 @@ const PAGE: i64 = 1000;
 const META: &[u8] = b"/ursa/m/";
 
 /// What the cluster holds, which is marked as this partition if it is empty. The error is the end of a sentence.
-pub(super) async fn open(members: &Members, partition: u8, fields: FieldsOf) -> Result<State, String> {
+pub(super) async fn open(members: &Members, partition: u8, fields: FieldsOf) -> Result<(State, Revisions), String> {
     let format = format!("1 {partition}");
     let absent = Compare::version(FORMAT_KEY, CompareOp::Equal, 0);
     let txn = Txn::new()
@@ -38,14 +39,14 @@ pub(super) async fn open(members: &Members, partition: u8, fields: FieldsOf) -> 
 }
 
 /// Everything at the current revision.
-pub(super) async fn load(members: &Members, fields: FieldsOf) -> Result<State, String> {
+pub(super) async fn load(members: &Members, fields: FieldsOf) -> Result<(State, Revisions), String> {
     loop {
         match load_at_once(members, fields).await {
             // Between two pages: begin again.
             Err(Trouble::Cluster(Failure::Compacted)) => {}
             Err(Trouble::Cluster(failure)) => return Err(failure.to_string()),
             Err(Trouble::Damaged(what)) => return Err(format!("it is damaged: {what}")),
-            Ok(state) => return Ok(state),
+            Ok(loaded) => return Ok(loaded),
         }
     }
 }
@@ -55,19 +56,20 @@ enum Trouble {
     Damaged(String),
 }
 
-async fn load_at_once(members: &Members, fields: FieldsOf) -> Result<State, Trouble> {
-    let mut found = HashMap::new();
-    let mut state = State::default();
+async fn load_at_once(members: &Members, fields: FieldsOf) -> Result<(State, Revisions), Trouble> {
+    let mut found: HashMap<Box<str>, Stored> = HashMap::new();
+    let mut revisions = Revisions::default();
+    let mut read_at = 0;
     let (mut from, end) = (PREFIX.as_bytes().to_vec(), successor(PREFIX));
     loop {
         let mut options = GetOptions::new().with_range(end.clone()).with_limit(PAGE);
-        if state.revision > 0 {
-            options = options.with_revision(state.revision.cast_signed());
+        if read_at > 0 {
+            options = options.with_revision(read_at);
         }
         let from_key = String::from_utf8_lossy(&from).into_owned();
         let mut page = members.get(&from_key, options).await.map_err(Trouble::Cluster)?;
-        if state.revision == 0 {
-            state.revision = page.header().map_or(0, |header| header.revision()).cast_unsigned();
+        if read_at == 0 {
+            read_at = page.header().map_or(0, |header| header.revision());
         }
         let more = page.more();
         let kvs = page.take_kvs();
@@ -75,7 +77,10 @@ async fn load_at_once(members: &Members, fields: FieldsOf) -> Result<State, Trou
             from = [last.key(), b"\0"].concat();
         }
         for kv in kvs {
-            if !kv.key().starts_with(META) {
+            if kv.key() == RAISES_KEY.as_bytes() {
+                let malformed = || Trouble::Damaged(format!("record {RAISES_KEY} is malformed"));
+                revisions = Revisions::parse(kv.value(), kv.mod_revision()).ok_or_else(malformed)?;
+            } else if !kv.key().starts_with(META) {
                 let (key, stored) = stored(kv).map_err(Trouble::Damaged)?;
                 found.insert(key, stored);
             }
@@ -84,10 +89,16 @@ async fn load_at_once(members: &Members, fields: FieldsOf) -> Result<State, Trou
             break;
         }
     }
+    // The record of raises comes after most objects.
+    for stored in found.values_mut() {
+        stored.revision = revisions.of_etcd(stored.revision.cast_signed());
+    }
+    let mut state = State::default();
+    state.revision = revisions.of_etcd(read_at);
     for object in decode_all(found, fields).map_err(Trouble::Damaged)? {
         state.put(Arc::new(object));
     }
-    Ok(state)
+    Ok((state, revisions))
 }
 
 fn stored(kv: KeyValue) -> Result<(Box<str>, Stored), String> {

@@ -6,7 +6,7 @@
 //!                  └──────────── hub: index, history, watchers ◀── follow ◀───────┘
 //! ```
 //!
-//! Revisions are etcd's own. A commit is acknowledged when etcd has acknowledged it and the local index has seen it, so
+//! Revisions are etcd's own, raised where a tenant came from another partition. A commit is acknowledged when etcd has acknowledged it and the local index has seen it, so
 //! that this API server reads what it wrote; [`Etcd::current`] makes sure that it has also seen what others wrote.
 //! Invariant: the index changes by what the watch delivers, in order of revision, and by nothing else. When revisions are
 //! missing (compaction), all watchers are told to list again.
@@ -19,12 +19,16 @@ mod gate;
 mod load;
 mod members;
 mod record;
+mod revisions;
 
 use crate::hub::Hub;
 use crate::open_error::OpenError;
 use crate::store::{FieldsOf, Limits};
 use crate::transaction::CommitError;
+use api::Revision;
+use arc_swap::ArcSwap;
 use members::Members;
+use revisions::Revisions;
 use runtime::{Stop, Tasks};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -39,6 +43,8 @@ const FORMAT_KEY: &str = "/ursa/m/format";
 const MARKER_KEY: &str = "/ursa/m/marker";
 /// The last states of the objects that its transaction deletes.
 const DELETED_KEY: &str = "/ursa/m/deleted";
+/// By how much the partition's revisions are ahead of etcd's.
+const RAISES_KEY: &str = "/ursa/m/raises";
 /// Whose version counts compactions, so that one API server at a time does it.
 const COMPACT_KEY: &str = "/ursa/m/compact";
 
@@ -88,6 +94,7 @@ pub(crate) struct Etcd {
 pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     members: Members,
+    revisions: ArcSwap<Revisions>,
     fields: FieldsOf,
     partition: u8,
     /// The watch does not deliver what is known to be there: it is to be made anew.
@@ -104,11 +111,12 @@ impl Etcd {
     pub(crate) async fn open(options: EtcdOptions, fields: FieldsOf, limits: Limits) -> Result<Etcd, OpenError> {
         let refused = |why: String| OpenError::Etcd { servers: options.servers.join(","), why };
         let members = Members::new(&options).await.map_err(refused)?;
-        let state = load::open(&members, options.partition, fields).await.map_err(refused)?;
+        let (state, revisions) = load::open(&members, options.partition, fields).await.map_err(refused)?;
         let (questions, asked) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             hub: Arc::new(Hub::new(state.clone(), limits.clone(), Instant::now())),
             members,
+            revisions: ArcSwap::from_pointee(revisions),
             fields,
             partition: options.partition,
             stalled: Notify::new(),
@@ -164,6 +172,20 @@ impl Drop for Etcd {
 }
 
 impl Shared {
+    /// Waits until the index is at a revision of etcd's, and says which of the partition's it is; `None` when that takes longer.
+    async fn reaches(&self, in_etcd: i64, within: Duration) -> Option<Revision> {
+        loop {
+            let revision = self.revisions.load().of_etcd(in_etcd);
+            if !self.hub.reaches(revision, within).await {
+                return None;
+            }
+            // A raise that came meanwhile is followed by all that the index has not seen.
+            if self.revisions.load().of_etcd(in_etcd) == revision {
+                return Some(revision);
+            }
+        }
+    }
+
     /// Ends the partition: what it holds cannot be trusted, or cannot be read.
     fn fail(&self, why: String) {
         tracing::error!(partition = self.partition, why, "the storage partition cannot be used any more");

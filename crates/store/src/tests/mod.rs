@@ -11,6 +11,7 @@ mod etcd;
 mod guarantees;
 mod meter;
 mod model;
+mod moving;
 mod partitions;
 mod power;
 mod watch;

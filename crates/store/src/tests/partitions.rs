@@ -4,27 +4,28 @@ use super::*;
 use crate::{Partition, PartitionId, Routes, Whose};
 use std::collections::BTreeMap;
 
-fn place(name: &str) -> ObjectKey {
+pub(super) fn place(name: &str) -> ObjectKey {
     ObjectKey::new(ResourceId::new("", "places"), Space::Cluster, "", name).expect("a key")
 }
 
 /// The only field that is at hand here says where a tenant is.
-fn of_tenant(system: &Snapshot, tenant: &TenantName) -> PartitionId {
+pub(super) fn of_tenant(system: &Snapshot, tenant: &TenantName) -> PartitionId {
     system.get(&place(tenant.as_str())).and_then(|place| place.field("spec.nodeName").parse().ok()).unwrap_or(0)
 }
 
-fn all(system: &Snapshot) -> Vec<PartitionId> {
+pub(super) fn all(system: &Snapshot) -> Vec<PartitionId> {
     let places = system.range(&Scope::Cluster(ResourceId::new("", "places")), None);
     let mut ids: Vec<PartitionId> = places.filter_map(|place| place.field("spec.nodeName").parse().ok()).collect();
+    ids.sort_unstable();
     ids.dedup();
     ids
 }
 
-fn partition() -> Partition {
+pub(super) fn partition() -> Partition {
     Partition::start(Box::new(Disk::new()), Path::new("/data"), fields, Limits::default()).expect("a partition")
 }
 
-fn placed(name: &str, id: &str) -> Write {
+pub(super) fn placed(name: &str, id: &str) -> Write {
     let key = place(name);
     let change = Change::Put(object(&key, json!({"spec": {"nodeName": id}})));
     Write { key, expect: Expect::Absent, change, class: Class::Durable }

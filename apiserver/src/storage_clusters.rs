@@ -3,6 +3,7 @@
 //! Invariant: a tenant's objects are looked for where its Tenant object says, and nowhere else. While that cluster cannot
 //! be reached, requests for the tenant are refused.
 
+use crate::moves;
 use crate::server::Server;
 use api::selector::Selector;
 use api::{Object, ObjectKey, ResourceId, Space, TenantName};
@@ -17,9 +18,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{EtcdOptions, EtcdTls, Limits, Partition, PartitionId, Routes, Scope, Snapshot, Version};
-
-/// Where a Tenant object says which cluster keeps it.
-pub const PLACED: &str = "spec.storageClusterId";
 
 const NUMBER: &str = "storageClusterId";
 
@@ -38,8 +36,7 @@ fn resource() -> ResourceId {
 
 fn of_tenant(system: &Snapshot, tenant: &TenantName) -> PartitionId {
     let key = ObjectKey::new(ResourceId::new("", "tenants"), Space::Cluster, "", tenant.as_str());
-    let placed = key.ok().and_then(|key| system.get(&key)?.field(PLACED).parse().ok());
-    placed.unwrap_or(0)
+    key.ok().and_then(|key| system.get(&key)).map_or(0, |tenant| moves::place_of(tenant))
 }
 
 fn all(system: &Snapshot) -> Vec<PartitionId> {

@@ -114,6 +114,7 @@ impl Api {
             .map_err(|e| format!("the certificates under {}/pki cannot be used: {e}", dir.display()))?;
         supervisor.spawn(Phase::Listeners, "api server", |stop| apiserver::serve(server.clone(), listener, tls, stop));
         supervisor.spawn(Phase::Workers, "usage", |stop| apiserver::usage::run(server.clone(), stop));
+        supervisor.spawn(Phase::Workers, "tenant moves", |stop| apiserver::follow_moves(server.clone(), stop));
         supervisor
             .spawn(Phase::Storage, "storage clusters", |stop| apiserver::follow_storage_clusters(server.clone(), stop));
         supervisor.spawn(Phase::Storage, "store", |stop| keep_store(store, stop));

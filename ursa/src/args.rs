@@ -350,6 +350,16 @@ pub enum TenantCommand {
     },
     /// End a suspension: the workloads come back as they were
     Resume { name: String },
+    /// Move a tenant to another storage cluster while it is in use
+    Move {
+        name: String,
+        /// The number of the storage cluster, or 0
+        #[arg(long)]
+        to: String,
+        /// Do not wait until it is there
+        #[arg(long)]
+        no_wait: bool,
+    },
     /// Show what a tenant uses, or without a name the largest tenants
     Usage {
         name: Option<String>,

@@ -2,7 +2,7 @@
 
 use super::{Admitted, Attempt};
 use crate::registry::Call;
-use crate::{furnish, storage_clusters};
+use crate::{furnish, moves};
 use api::{Cause, Error, Object, ObjectKey, ResourceId, Result, SYSTEM_TENANT, Scope, Space, TenantName};
 use serde_json::Value;
 use std::sync::LazyLock;
@@ -87,6 +87,15 @@ pub fn namespace_is_active(attempt: Attempt<'_>, new: &mut Value) -> Result<()> 
     Err(attempt.forbidden(new, &why).with_causes(vec![cause]))
 }
 
+/// A tenant is placed where there is a storage cluster.
+pub fn storage_cluster_is_there(attempt: Attempt<'_>, new: &Value, _: &mut Admitted) -> Result<()> {
+    let id = &new["spec"]["storageClusterId"];
+    let is_placed = attempt.creates("", "tenants")
+        || attempt.updates("", "tenants") && attempt.old.is_some_and(|old| old["spec"]["storageClusterId"] != *id);
+    let missing = is_placed.then(|| attempt.call.server.not_attached(id.as_str().unwrap_or_default())).flatten();
+    missing.map_or(Ok(()), |why| Err(attempt.forbidden(new, &why)))
+}
+
 /// A storage cluster stays as long as it keeps a tenant.
 pub fn keep_storage_clusters(attempt: Attempt<'_>, old: &Value) -> Result<()> {
     if !attempt.is("", "storageclusters") {
@@ -95,7 +104,11 @@ pub fn keep_storage_clusters(attempt: Attempt<'_>, old: &Value) -> Result<()> {
     let snapshot = attempt.call.server.store.snapshot();
     let tenants = store::Scope::Cluster(ResourceId::new("", "tenants"));
     let id = old["storageClusterId"].as_str().unwrap_or_default();
-    let kept = snapshot.range(&tenants, None).find(|tenant| tenant.field(storage_clusters::PLACED) == id);
+    let keeps = |tenant: &Object| {
+        let fields = [moves::WANTED, moves::PLACED, moves::FROM, moves::TO];
+        fields.iter().any(|field| tenant.field(field) == id)
+    };
+    let kept = snapshot.range(&tenants, None).find(|tenant| keeps(tenant));
     match kept {
         Some(tenant) => Err(attempt.forbidden(old, &format!("it keeps tenant {}", tenant.key.name))),
         None => Ok(()),
@@ -129,10 +142,6 @@ pub fn furnish(attempt: Attempt<'_>, new: &Value, admitted: &mut Admitted) -> Re
     let call = attempt.call;
     let name = new["metadata"]["name"].as_str().unwrap_or_default();
     if attempt.creates("", "tenants") {
-        let id = new["spec"]["storageClusterId"].as_str().unwrap_or_default();
-        if let Some(why) = call.server.not_attached(id) {
-            return Err(attempt.forbidden(new, &why));
-        }
         admitted.writes.extend(furnish::of_tenant(&TenantName::new(name)?, call.now)?);
     } else if attempt.creates("", "namespaces")
         && let Some(tenant) = call.target.tenant()

@@ -78,7 +78,12 @@ static PLUGINS: &[Plugin] = &[
         delete: Some(lifecycle::keep_tenants),
         ..NOTHING
     },
-    Plugin { name: "StorageClusters", delete: Some(lifecycle::keep_storage_clusters), ..NOTHING },
+    Plugin {
+        name: "StorageClusters",
+        validate: Some(lifecycle::storage_cluster_is_there),
+        delete: Some(lifecycle::keep_storage_clusters),
+        ..NOTHING
+    },
     Plugin {
         name: "DataPartitionConfigs",
         validate: Some(partitions::validate),

@@ -210,6 +210,7 @@ pub fn commit_error(error: CommitError) -> Error {
                 .retry_after(1)
         }
         CommitError::NoRoom(why) | CommitError::Unavailable(why) => Error::new(api::Reason::ServiceUnavailable, why),
+        CommitError::Moving => Error::new(api::Reason::ServiceUnavailable, error.to_string()).retry_after(1),
         CommitError::TooLarge(why) => Error::new(api::Reason::RequestEntityTooLarge, why),
         CommitError::Stopped => Error::new(api::Reason::ServiceUnavailable, "the store has stopped accepting writes"),
         CommitError::Exists(_) | CommitError::Stale { .. } | CommitError::Absent | CommitError::Refused(_) => {

@@ -50,7 +50,8 @@ io.k8s.api.core.v1.TenantSpec 1:storageClusterId 2:finalizers 3:suspended 4:quot
 io.k8s.api.core.v1.TenantIssuer 1:url 2:audiences 3:jwks 4:usernameClaim 5:usernamePrefix 6:groupsClaim 7:groupsPrefix \
 8:requiredClaims
 io.k8s.api.core.v1.TenantScheduling 1:weight 2:priority 3:guaranteed 4:maximum 5:preempts
-io.k8s.api.core.v1.TenantStatus 1:phase 2:conditions 3:used 4:remaining
+io.k8s.api.core.v1.TenantMove 1:from 2:to 3:holder 4:renewTime
+io.k8s.api.core.v1.TenantStatus 1:phase 2:conditions 3:used 4:remaining 5:storageClusterId 6:move
 ";
 
 /// Numbers and JSON names of the fields of each message, by number.

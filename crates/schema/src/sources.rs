@@ -255,7 +255,7 @@ fn add_ursa(definitions: &mut Map<String, Value>) {
                 "type": "object", "additionalProperties": quantity,
             },
             "storageClusterId": {
-                "description": "The storage partition that holds the tenant, from 0 to 63. Immutable.",
+                "description": "The storage partition that shall hold the tenant, from 0 to 63. A change moves the tenant.",
                 "type": "string",
             },
             "suspended": {
@@ -272,10 +272,15 @@ fn add_ursa(definitions: &mut Map<String, Value>) {
                 "description": "What keeps the tenant from being created or deleted.",
                 "type": "array", "items": {"$ref": format!("{REFERENCE}{META}.Condition")},
             },
+            "move": reference_to("io.k8s.api.core.v1.TenantMove", "The move between storage partitions that is under way."),
             "phase": {"description": "Active, Suspended or Terminating.", "type": "string"},
             "remaining": {
                 "description": "How many objects of each resource a tenant that is being deleted still has.",
                 "type": "object", "additionalProperties": {"type": "integer", "format": "int64"},
+            },
+            "storageClusterId": {
+                "description": "The storage partition that holds the tenant, if it is or was moved; else the spec says it.",
+                "type": "string",
             },
             "used": {
                 "description": "What the tenant holds of what its quota limits, and its objects and bytes.",
@@ -318,6 +323,7 @@ fn add_ursa(definitions: &mut Map<String, Value>) {
     for (name, schema) in [
         ("TenantScheduling", tenant_scheduling()),
         ("TenantIssuer", tenant_issuer()),
+        ("TenantMove", tenant_move()),
         ("StorageCluster", storage_cluster),
         ("ControllerInstance", instance),
         ("ControllerSlots", slots),
@@ -358,6 +364,20 @@ fn data_partition_config(namespace: &Value) -> Value {
 }
 
 /// An issuer of OpenID Connect tokens that speaks for one tenant.
+fn tenant_move() -> Value {
+    let text = |description: &str| json!({"description": description, "type": "string"});
+    json!({
+        "description": "TenantMove is the move of a tenant from one storage partition to another.",
+        "type": "object",
+        "properties": {
+            "from": text("The storage partition that held the tenant."),
+            "to": text("The storage partition that is to hold it."),
+            "holder": text("The API server that moves it."),
+            "renewTime": text("When that has last said that the move goes on."),
+        },
+    })
+}
+
 fn tenant_issuer() -> Value {
     let text = |description: &str| json!({"description": description, "type": "string"});
     json!({

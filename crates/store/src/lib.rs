@@ -44,7 +44,7 @@ pub use event::{Delivery, Event, EventKind};
 pub use meter::Held;
 pub use open_error::OpenError;
 pub use partition::Partition;
-pub use restore::{RestoreError, Restored, restore};
+pub use restore::{MOVE_FINALIZER, RestoreError, Restored, restore};
 pub use scope::Scope;
 pub use snapshot::{Routes, Snapshot};
 pub use store::{FieldsOf, Limits, Stats, Store, TooOld, Whose};

@@ -139,6 +139,12 @@ impl Store {
         Ok(())
     }
 
+    /// Whether there is a fence of a tenant.
+    pub fn is_fenced(&self, tenant: &TenantName) -> bool {
+        let mut partitions = self.attached().into_values();
+        partitions.any(|partition| Fence::of(&partition.snapshot().shared_state(), tenant).revision > 0)
+    }
+
     /// The tenants of which there are fences, some of them perhaps more than once.
     pub fn fenced(&self) -> Vec<TenantName> {
         let states = self.attached().into_values().map(|partition| partition.snapshot().shared_state());

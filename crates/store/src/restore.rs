@@ -17,6 +17,9 @@ use bytes::Bytes;
 use std::io::BufRead;
 use std::path::Path;
 
+/// What keeps a Tenant object until its move has ended: nobody moves it on where everything is in one partition.
+pub const MOVE_FINALIZER: &str = "ursa.dev/move";
+
 /// What is written at once.
 const BATCH_BYTES: usize = 4 << 20;
 
@@ -92,9 +95,17 @@ fn body(found: &Record, fields: FieldsOf) -> api::Result<Bytes> {
         return Ok(object.bytes);
     }
     let mut value = object.to_value()?;
-    if value["spec"]["storageClusterId"].as_str().is_none_or(|id| id == "0") {
+    let is_here = value["spec"]["storageClusterId"].as_str().is_none_or(|id| id == "0");
+    if is_here && value["status"]["storageClusterId"].is_null() {
         return Ok(object.bytes);
     }
     value["spec"]["storageClusterId"] = "0".into();
+    if let Some(status) = value["status"].as_object_mut() {
+        status.remove("storageClusterId");
+        status.remove("move");
+    }
+    if let Some(finalizers) = value["metadata"]["finalizers"].as_array_mut() {
+        finalizers.retain(|finalizer| finalizer != MOVE_FINALIZER);
+    }
     Ok(Object::encode(object.key, &mut value, fields)?.at_revision(found.revision).bytes)
 }

@@ -60,6 +60,20 @@ pub async fn resume(client: &Client, name: &str) -> api::Result<()> {
     Ok(())
 }
 
+pub async fn place(client: &Client, name: &str, to: &str, waits: bool) -> api::Result<()> {
+    let patch = json!({"spec": {"storageClusterId": to}});
+    client.patch(TENANTS, "", name, PatchType::Merge, &patch, None).await?;
+    if waits {
+        wait(&format!("tenant {name} to be in storage cluster {to}"), async || {
+            let status = &client.get(TENANTS, "", name).await?["status"];
+            Ok(status["storageClusterId"].as_str().is_none_or(|at| at == to))
+        })
+        .await?;
+    }
+    println!("tenant/{name} {} storage cluster {to}", if waits { "moved to" } else { "is being moved to" });
+    Ok(())
+}
+
 async fn shall_be_suspended(client: &Client, name: &str, suspended: bool) -> api::Result<()> {
     TenantName::new(name)?;
     let patch = json!({"spec": {"suspended": suspended}});

@@ -44,6 +44,7 @@ pub fn main(args: TenantArgs) -> Result<(), String> {
             TenantCommand::Kubeconfig { .. } => Ok(()),
             TenantCommand::Suspend { name, no_wait } => life::suspend(client, &name, !no_wait).await,
             TenantCommand::Resume { name } => life::resume(client, &name).await,
+            TenantCommand::Move { name, to, no_wait } => life::place(client, &name, &to, !no_wait).await,
             TenantCommand::Usage { name: Some(name), .. } => show::usage(client, &name).await,
             TenantCommand::Usage { name: None, limit } => show::usages(client, limit).await,
             TenantCommand::Describe { name } => show::describe(client, &name).await,

@@ -35,6 +35,14 @@ pub(crate) static TENANTS: Strategy = Strategy {
         if object(new, "spec").is_some() {
             keep(&mut new["spec"], &old["spec"], "finalizers");
         }
+        let (wanted, before) = (&new["spec"]["storageClusterId"], &old["spec"]["storageClusterId"]);
+        if wanted != before && is_empty(&old["status"]["storageClusterId"]) {
+            new["status"]["storageClusterId"] = before.clone();
+        }
+    },
+    prepare_status: |new, old| {
+        // Where it is, is known to who moves it.
+        ["storageClusterId", "move"].iter().for_each(|field| keep(&mut new["status"], &old["status"], field));
     },
     validate: |tenant| {
         Causes::of(|causes| {
@@ -59,9 +67,12 @@ pub(crate) static TENANTS: Strategy = Strategy {
     },
     validate_update: |new, old| {
         Causes::of(|causes| {
-            let (new, old) = (&new["spec"]["storageClusterId"], &old["spec"]["storageClusterId"]);
-            if new != old {
-                causes.immutable(&SPEC.child("storageClusterId"), new);
+            let (wanted, at) = (&new["spec"]["storageClusterId"], SPEC.child("storageClusterId"));
+            if *wanted == old["spec"]["storageClusterId"] {
+            } else if text(&new["metadata"]["name"]) == api::SYSTEM_TENANT {
+                causes.invalid(&at, wanted, "the operators' tenant stays where it is");
+            } else if !is_empty(&old["metadata"]["deletionTimestamp"]) {
+                causes.invalid(&at, wanted, "a tenant that is being deleted stays where it is");
             }
         })
     },
@@ -223,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_stays_in_its_partition() {
+    fn a_tenant_is_where_it_was_until_it_is_moved() {
         let kind = registry().find("", "v1", "tenants").expect("tenants");
         let old = created("acme", json!({"storageClusterId": "0"}));
         let mut new = old.clone();
@@ -231,6 +242,15 @@ mod tests {
         new["spec"]["finalizers"] = json!([]);
         generic::prepare_update(kind, &mut new, &old);
         assert_eq!(new["spec"]["finalizers"], json!(["arktos"]), "only the finalize subresource changes finalizers");
-        assert_eq!(generic::validate_update(kind, &new, &old).len(), 1);
+        assert_eq!(generic::validate_update(kind, &new, &old).len(), 0);
+        assert_eq!(new["status"], json!({"phase": "Active", "storageClusterId": "0"}));
+        let mut told = new.clone();
+        told["status"] = json!({"phase": "Active", "storageClusterId": "7", "move": {}});
+        generic::prepare_status_update(kind, &mut told, &new);
+        assert_eq!(told["status"], new["status"], "nobody but who moves it says where it is");
+        new["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let mut back = new.clone();
+        back["spec"]["storageClusterId"] = json!("0");
+        assert_eq!(generic::validate_update(kind, &back, &new).len(), 1, "one that is being deleted stays");
     }
 }

@@ -71,9 +71,15 @@ struct UnderWay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Rest,
-    Move { from: PartitionId, to: PartitionId },
+    Move {
+        from: PartitionId,
+        to: PartitionId,
+    },
     /// Something is left of the tenant where it is not, or not any more.
-    Clear { at: PartitionId, left: PartitionId },
+    Clear {
+        at: PartitionId,
+        left: PartitionId,
+    },
 }
 
 impl Told {
@@ -223,9 +229,11 @@ impl Mover {
                     Err(CommitError::Refused(_)) => {}
                     Err(error) => return Err(error),
                 },
-                Step::Clear { at, left } => {
+                step @ Step::Clear { at, left } => {
                     store.shut(tenant, at, left).await?;
-                    tokio::time::sleep(CLEAR_AFTER).await;
+                    if !self.stays(tenant, step, CLEAR_AFTER).await {
+                        continue;
+                    }
                     store.clear(tenant, left).await?;
                     self.end(tenant).await?;
                     tracing::info!(%tenant, left, "what was left of a tenant was removed");
@@ -233,6 +241,19 @@ impl Mover {
                 }
             }
         }
+    }
+
+    /// Whether this is what there is to be done for so long.
+    async fn stays(&self, tenant: &TenantName, step: Step, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            tokio::time::sleep(RENEW_EVERY).await;
+            let told = self.server.tenant(tenant).and_then(|object| object.to_value().ok());
+            if told.is_none_or(|value| Told::of(&value).step() != step) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Makes the move this server's, if it is as it was seen or this server's already; what there is to be done, or `None`
@@ -292,7 +313,11 @@ impl Mover {
             let Ok(ended) = Object::encode(object.key.clone(), &mut value, fields) else { return Ok(()) };
             let (class, key) = (class_of(&object.key), object.key.clone());
             let change = if is_last { Change::DeleteAs(ended) } else { Change::Put(ended) };
-            match self.server.store.commit(vec![Write { key, expect: Expect::Revision(object.revision), change, class }]).await
+            match self
+                .server
+                .store
+                .commit(vec![Write { key, expect: Expect::Revision(object.revision), change, class }])
+                .await
             {
                 Err(CommitError::Stale { .. }) => {}
                 done => return done.map(drop),

@@ -78,18 +78,16 @@ pub(crate) fn stored(resource: &ResourceId) -> &'static [&'static str] {
         // Read for every write that names an instance.
         ("", "controllerinstances") => &["epoch"],
         // Read for every certificate, which must not be older than its tenant, and for every access to it: where it is kept.
-        ("", "tenants") => {
-            &[
-                "status.phase",
-                "metadata.creationTimestamp",
-                "spec.suspended",
-                "spec.quota",
-                "spec.storageClusterId",
-                "status.storageClusterId",
-                "status.move.from",
-                "status.move.to",
-            ]
-        }
+        ("", "tenants") => &[
+            "status.phase",
+            "metadata.creationTimestamp",
+            "spec.suspended",
+            "spec.quota",
+            "spec.storageClusterId",
+            "status.storageClusterId",
+            "status.move.from",
+            "status.move.to",
+        ],
         ("", "storageclusters") => &["storageClusterId"],
         (group, plural) => of_kind(group, plural),
     }

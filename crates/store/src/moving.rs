@@ -243,11 +243,7 @@ async fn open(at: &Partition, tenant: &TenantName) -> Result<(), CommitError> {
 }
 
 /// Writes the tenant's fence as `next` makes it of the one that is there; the new one.
-async fn set(
-    at: &Partition,
-    tenant: &TenantName,
-    next: impl Fn(Fence) -> Write,
-) -> Result<Fence, CommitError> {
+async fn set(at: &Partition, tenant: &TenantName, next: impl Fn(Fence) -> Write) -> Result<Fence, CommitError> {
     at.current().await?;
     let fence = Fence::of(&at.snapshot().shared_state(), tenant);
     let written = at.commit(vec![next(fence)]).await?;

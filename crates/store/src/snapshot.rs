@@ -230,7 +230,10 @@ impl Snapshot {
         let parts = states.filter_map(|(id, state)| {
             let hidden = others.map(|others| hidden(state, id, others)).unwrap_or_default();
             let objects = state.resources.get(scope.resource())?.range(scope, after);
-            Some(objects.filter(move |object| hidden.is_empty() || !object.tenant().is_some_and(|of| hidden.contains(of))))
+            Some(
+                objects
+                    .filter(move |object| hidden.is_empty() || !object.tenant().is_some_and(|of| hidden.contains(of))),
+            )
         });
         Merged { parts: parts.map(Iterator::peekable).collect() }
     }

@@ -252,8 +252,7 @@ impl Store {
     /// current snapshot.
     pub fn snapshot_at(&self, scope: &Scope, version: &Version) -> Result<Snapshot, TooOld> {
         let hubs = self.hubs(scope, version)?;
-        let mut states =
-            hubs.into_iter().map(|(id, hub, revision)| Ok((id, hub.snapshot_at(scope, revision)?)));
+        let mut states = hubs.into_iter().map(|(id, hub, revision)| Ok((id, hub.snapshot_at(scope, revision)?)));
         let first = states.next().expect("there is a partition")?.1;
         let rest = states.map(|state| state.map(|(id, state)| (id, state.shared_state()))).collect::<Result<_, _>>()?;
         Ok(match (version, self.0.routes) {
@@ -395,12 +394,10 @@ impl Store {
                 let state = self.partition(id)?.snapshot().shared_state();
                 shown(id, Fence::of(&state, tenant), tenant)
             }
-            Whose::AllTenants => {
-                self.attached().into_iter().all(|(id, partition)| {
-                    let state = partition.snapshot().shared_state();
-                    fence::tenants(&state).all(|(tenant, fence)| shown(id, fence, &tenant))
-                })
-            }
+            Whose::AllTenants => self.attached().into_iter().all(|(id, partition)| {
+                let state = partition.snapshot().shared_state();
+                fence::tenants(&state).all(|(tenant, fence)| shown(id, fence, &tenant))
+            }),
         };
         if all_shown { Ok(()) } else { Err(CommitError::Moving) }
     }

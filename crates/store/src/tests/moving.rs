@@ -26,9 +26,8 @@ async fn store() -> Store {
 
 /// Says that `b` is in a partition.
 fn switch(id: &'static str) -> Write {
-    let change = Change::Revise(Revise::new(move |place| {
-        Ok(Some(object(&place.key, json!({"spec": {"nodeName": id}}))))
-    }));
+    let change =
+        Change::Revise(Revise::new(move |place| Ok(Some(object(&place.key, json!({"spec": {"nodeName": id}}))))));
     Write { key: place("b"), expect: Expect::Present, change, class: Class::Durable }
 }
 
@@ -53,7 +52,10 @@ async fn a_tenant_is_moved_whole_there_and_back_and_its_versions_grow() {
         let mut every = store.watch(&all, &Selector::default(), &before.version(&all)).expect("a watch");
         moved(&store, from, to).await;
         let lagged = ["the watch has fallen behind the history of events"];
-        assert_eq!((ready(&mut one), ready(&mut every)), (lagged.map(str::to_owned).into(), lagged.map(str::to_owned).into()));
+        assert_eq!(
+            (ready(&mut one), ready(&mut every)),
+            (lagged.map(str::to_owned).into(), lagged.map(str::to_owned).into())
+        );
         assert!(store.watch(&of_b(), &Selector::default(), &before.version(&of_b())).is_err(), "it is of elsewhere");
         assert!(store.watch(&all, &Selector::default(), &before.version(&all)).is_err());
         assert!(store.snapshot_at(&of_b(), &before.version(&of_b())).is_err());

@@ -12,6 +12,7 @@ mod etcd;
 mod faults;
 mod hollow;
 mod kube_rs;
+mod moves;
 mod schedulers;
 mod scripts;
 mod sockets;

@@ -42,6 +42,34 @@ impl History {
         });
         written.collect()
     }
+
+    /// What the operations were, had their tenant not been moved to other storage clusters: each value has the first revision
+    /// that anybody was told of it, and a conflict says nothing.
+    pub fn without_moves(&self) -> Vec<Operation> {
+        let told = |operation: &Operation| match (operation.ask, operation.told) {
+            (Ask::Create(value) | Ask::Update(value, _), Told::Written(at)) => Some((value, at)),
+            (_, Told::Found(value, at)) => Some((value, at)),
+            _ => None,
+        };
+        let mut first: BTreeMap<u64, Revision> = BTreeMap::new();
+        for (value, at) in self.operations.iter().filter_map(told) {
+            first.entry(value).and_modify(|first| *first = at.min(*first)).or_insert(at);
+        }
+        let values: BTreeMap<Revision, u64> =
+            self.operations.iter().filter_map(told).map(|(value, at)| (at, value)).collect();
+        let first_of = |at: Revision| values.get(&at).map_or(at, |value| first[value]);
+        let kept = self.operations.iter().filter(|operation| operation.told != Told::Conflict);
+        let unmoved = kept.cloned().map(|mut operation| {
+            if let Ask::Update(_, at) = &mut operation.ask {
+                *at = first_of(*at);
+            }
+            if let Told::Found(value, at) = &mut operation.told {
+                *at = first[value];
+            }
+            operation
+        });
+        unmoved.collect()
+    }
 }
 
 /// Clients at work.

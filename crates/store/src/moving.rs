@@ -35,7 +35,7 @@ const ROUNDS_MAX: usize = 20;
 /// For so long nobody writes before it is given up for now.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// By how much revisions are ahead after a move: more than a partition can hand out while a tenant is still shown there.
+/// By how much revisions are ahead there: more than twice what a partition can hand out while a tenant is still there.
 const REVISIONS_AHEAD: Revision = 1 << 32;
 
 /// The copy that is being made.
@@ -60,17 +60,16 @@ impl Store {
         switch: Write,
     ) -> Result<(), CommitError> {
         let mut copy = Copy::begin(tenant, self.partition(from)?, self.partition(to)?).await?;
-        let (leaving, ahead) = loop {
+        let leaving = loop {
             for _ in 0..ROUNDS_MAX {
                 if copy.round().await? <= LAST_CHANGES_MAX {
                     break;
                 }
             }
-            let leaving = set(&copy.from, tenant, |fence| fence.keep(tenant, Stage::Leaving)).await?;
-            let ahead = copy.from.snapshot().revision() + REVISIONS_AHEAD;
-            let finished = timeout(PAUSE_MAX, copy.finish(ahead, to == 0)).await;
+            let leaving = set(&copy.from, tenant, 0, |fence| fence.keep(tenant, Stage::Leaving)).await?;
+            let finished = timeout(PAUSE_MAX, copy.finish(to == 0)).await;
             if let Ok(Ok(())) = finished {
-                break (leaving, ahead);
+                break leaving;
             }
             copy.from.commit(vec![leaving.keep(tenant, Stage::Open)]).await?;
             if let Ok(finished) = finished {
@@ -80,12 +79,12 @@ impl Store {
         };
         let system = self.partition(0)?;
         // It opens or shuts with the switch where it can; else it learns so who has to be listed again.
-        let (floor, turned) = match (from, to) {
-            (_, 0) => (ahead, copy.fence.turn(tenant, Stage::Open)),
-            (0, _) => (0, leaving.turn(tenant, Stage::Left)),
-            _ => (0, Fence::of(&system.snapshot().shared_state(), tenant).turn(tenant, Stage::Left)),
+        let turned = match (from, to) {
+            (_, 0) => copy.fence.turn(tenant, Stage::Open),
+            (0, _) => leaving.turn(tenant, Stage::Left),
+            _ => Fence::of(&system.snapshot().shared_state(), tenant).turn(tenant, Stage::Left),
         };
-        system.commit_behind(floor, vec![switch, turned]).await.map(drop)
+        system.commit(vec![switch, turned]).await.map(drop)
     }
 
     /// Shuts a partition that a tenant has left, or to which it does not come after all, so that nobody goes on there.
@@ -96,7 +95,7 @@ impl Store {
         let is_left = |state: &State| Fence::of(state, tenant).stage == Stage::Left;
         left.current().await?;
         if !is_left(&left.snapshot().shared_state()) {
-            set(&left, tenant, |fence| fence.turn(tenant, Stage::Left)).await?;
+            set(&left, tenant, 0, |fence| fence.turn(tenant, Stage::Left)).await?;
         }
         Ok(())
     }
@@ -155,7 +154,11 @@ impl Store {
 impl<'a> Copy<'a> {
     async fn begin(tenant: &'a TenantName, from: Partition, to: Partition) -> Result<Copy<'a>, CommitError> {
         open(&from, tenant).await?;
-        let fence = set(&to, tenant, |fence| fence.keep(tenant, Stage::Arriving)).await?;
+        // What is copied gets revisions behind all that the tenant can have had until then.
+        let last = from.snapshot().revision();
+        let is_ahead = to.snapshot().revision() > last + REVISIONS_AHEAD / 2;
+        let floor = if is_ahead { 0 } else { last + REVISIONS_AHEAD };
+        let fence = set(&to, tenant, floor, |fence| fence.keep(tenant, Stage::Arriving)).await?;
         let state = to.snapshot().shared_state();
         let copied = state.objects_in(tenant).map(|object| (object.key.clone(), 0)).collect();
         Ok(Copy { tenant, from, to, fence, copied })
@@ -185,11 +188,11 @@ impl<'a> Copy<'a> {
     }
 
     /// Copies the last changes, and opens the fence, unless the system partition does that later, with its own.
-    async fn finish(&mut self, ahead: Revision, is_system: bool) -> Result<(), CommitError> {
+    async fn finish(&mut self, is_system: bool) -> Result<(), CommitError> {
         self.round().await?;
         if !is_system {
             let open = self.fence.turn(self.tenant, Stage::Open);
-            self.to.commit_behind(ahead, vec![open]).await?;
+            self.to.commit(vec![open]).await?;
         }
         Ok(())
     }
@@ -239,13 +242,18 @@ async fn open(at: &Partition, tenant: &TenantName) -> Result<(), CommitError> {
     if Fence::of(&at.snapshot().shared_state(), tenant).stage == Stage::Open {
         return Ok(());
     }
-    set(at, tenant, |fence| fence.keep(tenant, Stage::Open)).await.map(drop)
+    set(at, tenant, 0, |fence| fence.keep(tenant, Stage::Open)).await.map(drop)
 }
 
-/// Writes the tenant's fence as `next` makes it of the one that is there; the new one.
-async fn set(at: &Partition, tenant: &TenantName, next: impl Fn(Fence) -> Write) -> Result<Fence, CommitError> {
+/// Writes the tenant's fence as `next` makes it of the one that is there, at a revision behind `floor`; the new one.
+async fn set(
+    at: &Partition,
+    tenant: &TenantName,
+    floor: Revision,
+    next: impl Fn(Fence) -> Write,
+) -> Result<Fence, CommitError> {
     at.current().await?;
     let fence = Fence::of(&at.snapshot().shared_state(), tenant);
-    let written = at.commit(vec![next(fence)]).await?;
+    let written = at.commit_behind(floor, vec![next(fence)]).await?;
     Ok(written.first().map_or(fence, |object| Fence::read(object)))
 }

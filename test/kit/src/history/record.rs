@@ -55,13 +55,14 @@ impl History {
         for (value, at) in self.operations.iter().filter_map(told) {
             first.entry(value).and_modify(|first| *first = at.min(*first)).or_insert(at);
         }
-        let values: BTreeMap<Revision, u64> =
-            self.operations.iter().filter_map(told).map(|(value, at)| (at, value)).collect();
-        let first_of = |at: Revision| values.get(&at).map_or(at, |value| first[value]);
+        // What is copied at once has one revision.
+        let values = |operation: &Operation| told(operation).map(|(value, at)| ((operation.key.clone(), at), value));
+        let values: BTreeMap<(String, Revision), u64> = self.operations.iter().filter_map(values).collect();
+        let first_of = |key: &str, at| values.get(&(key.to_owned(), at)).map_or(at, |value| first[value]);
         let kept = self.operations.iter().filter(|operation| operation.told != Told::Conflict);
         let unmoved = kept.cloned().map(|mut operation| {
             if let Ask::Update(_, at) = &mut operation.ask {
-                *at = first_of(*at);
+                *at = first_of(&operation.key, *at);
             }
             if let Told::Found(value, at) = &mut operation.told {
                 *at = first[value];

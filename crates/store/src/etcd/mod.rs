@@ -6,8 +6,9 @@
 //!                  └──────────── hub: index, history, watchers ◀── follow ◀───────┘
 //! ```
 //!
-//! Revisions are etcd's own, raised where a tenant came from another partition. A commit is acknowledged when etcd has acknowledged it and the local index has seen it, so
-//! that this API server reads what it wrote; [`Etcd::current`] makes sure that it has also seen what others wrote.
+//! Revisions are etcd's own, raised where a tenant came from another partition. A commit is acknowledged when etcd has
+//! acknowledged it and the local index has seen it, so that this API server reads what it wrote; [`Etcd::current`] makes
+//! sure that it has also seen what others wrote.
 //! Invariant: the index changes by what the watch delivers, in order of revision, and by nothing else. When revisions are
 //! missing (compaction), all watchers are told to list again.
 //! Invariant: without a quorum nothing is acknowledged, and [`Etcd::current`] fails rather than let stale data pass.

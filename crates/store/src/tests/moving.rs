@@ -3,7 +3,7 @@
 use super::partitions::{all, of_tenant, partition, place, placed};
 use super::*;
 use crate::fence::{Fence, Stage};
-use crate::{Partition, Revise, Routes, Whose};
+use crate::{EtcdOptions, Partition, Revise, Routes, Whose};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::JoinSet;
 
@@ -170,4 +170,38 @@ async fn nothing_is_lost_of_what_is_written_while_a_tenant_is_moved_to_and_fro()
     let written: Vec<String> = writers.join_all().await.into_iter().flatten().collect();
     written.iter().for_each(|path| assert!(store.snapshot().get(&pod(path)).is_some(), "{path}"));
     assert_eq!(store.snapshot().count(&of_b()), SOME + written.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_with_raised_revisions_is_read_back_as_it_was() {
+    if !kit::Etcd::is_installed() {
+        return;
+    }
+    let (cluster, store, b) = (kit::Etcd::start(1, &[]).await, store().await, tenant("b"));
+    let open = async || {
+        let options = EtcdOptions { partition: 1, ..EtcdOptions::new(cluster.urls()) };
+        Partition::etcd(options, fields, Limits::default()).await.expect("a cluster")
+    };
+    let seen = |partition: &Partition| -> Vec<_> {
+        let state = partition.snapshot().state();
+        state.objects_in(&b).map(|object| (object.key.clone(), object.revision, object.bytes.clone())).collect()
+    };
+    let first = open().await;
+    store.attach(1, Some(first.clone()));
+    for _ in 0..2 {
+        moved(&store, 0, 1).await;
+        let other = open().await;
+        assert_eq!(seen(&first), seen(&other));
+        let revision = store.snapshot().get(&pod("b/n/0")).expect("it is there").revision;
+        assert!(revision > 1 << 32);
+        // Each finds what the other has written, at the revision that it was told.
+        let write = put("b/n/0", Expect::Revision(revision), json!({}));
+        let revision = other.commit(vec![write]).await.expect("it is at this revision")[0].revision;
+        commit(&store, put("b/n/0", Expect::Revision(revision), json!({}))).await.expect("it is at this revision");
+        other.current().await.expect("it is there");
+        assert_eq!(seen(&first), seen(&other));
+        moved(&store, 1, 0).await;
+        store.clear(&b, 1).await.expect("cleared");
+        assert!(seen(&first).is_empty());
+    }
 }

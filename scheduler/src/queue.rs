@@ -17,7 +17,7 @@
 use crate::placement::{Pod, PodKey, Turn, Verdict};
 use api::{TenantName, Timestamp};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,8 +76,8 @@ pub struct Queue {
     turns: BTreeSet<(Turn, u64, TenantName)>,
     served: u64,
     backing_off: BTreeSet<(Timestamp, PodKey)>,
-    /// By the time of the last try.
-    unschedulable: BTreeSet<(Timestamp, PodKey)>,
+    /// By the time of the last try, with what refused them: they are walked whenever something happens.
+    unschedulable: BTreeMap<(Timestamp, PodKey), (Arc<Pod>, Arc<BTreeSet<Verdict>>)>,
 }
 
 impl Queue {
@@ -158,19 +158,13 @@ impl Queue {
 
     /// The pods that no node could take, and what refused them.
     pub fn refused(&self) -> impl Iterator<Item = (&PodKey, &Arc<Pod>, &BTreeSet<Verdict>)> {
-        self.unschedulable.iter().filter_map(|(_, key)| {
-            let waiting = self.pods.get(key)?;
-            match &waiting.stage {
-                Stage::Unschedulable { refused_by } => Some((key, &waiting.pod, &**refused_by)),
-                Stage::Active | Stage::Deciding | Stage::BackingOff { .. } | Stage::Gated => None,
-            }
-        })
+        self.unschedulable.iter().map(|((_, key), (pod, refused_by))| (key, pod, &**refused_by))
     }
 
     /// When to ask again if nothing happens until then.
     pub fn next_time(&self) -> Option<Timestamp> {
         let woken = self.backing_off.first().map(|(until, _)| *until);
-        let forgotten = self.unschedulable.first().map(|(tried, _)| tried.plus(UNSCHEDULABLE_LONGEST));
+        let forgotten = self.unschedulable.first_key_value().map(|((tried, _), _)| tried.plus(UNSCHEDULABLE_LONGEST));
         woken.into_iter().chain(forgotten).min()
     }
 
@@ -180,7 +174,7 @@ impl Queue {
             self.restage(&key, Stage::Active);
         }
         let over = |(tried, _): &&(Timestamp, PodKey)| tried.plus(UNSCHEDULABLE_LONGEST) <= now;
-        while let Some((_, key)) = self.unschedulable.first().filter(over).cloned() {
+        while let Some((_, key)) = self.unschedulable.keys().next().filter(over).cloned() {
             self.restage(&key, Stage::Active);
         }
     }
@@ -238,8 +232,9 @@ impl Queue {
             Stage::BackingOff { until, .. } => {
                 self.backing_off.insert((*until, key.clone()));
             }
-            Stage::Unschedulable { .. } => {
-                self.unschedulable.insert((waiting.tried, key.clone()));
+            Stage::Unschedulable { refused_by } => {
+                let known = (waiting.pod.clone(), refused_by.clone());
+                self.unschedulable.insert((waiting.tried, key.clone()), known);
             }
             Stage::Deciding | Stage::Gated => {}
         }

@@ -6,6 +6,7 @@
 //! Pure: time and randomness are arguments. One owner; nobody else holds a part of it.
 
 mod prepare;
+mod room;
 
 use crate::explain::Explained;
 use crate::placement::{
@@ -15,6 +16,7 @@ use crate::placement::{
 use crate::queue::Queue;
 use crate::wake::{self, Happening};
 use api::{TenantName, Timestamp};
+use room::MakingRoom;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -145,6 +147,7 @@ pub struct State {
     preparing: HashMap<PodKey, Preparing>,
     /// Who waits for a claim.
     awaited: HashMap<ClaimKey, BTreeSet<PodKey>>,
+    making_room: MakingRoom,
 }
 
 /// A pod whose binding is under way.
@@ -171,6 +174,7 @@ impl State {
             assumed: HashMap::new(),
             preparing: HashMap::new(),
             awaited: HashMap::new(),
+            making_room: MakingRoom::default(),
         }
     }
 
@@ -289,8 +293,8 @@ impl State {
         match old {
             None => self.wake(&Happening::Placed { key, pod: &pod }),
             Some((old, node)) if *node == *pod.node => self.wake(&Happening::Changed { key, old: &old, new: &pod }),
-            Some((old, _)) => {
-                self.wake(&Happening::Left { key, pod: &old });
+            Some((old, node)) => {
+                self.left(key, &old, &node);
                 self.wake(&Happening::Placed { key, pod: &pod });
             }
         }
@@ -327,13 +331,19 @@ impl State {
 
     fn pod_gone(&mut self, key: &PodKey) {
         self.forget_waiting(key);
-        if let Some((pod, _)) = self.placement.snapshot.unplace(key) {
-            self.wake(&Happening::Left { key, pod: &pod });
+        if let Some((pod, node)) = self.placement.snapshot.unplace(key) {
+            self.left(key, &pod, &node);
         }
+    }
+
+    fn left(&mut self, key: &PodKey, pod: &Pod, node: &str) {
+        self.making_room.gone(key);
+        self.wake(&Happening::Left { key, pod, node });
     }
 
     fn forget_waiting(&mut self, key: &PodKey) {
         self.queue.remove(key);
+        self.making_room.forget(key);
         self.assumed.remove(key);
         self.stop_preparing(key);
         self.placement.snapshot.forget_nomination(key);
@@ -353,6 +363,7 @@ impl State {
             }
             actions = self.displace(&pod, &node);
             self.renominate(&key, &mut pod, &node);
+            self.making_room.begin(&key, victims.iter().map(|(victim, _)| victim));
             let (preemptor, pod) = (key.clone(), pod.clone());
             actions.push(Action::Evict { preemptor, pod, node, victims });
         } else if clear_nomination {
@@ -381,6 +392,7 @@ impl State {
     }
 
     fn renominate(&mut self, key: &PodKey, pod: &mut Arc<Pod>, node: &str) {
+        self.making_room.forget(key);
         Arc::make_mut(pod).nominated = node.into();
         self.queue.update(key, pod.clone());
         self.placement.snapshot.forget_nomination(key);
@@ -438,8 +450,8 @@ impl State {
     /// A pod is no longer assumed on its node; what was promised to it before is promised again.
     fn give_back(&mut self, key: &PodKey) {
         let promise = self.assumed.remove(key).and_then(|assumed| assumed.promise);
-        if let Some((pod, _)) = self.placement.snapshot.unplace(key) {
-            self.wake(&Happening::Left { key, pod: &pod });
+        if let Some((pod, node)) = self.placement.snapshot.unplace(key) {
+            self.left(key, &pod, &node);
         }
         self.refresh_turn(&key.tenant);
         if let (Some((node, word)), Some(pod)) = (promise, self.queue.get(key)) {
@@ -468,9 +480,19 @@ impl State {
     }
 
     fn wake(&mut self, happening: &Happening) {
-        let placement = &self.placement;
+        if happening.concerns_nobody() {
+            return;
+        }
+        let State { placement, making_room, .. } = self;
         let worth = |(key, pod, refused_by): &(&PodKey, &Arc<Pod>, &_)| {
-            wake::worth_a_try((&placement.snapshot, placement.profile(pod)), happening, key, pod, refused_by)
+            let profile = placement.profile(pod);
+            if let Happening::Left { node, .. } = happening
+                && making_room.is_made_for(key)
+                && !placement.snapshot.is_free_for(node, key, pod, profile)
+            {
+                return false;
+            }
+            wake::worth_a_try((&placement.snapshot, profile), happening, key, pod, refused_by)
         };
         let woken: Vec<PodKey> = self.queue.refused().filter(worth).map(|(key, _, _)| key.clone()).collect();
         for key in woken {

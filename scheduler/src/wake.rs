@@ -29,12 +29,21 @@ pub enum Happening<'a> {
     Left {
         key: &'a PodKey,
         pod: &'a Pod,
+        node: &'a str,
     },
     NamespaceChanged,
     /// Operators say otherwise what tenants shall have.
     SharesChanged,
     /// Claims, volumes or what they depend on changed, for pods of a tenant or of all.
     Storage(Option<&'a TenantName>),
+}
+
+impl Happening<'_> {
+    /// Most changes of pods are changes of their status: no decision sees them.
+    pub fn concerns_nobody(&self) -> bool {
+        let Happening::Changed { old, new, .. } = self else { return false };
+        old.labels == new.labels && old.deleting == new.deleting && old.requests == new.requests
+    }
 }
 
 /// Whether a pod that was refused by these filters could now be taken.
@@ -67,7 +76,7 @@ pub fn worth_a_try(
                 || (old.labels != new.labels || old.deleting != new.deleting)
                     && [old, new].into_iter().any(|seen| neighbour(snapshot, key, pod, other, seen, refused_by))
         }
-        Happening::Left { key: other, pod: left } => {
+        Happening::Left { key: other, pod: left, .. } => {
             any(&[Verdict::Resources, Verdict::Owed])
                 || any(&[Verdict::TenantMaximum]) && key.tenant == other.tenant
                 || any(&[Verdict::VolumeLimit]) && !left.claims.is_empty()

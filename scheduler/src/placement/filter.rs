@@ -11,6 +11,7 @@ use super::standing::{Obstacles, Standings};
 use super::topology::Topologies;
 use super::volumes::{PodVolumes, Preparation, VolumeRefusal, Volumes};
 use super::{NodeId, Pod, PodKey};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a filter says of one node.
@@ -135,6 +136,13 @@ impl Verdict {
     }
 }
 
+/// What is said of a node without a free slot.
+const FULL: &str = "Too many pods";
+
+fn insufficient(resource: &str) -> String {
+    format!("Insufficient {resource}")
+}
+
 /// One waiting pod with everything about it that is the same for all nodes.
 pub struct Evaluation<'a> {
     pub key: &'a PodKey,
@@ -148,6 +156,8 @@ pub struct Evaluation<'a> {
     spread: Spread<'a>,
     storage: &'a Volumes,
     volumes: PodVolumes<'a>,
+    /// The pod asks for nothing but resources, and no neighbour minds it.
+    resources_only: bool,
 }
 
 impl<'a> Evaluation<'a> {
@@ -162,7 +172,21 @@ impl<'a> Evaluation<'a> {
     ) -> Evaluation<'a> {
         let neighbours = Neighbours::new(snapshot, topologies, key, pod);
         let spread = Spread::new(snapshot, topologies, key, (pod, constraints), &standings);
-        Evaluation { key, pod, profile, standings, fits, topologies, neighbours, spread, storage, volumes }
+        let resources_only =
+            pod.ports.is_empty() && volumes.is_indifferent() && spread.is_empty() && neighbours.is_indifferent();
+        Evaluation {
+            key,
+            pod,
+            profile,
+            standings,
+            fits,
+            topologies,
+            neighbours,
+            spread,
+            storage,
+            volumes,
+            resources_only,
+        }
     }
 
     /// What scores need of it.
@@ -217,9 +241,9 @@ impl<'a> Evaluation<'a> {
         match verdict {
             Verdict::Feasible | Verdict::Absent => Vec::new(),
             Verdict::Resources | Verdict::ResourcesEver => {
-                let slots = snapshot.columns.full(node).then(|| "Too many pods".to_owned());
+                let slots = snapshot.columns.full(node).then(|| FULL.to_owned());
                 let short = snapshot.columns.shortages(node, &self.pod.requests, &self.profile.fit);
-                slots.into_iter().chain(short.map(|(resource, _)| format!("Insufficient {resource}"))).collect()
+                slots.into_iter().chain(short.map(|(resource, _)| insufficient(resource))).collect()
             }
             Verdict::VolumeBinding => {
                 self.volumes.conflicts(self.storage, snapshot, node).into_iter().map(str::to_owned).collect()
@@ -228,17 +252,59 @@ impl<'a> Evaluation<'a> {
         }
     }
 
+    /// How often each reason stands against these nodes, in upstream's words.
+    pub fn count_reasons(
+        &self,
+        snapshot: &Snapshot,
+        nodes: impl Iterator<Item = (NodeId, Verdict)>,
+    ) -> BTreeMap<String, usize> {
+        let (mut counts, mut full) = (BTreeMap::new(), 0);
+        let (mut verdicts, mut short) = (BTreeMap::<Verdict, usize>::new(), BTreeMap::<&str, usize>::new());
+        for (node, verdict) in nodes {
+            match verdict {
+                Verdict::Feasible | Verdict::Absent => {}
+                Verdict::Resources | Verdict::ResourcesEver => {
+                    full += usize::from(snapshot.columns.full(node));
+                    for (resource, _) in snapshot.columns.shortages(node, &self.pod.requests, &self.profile.fit) {
+                        *short.entry(resource).or_default() += 1;
+                    }
+                }
+                Verdict::VolumeBinding => {
+                    for reason in self.reasons(snapshot, node, verdict) {
+                        *counts.entry(reason).or_default() += 1;
+                    }
+                }
+                _ => *verdicts.entry(verdict).or_default() += 1,
+            }
+        }
+        counts.extend(verdicts.into_iter().map(|(verdict, count)| (verdict.text().to_owned(), count)));
+        counts.extend(short.into_iter().map(|(resource, count)| (insufficient(resource), count)));
+        counts.extend((full > 0).then(|| (FULL.to_owned(), full)));
+        counts
+    }
+
     /// Puts a pod on a node, for a question of what would be.
     pub fn suppose_placed(&mut self, snapshot: &mut Snapshot, key: &PodKey, pod: &Arc<Pod>, node: NodeId) {
+        if self.sees_resources_of(pod) {
+            return snapshot.columns.take(node, &pod.requests, 1);
+        }
         let name = snapshot.names[node.index()].clone();
         snapshot.place(key, pod.clone(), &name);
         self.note(snapshot, key, node, 1);
     }
 
     /// Takes a pod off its node, for a question of what would be.
-    pub fn suppose_gone(&mut self, snapshot: &mut Snapshot, key: &PodKey, node: NodeId) {
+    pub fn suppose_gone(&mut self, snapshot: &mut Snapshot, key: &PodKey, pod: &Pod, node: NodeId) {
+        if self.sees_resources_of(pod) {
+            return snapshot.columns.take(node, &pod.requests, -1);
+        }
         self.note(snapshot, key, node, -1);
         snapshot.unplace(key);
+    }
+
+    /// Whether nothing counts of another pod but what it takes. Such a question is asked of every pod of very many nodes.
+    fn sees_resources_of(&self, other: &Pod) -> bool {
+        self.resources_only && other.terms.is_empty()
     }
 
     fn note(&mut self, snapshot: &Snapshot, key: &PodKey, node: NodeId, count: i64) {

@@ -309,7 +309,7 @@ fn choose(
     rng: &mut Rng,
 ) -> Decision {
     if let Some(node) = snapshot.find(&evaluation.pod.nominated).filter(|node| snapshot.present[node.index()])
-        && preempt::check_with_nominated(snapshot, evaluation, node).0 == Verdict::Feasible
+        && preempt::check_with_nominated(snapshot, evaluation, node) == Verdict::Feasible
     {
         return Decision::Node(snapshot.names[node.index()].clone(), evaluation.prepare(snapshot, node));
     }
@@ -395,7 +395,7 @@ fn check_promised(
     let mut refused = HashMap::new();
     for node in snapshot.promised_before(evaluation.key, evaluation.pod) {
         if verdicts[node.index()] == Verdict::Feasible {
-            let (verdict, reasons) = preempt::check_with_nominated(snapshot, evaluation, node);
+            let (verdict, reasons) = preempt::refusal_with_nominated(snapshot, evaluation, node);
             verdicts[node.index()] = verdict;
             if verdict != Verdict::Feasible {
                 refused.insert(node, reasons);
@@ -425,10 +425,11 @@ fn unschedulable(
     outcome: Result<Preemption, NoPreemption>,
 ) -> Unschedulable {
     let nodes = snapshot.node_count();
-    let reasons = snapshot.nodes().flat_map(|node| match promised.get(&node) {
-        Some(reasons) => reasons.clone(),
-        None => evaluation.reasons(snapshot, node, verdicts[node.index()]),
-    });
+    let others = snapshot.nodes().filter(|node| !promised.contains_key(node));
+    let mut reasons = evaluation.count_reasons(snapshot, others.map(|node| (node, verdicts[node.index()])));
+    for reason in promised.values().flatten() {
+        *reasons.entry(reason.clone()).or_default() += 1;
+    }
     let mut message = not_available(nodes, reasons);
     let (mut preemption, mut clear_nomination) = (None, false);
     match outcome {
@@ -439,7 +440,7 @@ fn unschedulable(
         }
         Err(NoPreemption::NoCandidate(reasons)) => {
             clear_nomination = !evaluation.pod.nominated.is_empty();
-            message += &format!(" {BEFORE_PREEMPTION} {}", not_available(nodes, reasons.into_iter().flatten()));
+            message += &format!(" {BEFORE_PREEMPTION} {}", not_available(nodes, reasons));
         }
     }
     let refused_by = verdicts.iter().copied().filter(|&v| v != Verdict::Absent).collect();
@@ -447,11 +448,7 @@ fn unschedulable(
 }
 
 /// `0/3 nodes are available: 1 …, 2 ….`, sorted as texts.
-fn not_available(nodes: usize, reasons: impl Iterator<Item = String>) -> String {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for reason in reasons {
-        *counts.entry(reason).or_default() += 1;
-    }
+fn not_available(nodes: usize, counts: BTreeMap<String, usize>) -> String {
     let mut texts: Vec<String> = counts.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     texts.sort_unstable();
     format!("0/{nodes} nodes are available: {}.", texts.join(", "))

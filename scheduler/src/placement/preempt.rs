@@ -9,6 +9,7 @@ use super::snapshot::Snapshot;
 use super::{NodeId, Pod, PodKey, Rng};
 use api::Timestamp;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A node and who leaves it.
@@ -25,8 +26,8 @@ pub enum NoPreemption {
     Off,
     /// The pod may not ask: the text says why.
     NotEligible(&'static str),
-    /// Per node that there is: the reasons.
-    NoCandidate(Vec<Vec<String>>),
+    /// How many nodes there are of each reason.
+    NoCandidate(BTreeMap<String, usize>),
 }
 
 const NOT_HELPFUL: &str = "Preemption is not helpful for scheduling";
@@ -60,22 +61,24 @@ pub fn preempt(
     let all: Vec<NodeId> = snapshot.nodes().collect();
     let start = rng.below(all.len());
     let mut candidates: Vec<Candidate> = Vec::new();
-    let mut reasons = Vec::new();
+    let (mut reasons, mut not_helpful) = (BTreeMap::new(), 0);
     for &node in all[start..].iter().chain(&all[..start]) {
         match verdicts[node.index()] {
             Verdict::Absent => continue,
-            verdict if !verdict.others_could_leave() => reasons.push(vec![NOT_HELPFUL.to_owned()]),
+            verdict if !verdict.others_could_leave() => not_helpful += 1,
             _ => match dry_run(snapshot, evaluation, budgets, node) {
                 Ok(candidate) => candidates.push(candidate),
-                Err(why) => reasons.push(why),
+                Err(why) => why.into_iter().for_each(|reason| *reasons.entry(reason).or_default() += 1),
             },
         }
         if candidates.len() >= enough {
             break;
         }
     }
-    let least = candidates.into_iter().min_by_key(harm);
-    let Candidate { node, victims, .. } = least.ok_or(NoPreemption::NoCandidate(reasons))?;
+    let Some(Candidate { node, victims, .. }) = candidates.into_iter().min_by_key(harm) else {
+        reasons.extend((not_helpful > 0).then(|| (NOT_HELPFUL.to_owned(), not_helpful)));
+        return Err(NoPreemption::NoCandidate(reasons));
+    };
     Ok(Preemption { node: snapshot.names[node.index()].clone(), victims })
 }
 
@@ -104,10 +107,10 @@ fn dry_run(
         return Err(vec![NO_VICTIMS.to_owned()]);
     }
     lower.sort_by(|(a_key, a), (b_key, b)| a.importance().cmp(&b.importance()).then_with(|| a_key.cmp(b_key)));
-    for (key, _) in &lower {
-        evaluation.suppose_gone(snapshot, key, node);
+    for (key, pod) in &lower {
+        evaluation.suppose_gone(snapshot, key, pod, node);
     }
-    let (verdict, reasons) = check_with_nominated(snapshot, evaluation, node);
+    let (verdict, reasons) = refusal_with_nominated(snapshot, evaluation, node);
     let mut victims = Vec::new();
     let mut violations = 0;
     if verdict == Verdict::Feasible {
@@ -115,8 +118,8 @@ fn dry_run(
         let protected = violating.len();
         for (position, (key, pod)) in violating.into_iter().chain(others).enumerate() {
             evaluation.suppose_placed(snapshot, &key, &pod, node);
-            if check_with_nominated(snapshot, evaluation, node).0 != Verdict::Feasible {
-                evaluation.suppose_gone(snapshot, &key, node);
+            if check_with_nominated(snapshot, evaluation, node) != Verdict::Feasible {
+                evaluation.suppose_gone(snapshot, &key, &pod, node);
                 violations += usize::from(position < protected);
                 victims.push((key, pod));
             }
@@ -133,26 +136,41 @@ fn dry_run(
     Err(reasons)
 }
 
-/// The verdict on a node with and without the pods whose promises hold against this one, and the reasons for a refusal.
-pub fn check_with_nominated(
+/// The verdict on a node with and without the pods whose promises hold against this one.
+pub fn check_with_nominated(snapshot: &mut Snapshot, evaluation: &mut Evaluation, node: NodeId) -> Verdict {
+    ask_with_nominated(snapshot, evaluation, node, |_, _, _| ()).0
+}
+
+/// The same, and the reasons for a refusal.
+pub fn refusal_with_nominated(
     snapshot: &mut Snapshot,
     evaluation: &mut Evaluation,
     node: NodeId,
 ) -> (Verdict, Vec<String>) {
+    ask_with_nominated(snapshot, evaluation, node, |evaluation, snapshot, verdict| {
+        evaluation.reasons(snapshot, node, verdict)
+    })
+}
+
+fn ask_with_nominated<R>(
+    snapshot: &mut Snapshot,
+    evaluation: &mut Evaluation,
+    node: NodeId,
+    ask: impl Fn(&Evaluation, &Snapshot, Verdict) -> R,
+) -> (Verdict, R) {
+    let look = |snapshot: &Snapshot, evaluation: &Evaluation| {
+        let verdict = evaluation.check(snapshot, node);
+        (verdict, ask(evaluation, snapshot, verdict))
+    };
     let promised = snapshot.promised_on(node, evaluation.key, evaluation.pod);
     for (key, pod) in &promised {
         evaluation.suppose_placed(snapshot, key, pod, node);
     }
-    let mut verdict = evaluation.check(snapshot, node);
-    let mut reasons = evaluation.reasons(snapshot, node, verdict);
-    for (key, _) in &promised {
-        evaluation.suppose_gone(snapshot, key, node);
+    let with = look(snapshot, evaluation);
+    for (key, pod) in &promised {
+        evaluation.suppose_gone(snapshot, key, pod, node);
     }
-    if verdict == Verdict::Feasible && !promised.is_empty() {
-        verdict = evaluation.check(snapshot, node);
-        reasons = evaluation.reasons(snapshot, node, verdict);
-    }
-    (verdict, reasons)
+    if with.0 == Verdict::Feasible && !promised.is_empty() { look(snapshot, evaluation) } else { with }
 }
 
 /// Less is better: budgets violated, the highest victim's priority, the sum of priorities, the number of victims; then

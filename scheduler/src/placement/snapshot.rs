@@ -3,7 +3,7 @@
 //! Invariant: every placed pod is counted on exactly one node; a node that has pods but no object of its own keeps its
 //! place until they are gone.
 
-use super::columns::Columns;
+use super::columns::{Columns, Room};
 use super::groups::{GroupId, Groups};
 use super::kept::Changes;
 use super::node::TENANT_LABEL;
@@ -11,7 +11,7 @@ use super::shares::{Held, Share, Shares, Turn};
 use super::symbol::{Labels, Symbol, Symbols, value_of};
 use super::volumes::{Attached, ClaimKey, Volumes, key_of};
 use super::wire::Taint;
-use super::{HostPort, Node, Pod, PodKey};
+use super::{HostPort, Node, Pod, PodKey, Profile};
 use api::TenantName;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -80,6 +80,8 @@ pub struct Snapshot {
     /// How many nodes are there for one tenant alone, by that tenant.
     pools: HashMap<Box<str>, i64>,
     nominated: BTreeMap<Box<str>, BTreeMap<PodKey, Promised>>,
+    /// The node that a pod is nominated for.
+    nominations: HashMap<PodKey, Box<str>>,
     pub(super) namespaces: HashMap<TenantName, HashMap<Arc<str>, BTreeMap<String, String>>>,
     present_count: usize,
     /// Nodes whose labels, taints or marks changed.
@@ -323,26 +325,27 @@ impl Snapshot {
     /// Promises a waiting pod a place on a node; pods of lower priority leave it alone.
     pub fn nominate(&mut self, key: &PodKey, pod: Arc<Pod>, node: &str, word: Word) {
         self.forget_nomination(key);
+        self.nominations.insert(key.clone(), node.into());
         self.nominated.entry(node.into()).or_default().insert(key.clone(), Promised { pod, word });
     }
 
     /// What was promised holds for the pod as it is now.
     pub fn update_nomination(&mut self, key: &PodKey, pod: &Arc<Pod>) {
-        for promised in self.nominated.values_mut().filter_map(|pods| pods.get_mut(key)) {
+        let Some(node) = self.nominations.get(key) else { return };
+        if let Some(promised) = self.nominated.get_mut(node).and_then(|pods| pods.get_mut(key)) {
             promised.pod = pod.clone();
         }
     }
 
     /// Takes back what was promised to a pod. Returns the node, and whose word it was.
     pub fn forget_nomination(&mut self, key: &PodKey) -> Option<(Box<str>, Word)> {
-        let mut forgotten = None;
-        self.nominated.retain(|node, pods| {
-            if let Some(promised) = pods.remove(key) {
-                forgotten = Some((node.clone(), promised.word));
-            }
-            !pods.is_empty()
-        });
-        forgotten
+        let node = self.nominations.remove(key)?;
+        let pods = self.nominated.get_mut(&node)?;
+        let promised = pods.remove(key)?;
+        if pods.is_empty() {
+            self.nominated.remove(&node);
+        }
+        Some((node, promised.word))
     }
 
     /// The nodes with promises that a pod has to leave alone: made to others, of its priority or a higher one.
@@ -356,6 +359,12 @@ impl Snapshot {
         let pods = self.nominated.get(self.name(node)).into_iter().flatten();
         let before = pods.filter(|(other, promised)| promised.holds(other, key, pod));
         before.map(|(other, promised)| (other.clone(), promised.pod.clone())).collect()
+    }
+
+    /// Whether a node has room for a pod now, and is promised to nobody whom the pod has to leave it.
+    pub fn is_free_for(&self, node: &str, key: &PodKey, pod: &Pod, profile: &Profile) -> bool {
+        let has_room = |node: &NodeId| self.columns.room(*node, &pod.requests, &profile.fit) == Room::Enough;
+        self.find(node).filter(has_room).is_some_and(|node| self.promised_on(node, key, pod).is_empty())
     }
 
     /// Whoever has a promise for a node, whatever it is worth.

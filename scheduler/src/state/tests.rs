@@ -100,6 +100,29 @@ fn a_promise_does_not_outlive_the_pods_failure_by_what_its_status_says() {
 }
 
 #[test]
+fn a_pod_that_makes_room_waits_for_all_its_victims_or_for_room_elsewhere() {
+    let gone = |name: &str| Event::Pod {
+        key: PodKey::new(&TenantName::new("red").expect("a name"), "default", name),
+        pod: None,
+    };
+    for elsewhere in [false, true] {
+        let mut world = World::of("3");
+        let node = json!({"status": {"allocatable": {"cpu": "3", "memory": "8Gi", "pods": "110"}}});
+        let node = Some(Arc::new(serde_json::from_value(node).expect("a node")));
+        world.apply(Event::Node { name: "n2".to_owned(), node });
+        for (name, cpu, node, priority) in [("a", "1", "n1", 0), ("b", "2", "n1", 0), ("equal", "3", "n2", 10)] {
+            world.pod("red", name, cpu, json!({"nodeName": node, "priority": priority}), json!({}));
+        }
+        world.pod("red", "high", "3", json!({"priority": 10}), json!({}));
+        assert_eq!(world.schedule(), ["high waits", "high evicts a b"]);
+        world.apply(gone("a"));
+        assert_eq!(world.schedule(), [""; 0], "nobody else is evicted meanwhile");
+        world.apply(gone(if elsewhere { "equal" } else { "b" }));
+        assert_eq!(world.schedule(), [if elsewhere { "high to n2" } else { "high to n1" }]);
+    }
+}
+
+#[test]
 fn a_pod_with_gates_holds_no_place_until_they_are_gone() {
     let mut world = World::of("2");
     let mut gated = unfit();

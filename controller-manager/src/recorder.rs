@@ -128,7 +128,7 @@ impl Writer {
         self.stamp = now.unix_micros().max(self.stamp + 1);
         let name = format!("{}.{:x}", event.about.key.name, self.stamp);
         let told = Event { message, ..event.clone() };
-        client.create(EVENTS, namespace, &first(account.name(), &told, &name, namespace, now)).await?;
+        client.post(EVENTS, namespace, None, &first(account.name(), &told, &name, namespace, now)).await?;
         if self.written.len() >= REMEMBERED_EVENTS_MAX {
             self.written.clear();
         }

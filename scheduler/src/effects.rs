@@ -137,7 +137,7 @@ impl Worker {
             },
             "target": {"apiVersion": "v1", "kind": "Node", "name": node, "resourceVersion": seen.to_string()},
         });
-        self.tenant(key).create_sub(PODS, &key.namespace, &key.name, "binding", &binding).await?;
+        self.tenant(key).post(PODS, &key.namespace, Some((&*key.name, "binding")), &binding).await?;
         let message = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
         self.tell(key, pod, ("Normal", "Scheduled", "Binding"), &message).await;
         Ok(())
@@ -222,7 +222,7 @@ impl Worker {
             "eventTime": now.to_micro_string(), "firstTimestamp": now.to_string(), "lastTimestamp": now.to_string(),
             "count": 1,
         });
-        if let Err(error) = self.tenant(key).create(EVENTS, &key.namespace, &event).await {
+        if let Err(error) = self.tenant(key).post(EVENTS, &key.namespace, None, &event).await {
             tracing::debug!(pod = %key, reason, %error, "an event is lost");
         }
     }

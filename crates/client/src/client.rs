@@ -92,6 +92,22 @@ impl Client {
         self.answer(Method::POST, &path, Some(json_body(object)?)).await
     }
 
+    /// Creates an object, or with `of` a subresource of one, by their names. The answer is not read.
+    pub async fn post(
+        &self,
+        resource: impl Names,
+        namespace: &str,
+        of: Option<(&str, &str)>,
+        object: &Value,
+    ) -> Result<()> {
+        self.refuse_all_tenants()?;
+        let path = match of {
+            Some((name, subresource)) => path::object(&self.reach, &resource, namespace, name, Some(subresource))?,
+            None => path::collection(&self.reach, &resource, namespace)?,
+        };
+        self.fetch(Method::POST, &path, Some(json_body(object)?)).await.map(drop)
+    }
+
     /// Creates a subresource of an object: `binding`, `token`, `eviction`.
     pub async fn create_sub(
         &self,

@@ -10,7 +10,7 @@ use std::fmt;
 pub struct Figure {
     pub name: String,
     pub value: f64,
-    /// `/s` for a rate, of which more is better; of everything else less is.
+    /// `/s` for a rate and `times` for a gain, of which more is better; of everything else less is.
     pub unit: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<f64>,
@@ -43,7 +43,7 @@ pub struct Figures {
 
 impl Figure {
     pub fn more_is_better(&self) -> bool {
-        self.unit == "/s"
+        matches!(&*self.unit, "/s" | "times")
     }
 
     /// Whether it keeps its budget, where it has one.

@@ -3,6 +3,8 @@
 
 mod api;
 mod connection;
+mod controllers;
+mod decisions;
 mod figures;
 mod measure;
 mod noise;
@@ -77,6 +79,27 @@ struct Cli {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
+    /// Measure how fast controllers make pods, and how several instances share the work
+    Controllers {
+        /// Pods of one ReplicaSet, and of 1000 Deployments together
+        #[arg(long, default_value_t = 100_000)]
+        pods: usize,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure decisions of the scheduler without a server and a store
+    Decisions {
+        /// How long each shape of pods is decided on
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
+        /// Fewer nodes: 0.01 for a hundredth
+        #[arg(long, default_value_t = 1.0)]
+        share: f64,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// Measure what quiet tenants notice of a noisy one; fails when their p99 more than doubles
     Noise {
         /// How long the server is idle, and how long each kind of noise lasts
@@ -189,6 +212,13 @@ fn printed(figures: &Figures, json: bool) -> bool {
 async fn main() -> ExitCode {
     let args = Cli::parse().settled();
     let done = match &args.command {
+        Some(Command::Controllers { pods, json }) => {
+            controllers::run(*pods).await.map(|figures| printed(&figures, *json))
+        }
+        Some(Command::Decisions { seconds, share, json }) => {
+            let time = Duration::from_secs_f64(seconds.clamp(0.01, 3600.0));
+            decisions::run(*share, time).map(|figures| printed(&figures, *json))
+        }
         Some(Command::Noise { seconds, json }) => noise::run(*seconds).await.map(|noise| printed(&noise, *json)),
         Some(Command::Store(args)) => store::run(args).await.map(|figures| printed(&figures, args.json)),
         Some(Command::Suite(suite)) => suite::run(suite).await,

@@ -119,13 +119,13 @@ fn api_name(i: usize) -> api::Result<TenantName> {
 }
 
 /// Does something for each number, many at a time.
-async fn each<F: Future<Output = api::Result<()>>>(count: usize, act: impl FnMut(usize) -> F) -> Result<(), Error> {
+pub async fn each<F: Future<Output = api::Result<()>>>(count: usize, act: impl FnMut(usize) -> F) -> Result<(), Error> {
     stream::iter(0..count).map(act).buffer_unordered(AT_ONCE).try_collect::<()>().await.map_err(|e| e.to_string())?;
     Ok(())
 }
 
 /// Waits until there are so many objects of a resource in all tenants.
-async fn until(client: &Client, resource: Resource, enough: impl Fn(usize) -> bool) -> Result<(), Error> {
+pub async fn until(client: &Client, resource: Resource, enough: impl Fn(usize) -> bool) -> Result<(), Error> {
     let started = Instant::now();
     while !enough(total(client, resource).await?) {
         patience(started)?;
@@ -139,7 +139,7 @@ fn patience(since: Instant) -> Result<(), Error> {
 }
 
 /// How many objects of a resource there are in all tenants, by a page of one.
-async fn total(client: &Client, resource: Resource) -> Result<usize, Error> {
+pub async fn total(client: &Client, resource: Resource) -> Result<usize, Error> {
     let path = format!("/api/{}/tenants/all/{}?limit=1", resource.version, resource.plural);
     count_of(client, &path).await
 }

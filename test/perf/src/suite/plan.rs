@@ -52,6 +52,22 @@ pub const BENCHMARKS: &[Benchmark] = &[
         patience: (60, 600),
     },
     Benchmark {
+        name: "decisions",
+        args: &["decisions"],
+        tiny: Some(&["--share=0.01", "--seconds=0.05"]),
+        quick: &["--seconds=1"],
+        full: &["--seconds=10"],
+        patience: (60, 300),
+    },
+    Benchmark {
+        name: "controllers",
+        args: &["controllers"],
+        tiny: Some(&["--pods=20"]),
+        quick: &["--pods=5000"],
+        full: &["--pods=100000"],
+        patience: (90, 1800),
+    },
+    Benchmark {
         name: "tenant-life",
         args: &["tenants"],
         tiny: Some(&["--count=5"]),

@@ -24,7 +24,7 @@ const PODS_PER_NODE: usize = 30;
 /// Pods of so many sizes come in turn, as those of several Deployments do.
 const SIZES: usize = 8;
 
-/// How long one shape of pods is decided on between two looks at the clock.
+/// Decisions between two looks at the clock.
 const BETWEEN_LOOKS: usize = 64;
 
 /// Decides for `time` on each shape of pods and each number of nodes; `share` is of the nodes.

@@ -57,6 +57,9 @@ struct Waiting {
 
 type Rank = (Reverse<i32>, u64, PodKey);
 
+/// A pod that no node could take, and what refused it.
+type Refused = (Arc<Pod>, Arc<BTreeSet<Verdict>>);
+
 /// The active pods of a tenant, and when it is its turn.
 #[derive(Default)]
 struct Active {
@@ -77,7 +80,7 @@ pub struct Queue {
     served: u64,
     backing_off: BTreeSet<(Timestamp, PodKey)>,
     /// By the time of the last try, with what refused them: they are walked whenever something happens.
-    unschedulable: BTreeMap<(Timestamp, PodKey), (Arc<Pod>, Arc<BTreeSet<Verdict>>)>,
+    unschedulable: BTreeMap<(Timestamp, PodKey), Refused>,
 }
 
 impl Queue {

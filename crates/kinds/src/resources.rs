@@ -136,7 +136,8 @@ pub(crate) fn requirements(resources: &Value, claims: &HashSet<&str>, at: &Path,
     resource_claims(&resources["claims"], claims, &at.child("claims"), causes);
 }
 
-fn named_amount(name: &str, value: &Value, at: &Path, causes: &mut Causes) {
+/// An amount of what a container may ask for.
+pub(crate) fn named_amount(name: &str, value: &Value, at: &Path, causes: &mut Causes) {
     container_resource_name(name, at, causes);
     amount(name, value, at, causes);
     if let Some(size) = name.strip_prefix(HUGE_PAGES) {

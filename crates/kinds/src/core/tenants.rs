@@ -3,7 +3,7 @@
 use super::namespaces::{FINALIZE, add_finalizer};
 use crate::causes::{Causes, Path};
 use crate::names;
-use crate::resources::{amount, is_quota};
+use crate::resources::{amount, is_quota, named_amount, quantity};
 use crate::table::{AGE, NAME, age, column};
 use crate::value::{default, is_empty, keep, list, members, object, repeats, text};
 use crate::{Deletion, NameRule, Strategy};
@@ -16,6 +16,11 @@ const SPEC: Path = Path::new("spec");
 
 /// What a quota may name at most.
 const QUOTA_NAMES_MAX: usize = 64;
+
+/// What the scheduler is told of a tenant at most: its weight, resources, and tenants whose pods give way.
+const WEIGHT_MAX: i64 = 1_000_000;
+const SHARE_NAMES_MAX: usize = 64;
+const PREEMPTS_MAX: usize = 256;
 
 /// Issuers that may speak for a tenant, and what the keys of one may weigh.
 const ISSUERS_MAX: usize = 8;
@@ -60,6 +65,7 @@ pub(crate) static TENANTS: Strategy = Strategy {
             }
             quota(tenant, name, causes);
             issuers(tenant, name, causes);
+            scheduling(&tenant["spec"]["scheduling"], name, causes);
             if name == api::SYSTEM_TENANT && tenant["spec"]["suspended"] == true {
                 causes.invalid(&SPEC.child("suspended"), true, "the operators' tenant is never suspended");
             }
@@ -124,6 +130,46 @@ fn quota(tenant: &Value, name: &str, causes: &mut Causes) {
             causes.invalid(&at, resource, "is nothing that a tenant's quota counts");
         }
         amount(resource, limit, &at, causes);
+    }
+}
+
+/// What the tenant shall have of the nodes.
+fn scheduling(scheduling: &Value, name: &str, causes: &mut Causes) {
+    let at = SPEC.child("scheduling");
+    let weight = &scheduling["weight"];
+    if weight.as_i64().is_some_and(|weight| !(0..=WEIGHT_MAX).contains(&weight)) {
+        causes.invalid(&at.child("weight"), weight, &format!("must be between 0 and {WEIGHT_MAX}, inclusive"));
+    }
+    for field in ["guaranteed", "maximum"] {
+        let (amounts, at) = (members(&scheduling[field]), at.child(field));
+        if amounts.clone().count() > SHARE_NAMES_MAX {
+            return causes.too_many(&at, amounts.count(), SHARE_NAMES_MAX);
+        }
+        for (resource, value) in amounts {
+            named_amount(resource, value, &at.key(resource), causes);
+        }
+    }
+    for (resource, guaranteed) in members(&scheduling["guaranteed"]) {
+        let maximum = scheduling["maximum"].get(resource);
+        if let Some(maximum) = maximum.filter(|maximum| quantity(guaranteed) > quantity(maximum)) {
+            let why = format!("must be less than or equal to the maximum of {}", text(maximum));
+            causes.invalid(&at.child("guaranteed").key(resource), guaranteed, &why);
+        }
+    }
+    let (preempts, at) = (list(&scheduling["preempts"]), at.child("preempts"));
+    if preempts.len() > PREEMPTS_MAX {
+        return causes.too_many(&at, preempts.len(), PREEMPTS_MAX);
+    }
+    let repeated = repeats(preempts);
+    for (i, other) in preempts.iter().enumerate() {
+        let (at, other) = (at.index(i), text(other));
+        if repeated.contains(&i) {
+            causes.duplicate(&at, other);
+        } else if other == name {
+            causes.invalid(&at, other, "priorities decide between pods of one tenant");
+        } else if other != "*" {
+            causes.each_invalid(&at, other, names::dns_label(other));
+        }
     }
 }
 
@@ -200,6 +246,36 @@ mod tests {
         assert_eq!(wrong(json!({"wishes": "3"})), 1);
         assert_eq!(wrong(json!({"pods": "-3"})), 1);
         assert_eq!(wrong((0..65).map(|i| (format!("count/w{i}"), json!("1"))).collect()), 1);
+    }
+
+    #[test]
+    fn a_share_of_the_nodes_can_be_given_and_kept() {
+        let kind = registry().find("", "v1", "tenants").expect("tenants");
+        let wrong = |scheduling: Value| {
+            let spec = json!({"storageClusterId": "0", "scheduling": scheduling});
+            generic::validate_create(kind, &created("acme", spec)).len()
+        };
+        for right in [
+            json!({}),
+            json!({"weight": 3, "priority": -1, "guaranteed": {"cpu": "2"}, "maximum": {"cpu": "2", "memory": "1Gi"}}),
+            json!({"preempts": ["*", "batch"], "maximum": {"example.com/gpu": "4"}}),
+        ] {
+            assert_eq!(wrong(right.clone()), 0, "{right}");
+        }
+        for bad in [
+            json!({"weight": -1}),
+            json!({"weight": WEIGHT_MAX + 1}),
+            json!({"guaranteed": {"cpu": "-2"}}),
+            json!({"maximum": {"pods": "1"}}),
+            json!({"maximum": {"example.com/gpu": "500m"}}),
+            json!({"guaranteed": {"cpu": "3"}, "maximum": {"cpu": "2"}}),
+            json!({"preempts": ["batch", "batch"]}),
+            json!({"preempts": ["acme"]}),
+            json!({"preempts": ["No"]}),
+            json!({"preempts": (0..=PREEMPTS_MAX).map(|i| format!("t{i}")).collect::<Vec<_>>()}),
+        ] {
+            assert_eq!(wrong(bad.clone()), 1, "{bad}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(crate) const ROOT: u64 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Io,
+    Interrupted,
     NoRoom,
     NotFound,
     Exists,
@@ -67,7 +68,11 @@ pub(crate) struct Disk {
     syncs: u64,
     /// The number of the sync that fails.
     failing_sync: Option<u64>,
+    /// Reads and writes until one fails.
+    failing_in: Option<u64>,
     failed: bool,
+    /// Of so many reads and writes one is interrupted and one cut short; 0 for none.
+    irritated: u64,
     power: bool,
     /// Writes and syncs until the power fails.
     power_for: Option<u64>,
@@ -82,7 +87,9 @@ impl Disk {
             random: seed,
             syncs: 0,
             failing_sync: None,
+            failing_in: None,
             failed: false,
+            irritated: 0,
             power: true,
             power_for: None,
         }
@@ -97,8 +104,17 @@ impl Disk {
         self.failed = false;
     }
 
-    pub(crate) fn sync_has_failed(&self) -> bool {
+    pub(crate) fn fail_operation(&mut self, nth: u64) {
+        self.failing_in = Some(nth);
+        self.failed = false;
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    pub(crate) fn irritate(&mut self, one_of: u64) {
+        self.irritated = one_of;
     }
 
     pub(crate) fn set_capacity(&mut self, bytes: u64) {
@@ -137,7 +153,7 @@ impl Disk {
             at += 1;
         }
         self.nodes.retain(|number, _| named.contains(number));
-        (self.power, self.power_for, self.failing_sync) = (true, None, None);
+        (self.power, self.power_for, self.failing_sync, self.failing_in) = (true, None, None, None);
     }
 
     pub(crate) fn lookup(&self, parent: u64, name: &OsStr) -> Done<u64> {
@@ -187,7 +203,8 @@ impl Disk {
         Ok(())
     }
 
-    pub(crate) fn read(&self, number: u64, at: u64, length: usize) -> Done<&[u8]> {
+    pub(crate) fn read(&mut self, number: u64, at: u64, length: usize) -> Done<&[u8]> {
+        let length = self.luck(length)?;
         let data = &self.file(number)?.data;
         let start = usize::try_from(at).unwrap_or(usize::MAX).min(data.len());
         Ok(&data[start..(start.saturating_add(length)).min(data.len())])
@@ -196,6 +213,7 @@ impl Disk {
     /// Returns how much was written: less than asked for where there is no more room.
     pub(crate) fn write(&mut self, number: u64, at: u64, data: &[u8]) -> Done<usize> {
         let at = usize::try_from(at).map_err(|_| Fault::NoRoom)?;
+        let data = &data[..self.luck(data.len())?];
         let data = match self.room(number, at, data.len())? {
             0 => return Err(Fault::NoRoom),
             // A short write.
@@ -236,6 +254,28 @@ impl Disk {
             return Err(Fault::Io);
         }
         Ok(())
+    }
+
+    /// How much of a read or a write is done.
+    fn luck(&mut self, length: usize) -> Done<usize> {
+        if let Some(left) = &mut self.failing_in {
+            *left -= 1;
+            if *left == 0 {
+                (self.failing_in, self.failed) = (None, true);
+                return Err(Fault::Io);
+            }
+        }
+        if self.irritated == 0 {
+            return Ok(length);
+        }
+        let mut random = Random(self.random);
+        let done = match random.below(self.irritated) {
+            0 => Err(Fault::Interrupted),
+            1 if length > 1 => Ok(1 + usize::try_from(random.below(length as u64 - 1)).expect("less than a length")),
+            _ => Ok(length),
+        };
+        self.random = random.0;
+        done
     }
 
     /// How much of a write there is room for.

@@ -16,11 +16,15 @@ const NO_CACHE: Duration = Duration::ZERO;
 
 const NO_HANDLE: FileHandle = FileHandle(0);
 
+/// The kernel passes on every read and write as it is, and tells programs how much of it was done.
+const UNCACHED: FopenFlags = FopenFlags::FOPEN_DIRECT_IO;
+
 pub(crate) struct Fuse(pub(crate) Arc<Mutex<Disk>>);
 
 fn errno(fault: Fault) -> Errno {
     match fault {
         Fault::Io => Errno::EIO,
+        Fault::Interrupted => Errno::EINTR,
         Fault::NoRoom => Errno::ENOSPC,
         Fault::NotFound => Errno::ENOENT,
         Fault::Exists => Errno::EEXIST,
@@ -120,7 +124,7 @@ impl Filesystem for Fuse {
         match made.and_then(|number| Ok((number, disk.attributes(number)?))) {
             Ok((number, attributes)) => {
                 let attr = attr(number, attributes);
-                reply.created(&NO_CACHE, &attr, Generation(0), NO_HANDLE, FopenFlags::empty());
+                reply.created(&NO_CACHE, &attr, Generation(0), NO_HANDLE, UNCACHED);
             }
             Err(fault) => reply.error(errno(fault)),
         }
@@ -149,7 +153,7 @@ impl Filesystem for Fuse {
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         match self.0.lock().attributes(ino.0) {
-            Ok(_) => reply.opened(NO_HANDLE, FopenFlags::empty()),
+            Ok(_) => reply.opened(NO_HANDLE, UNCACHED),
             Err(fault) => reply.error(errno(fault)),
         }
     }

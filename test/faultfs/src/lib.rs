@@ -1,5 +1,5 @@
-//! A file system in memory for tests, mounted by FUSE, with the faults of a disk: it loses its power, a sync fails, it is
-//! full.
+//! A file system in memory for tests, mounted by FUSE, with the faults of a disk: it loses its power, a sync, a read or a
+//! write fails, it is full, and reads and writes are cut short or interrupted.
 //!
 //! A power loss keeps what was synced, and of the rest any blocks of any writes, as a disk that writes in its own order
 //! does. Names in a directory count once the directory is synced. All chance comes from a seed.
@@ -46,9 +46,19 @@ impl FaultFs {
         self.disk.lock().fail_sync(nth);
     }
 
-    /// Whether the sync that was to fail has failed.
-    pub fn sync_has_failed(&self) -> bool {
-        self.disk.lock().sync_has_failed()
+    /// Lets the n-th read or write from now fail: 1 is the next one.
+    pub fn fail_operation(&self, nth: u64) {
+        self.disk.lock().fail_operation(nth);
+    }
+
+    /// Whether what was to fail last has failed.
+    pub fn has_failed(&self) -> bool {
+        self.disk.lock().has_failed()
+    }
+
+    /// From now on, of so many reads and writes one is interrupted by a signal and one is cut short, by chance; 0 for none.
+    pub fn irritate(&self, one_of: u64) {
+        self.disk.lock().irritate(one_of);
     }
 
     /// How many bytes files may have together.

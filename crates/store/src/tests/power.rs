@@ -4,8 +4,9 @@
 //! | Check | Test |
 //! |---|---|
 //! | T02 power loss | `whatever_the_power_takes_nothing_acknowledged_is_lost` |
-//! | T03 failed syncs | `after_the_nth_sync_has_failed_nothing_is_acknowledged` |
-//! | T04, T05 short writes, disk full | `a_full_disk_refuses_writes_and_recovers` |
+//! | T03 failed syncs | `after_the_nth_has_failed_nothing_is_acknowledged` |
+//! | T04 short and interrupted reads and writes, and failed ones | `reads_and_writes_that_are_cut_short_or_interrupted_change_nothing`, `after_the_nth_read_or_write_has_failed_nothing_is_lost` |
+//! | T05 disk full | `a_full_disk_refuses_writes_and_recovers` |
 
 use super::corruption::Random;
 use super::*;
@@ -150,14 +151,14 @@ async fn whatever_the_power_takes_nothing_acknowledged_is_lost() {
 }
 
 #[tokio::test]
-async fn after_the_nth_sync_has_failed_nothing_is_acknowledged() {
+async fn after_the_nth_has_failed_nothing_is_acknowledged() {
     for nth in 1..=rounds(12, 200) {
         let Some((fs, _dir)) = mounted(nth) else { return };
         let mut random = Random(nth);
         let mut world = World::default();
         let store = open_on(&fs).expect("a store");
         fs.fail_sync(nth);
-        while !fs.sync_has_failed() && world.write(&store, &mut random, 1).await {}
+        while !fs.has_failed() && world.write(&store, &mut random, 1).await {}
         let failed = tokio::time::timeout(DEADLINE, store.failed()).await;
         assert!(failed.is_ok_and(|why| why.contains("cannot write to")), "sync {nth}");
         let refused = store.commit(vec![put("a/n/0", Expect::Any, json!({}))]).await;
@@ -169,6 +170,55 @@ async fn after_the_nth_sync_has_failed_nothing_is_acknowledged() {
         world.check(&store, &format!("sync {nth}"));
         store.close().await;
     }
+}
+
+#[tokio::test]
+async fn reads_and_writes_that_are_cut_short_or_interrupted_change_nothing() {
+    for seed in 0..rounds(5, 500) {
+        let Some((fs, _dir)) = mounted(seed) else { return };
+        fs.irritate(3);
+        let mut random = Random(seed);
+        let mut world = World::default();
+        for round in 0..3 {
+            let context = format!("seed {seed}, round {round}");
+            let store = open_on(&fs).unwrap_or_else(|error| panic!("{context}: {error}"));
+            world.check(&store, &context);
+            assert!(world.write(&store, &mut random, 40).await, "{context}");
+            store.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_the_nth_read_or_write_has_failed_nothing_is_lost() {
+    let (mut refused, mut stopped) = (0, 0);
+    for nth in 1..=rounds(24, 500) {
+        let Some((fs, _dir)) = mounted(nth) else { return };
+        let mut random = Random(nth);
+        let mut world = World::default();
+        let store = open_on(&fs).expect("a store");
+        assert!(world.write(&store, &mut random, 30).await);
+        store.close().await;
+        fs.fail_operation(nth);
+        let context = format!("read or write {nth}");
+        match open_on(&fs) {
+            Err(error) => {
+                assert!(error.to_string().contains(&*fs.path().to_string_lossy()), "{context}: {error}");
+                refused += 1;
+            }
+            Ok(store) => {
+                world.check(&store, &context);
+                while !fs.has_failed() && world.write(&store, &mut random, 1).await {}
+                store.close().await;
+                stopped += 1;
+            }
+        }
+        assert!(fs.has_failed(), "{context}");
+        let store = open_on(&fs).unwrap_or_else(|error| panic!("{context}: {error}"));
+        world.check(&store, &context);
+        store.close().await;
+    }
+    assert!(refused > 0 && stopped > 0, "{refused} starts were refused, {stopped} stores stopped");
 }
 
 #[tokio::test]

@@ -133,7 +133,9 @@ async fn connection(
         async move {
             let (mut request, rest) = rest::keep(request);
             request.extensions_mut().insert(of_tenant);
-            let response = handler::handle(server, peer, request).await;
+            // Apart, so that it goes with the answer: the connection keeps this future as long as the body, which may be
+            // a watch.
+            let response = Box::pin(handler::handle(server, peer, request)).await;
             rest.read().await;
             Ok::<Response<Body>, Infallible>(response)
         }

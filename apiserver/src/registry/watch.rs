@@ -89,7 +89,7 @@ pub async fn watch(
     let lifetime = options.timeout.unwrap_or_else(|| DEFAULT_LIFETIME.mul_f64(rand::rng().random_range(1.0..2.0)));
     let mut bookmarks = tokio::time::interval_at(Instant::now() + BOOKMARK_PERIOD, BOOKMARK_PERIOD);
     bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let state = State {
+    let state = Box::new(State {
         present: present.into_iter(),
         pending,
         watch,
@@ -100,7 +100,7 @@ pub async fn watch(
         stop: call.server.stop.clone(),
         store: call.server.store.clone(),
         _open: call.server.metrics.watches.open(),
-    };
+    });
     let body = Body::from_stream(stream::unfold(state, |mut state| async move {
         let frame = state.next().await?;
         Some((Ok::<Bytes, Infallible>(frame), state))

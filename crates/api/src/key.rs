@@ -59,9 +59,13 @@ pub enum Space {
 
 /// A resource across its versions: group (empty for core) and plural name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ResourceId {
-    group: Arc<str>,
-    resource: Arc<str>,
+pub struct ResourceId(Arc<Names>);
+
+/// Behind one pointer: every object has it.
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Names {
+    group: Box<str>,
+    resource: Box<str>,
 }
 
 impl ResourceId {
@@ -69,23 +73,23 @@ impl ResourceId {
     pub fn new(group: &str, resource: &str) -> ResourceId {
         assert!(group.is_empty() || is_dns_subdomain(group), "group {group:?} is validated before it names a resource");
         assert!(is_dns_label(resource), "plural {resource:?} is validated before it names a resource");
-        ResourceId { group: group.into(), resource: resource.into() }
+        ResourceId(Arc::new(Names { group: group.into(), resource: resource.into() }))
     }
 
     pub fn group(&self) -> &str {
-        &self.group
+        &self.0.group
     }
 
     pub fn resource(&self) -> &str {
-        &self.resource
+        &self.0.resource
     }
 }
 
 impl fmt::Display for ResourceId {
     /// `deployments.apps`, or `pods` for the core group.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.resource)?;
-        if self.group.is_empty() { Ok(()) } else { write!(f, ".{}", self.group) }
+        f.write_str(self.resource())?;
+        if self.group().is_empty() { Ok(()) } else { write!(f, ".{}", self.group()) }
     }
 }
 
@@ -131,8 +135,8 @@ impl ObjectKey {
             Space::Cluster => "/ursa/c/".to_owned(),
             Space::Tenant(tenant) => tenant_prefix(tenant),
         };
-        key.push_str(if self.resource.group.is_empty() { CORE_GROUP_SEGMENT } else { &self.resource.group });
-        for segment in [&self.resource.resource, &self.namespace, &self.name] {
+        key.push_str(if self.resource.group().is_empty() { CORE_GROUP_SEGMENT } else { self.resource.group() });
+        for segment in [self.resource.resource(), &self.namespace, &self.name] {
             if !segment.is_empty() {
                 key.push('/');
                 key.push_str(segment);

@@ -277,11 +277,11 @@ fn find_member(bytes: &[u8], at: usize, name: &[u8]) -> Option<usize> {
 fn string_end(bytes: &[u8], open: usize) -> Option<usize> {
     let mut i = open + 1;
     loop {
-        match *bytes.get(i)? {
-            b'\\' => i += 2,
-            b'"' => return Some(i),
-            _ => i += 1,
+        i += memchr::memchr2(b'\\', b'"', bytes.get(i..)?)?;
+        if bytes[i] == b'"' {
+            return Some(i);
         }
+        i += 2;
     }
 }
 

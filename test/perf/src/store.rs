@@ -216,7 +216,8 @@ fn write(number: usize, class: Class) -> Write {
         "apiVersion": "v1", "kind": "Pod", "status": {"phase": "Running"}, "spec": {"nodeName": format!("node-{number}")},
         "metadata": {"name": name, "uid": "5f0c9f0e-6c1b-4b43-9f0e-000000000000", "labels": {"app": "web", "tier": "a"}},
     });
-    let padding = OBJECT_BYTES.saturating_sub(value.to_string().len() + 40);
+    // The version and the annotation around the padding take the rest.
+    let padding = OBJECT_BYTES.saturating_sub(value.to_string().len() + 60);
     value["metadata"]["annotations"] = json!({"padding": "x".repeat(padding)});
     let object = Object::encode(key.clone(), &mut value, fields(&key.resource)).expect("it is an object");
     Write { key, expect: Expect::Any, change: Change::Put(object), class }

@@ -61,6 +61,21 @@ impl Etcd {
         child.wait().expect("a child can be waited for");
     }
 
+    /// Lets a member stand still, as a machine without time does, until [`Etcd::resume`].
+    pub fn pause(&self, member: usize) {
+        self.signal(member, "-STOP");
+    }
+
+    pub fn resume(&self, member: usize) {
+        self.signal(member, "-CONT");
+    }
+
+    fn signal(&self, member: usize, signal: &str) {
+        let pid = self.members[member].as_ref().expect("it runs").id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().expect("there is kill");
+        assert!(sent.success(), "kill {signal} {pid}");
+    }
+
     /// Stops a member in order.
     pub async fn terminate(&mut self, member: usize) -> ExitStatus {
         let mut child = self.members[member].take().expect("it runs");

@@ -9,12 +9,14 @@ mod disk;
 mod durability;
 mod etcd;
 mod guarantees;
+mod linear;
 mod meter;
 mod model;
 mod moving;
 mod partitions;
 mod power;
 mod watch;
+mod watchers;
 
 use crate::{
     Change, Class, CommitError, Expect, Limits, OpenError, Scope, Snapshot, Store, TooOld, Version, Watch, Write,

@@ -184,6 +184,11 @@ impl Connection {
         }
         Ok(())
     }
+
+    /// Whether what comes on it is to let others go first: its tenant asks often, and others ask, too.
+    pub fn gives_way(&self, fairness: &Fairness) -> bool {
+        self.0.get().is_some_and(|counted| fairness.pace.gives_way(&counted.load))
+    }
 }
 
 /// A body that keeps `guard` until it is sent or dropped.

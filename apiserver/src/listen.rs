@@ -9,11 +9,12 @@ use axum::body::Body;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use policy::authn::{identity_of_certificate, is_api_server};
-use runtime::Stop;
+use runtime::{Background, Stop};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
@@ -76,6 +77,7 @@ pub fn serve(
 async fn accept(server: Arc<Server>, listener: TcpListener, tls: ServerConfig, stop: Stop) -> io::Result<()> {
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let connections = runtime::Tasks::new();
+    let background = Arc::new(Background::start()?);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -94,9 +96,10 @@ async fn accept(server: Arc<Server>, listener: TcpListener, tls: ServerConfig, s
             }
         };
         let (server, acceptor, stop) = (server.clone(), acceptor.clone(), stop.clone());
+        let background = background.clone();
         connections.spawn("connection", async move {
             let _open = server.metrics.connections.open();
-            if let Err(error) = connection(server, acceptor, stream, stop).await {
+            if let Err(error) = connection(server, acceptor, stream, stop, background).await {
                 tracing::debug!(%error, "a connection ended");
             }
         });
@@ -112,9 +115,12 @@ async fn connection(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     stop: Stop,
+    background: Arc<Background>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
-    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
+    // Whoever it is, and however many they open.
+    let handshake = background.spawn(tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)));
+    let stream = handshake.await???;
     let session = stream.get_ref().1;
     let is_http2 = session.alpn_protocol() == Some(HTTP2);
     let certificate = session.peer_certificates().and_then(|chain| chain.first());
@@ -127,6 +133,7 @@ async fn connection(
     let of_tenant = Arc::new(Connection::default());
     let has_asked = asked.clone();
     let is_peer = matches!(peer, Peer::ApiServer);
+    let streams = Streams { server: server.clone(), of_tenant: of_tenant.clone(), background };
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, peer, of_tenant) = (server.clone(), peer.clone(), of_tenant.clone());
         asked.store(true, Ordering::Relaxed);
@@ -141,7 +148,7 @@ async fn connection(
         }
     });
     // The handshake has settled the protocol, so that nothing waits for a first byte to tell it.
-    let builder = auto::Builder::new(TokioExecutor::new());
+    let builder = auto::Builder::new(streams);
     let mut builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let mut http2 = builder.http2();
@@ -163,6 +170,25 @@ async fn connection(
         () = stays_silent(&has_asked) => return Ok(()),
     }
     connection.await
+}
+
+/// Where the HTTP/2 streams of a connection are carried out: with all others, or in the background when its tenant asks so
+/// often that it would hold up those who ask seldom.
+#[derive(Clone)]
+struct Streams {
+    server: Arc<Server>,
+    of_tenant: Arc<Connection>,
+    background: Arc<Background>,
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        if self.of_tenant.gives_way(&self.server.fairness) {
+            self.background.spawn(stream);
+        } else {
+            TokioExecutor::new().execute(stream);
+        }
+    }
 }
 
 /// Returns when a client has not asked for anything in time; never for one that has.

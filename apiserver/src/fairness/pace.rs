@@ -16,6 +16,8 @@ const AT_ONCE: u64 = 8;
 pub struct Recent {
     window: AtomicU64,
     count: AtomicU64,
+    /// How often in the window before.
+    before: AtomicU64,
 }
 
 /// Who asked last, and whether several ask.
@@ -44,11 +46,9 @@ impl Pace {
 
     /// Notes that a tenant asks.
     pub fn turn(&self, load: &Arc<Load>) -> Turn {
-        let window = self.started.elapsed().as_nanos() / self.window.as_nanos().max(1);
-        self.turn_at(load, 1 + u64::try_from(window).unwrap_or(u64::MAX - 1))
+        self.turn_at(load, self.window())
     }
 
-    /// [`Pace::turn`] within a window; they are counted from 1.
     fn turn_at(&self, load: &Arc<Load>, window: u64) -> Turn {
         let asks = Arc::as_ptr(load) as usize;
         let last = self.last.load(Ordering::Relaxed);
@@ -60,13 +60,37 @@ impl Pace {
         }
         let is_shared = self.shared_until.load(Ordering::Relaxed) >= window;
         let recent = &load.pace;
-        let count = if recent.window.swap(window, Ordering::Relaxed) == window {
+        let asked = recent.window.swap(window, Ordering::Relaxed);
+        let count = if asked == window {
             recent.count.fetch_add(1, Ordering::Relaxed) + 1
         } else {
-            recent.count.store(1, Ordering::Relaxed);
+            let count = recent.count.swap(1, Ordering::Relaxed);
+            recent.before.store(if asked + 1 == window { count } else { 0 }, Ordering::Relaxed);
             1
         };
         Turn { is_shared, gives_way: is_shared && count > AT_ONCE }
+    }
+
+    /// Whether a tenant asks so often, now or in the window before, that others are to be let go first.
+    pub fn gives_way(&self, load: &Load) -> bool {
+        self.gives_way_at(load, self.window())
+    }
+
+    fn gives_way_at(&self, load: &Load, window: u64) -> bool {
+        let recent = &load.pace;
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        let of_late = match window.saturating_sub(count(&recent.window)) {
+            0 => count(&recent.count).max(count(&recent.before)),
+            1 => count(&recent.count),
+            _ => 0,
+        };
+        of_late > AT_ONCE && self.shared_until.load(Ordering::Relaxed) >= window
+    }
+
+    /// Windows are counted from 1.
+    fn window(&self) -> u64 {
+        let window = self.started.elapsed().as_nanos() / self.window.as_nanos().max(1);
+        1 + u64::try_from(window).unwrap_or(u64::MAX - 1)
     }
 }
 
@@ -84,7 +108,13 @@ mod tests {
         assert_eq!(pace.turn_at(&often, 1), Turn { is_shared: true, gives_way: true });
         // The next window: what was asked before counts no more, who asked does.
         assert_eq!(pace.turn_at(&often, 2), Turn { is_shared: true, gives_way: false });
+        // That it asked often in the window before is still known, and forgotten with the next.
+        assert_eq!([2, 3].map(|window| pace.gives_way_at(&often, window)), [true, false]);
+        assert!(!pace.gives_way_at(&seldom, 2));
         let later = 3 + SHARED_WINDOWS;
-        assert_eq!(pace.turn_at(&often, later), Turn { is_shared: false, gives_way: false });
+        for _ in 0..100 {
+            assert_eq!(pace.turn_at(&often, later), Turn { is_shared: false, gives_way: false });
+        }
+        assert!(!pace.gives_way_at(&often, later));
     }
 }

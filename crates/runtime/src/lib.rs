@@ -2,9 +2,11 @@
 //!
 //! Invariant: knows no kind of object.
 
+mod background;
 pub mod logs;
 pub mod metrics;
 pub mod signals;
 mod supervisor;
 
+pub use background::Background;
 pub use supervisor::{Died, Phase, Stop, Supervisor, Tasks};

@@ -10,6 +10,7 @@
 //! Invariant: every queue has a limit; past it the answer is 429 with a time to come again.
 
 mod pace;
+mod place;
 mod queue;
 
 use crate::authn::Peer;
@@ -23,6 +24,7 @@ use http::Response;
 use http_body::{Frame, SizeHint};
 use pace::{Pace, Turn};
 use parking_lot::Mutex;
+pub use place::Place;
 use policy::fairness::{Classified, Flows, GROUP, Queuing};
 use policy::rbac::Attributes;
 use queue::{Queue, Ticket};
@@ -101,6 +103,7 @@ pub(crate) struct Load {
     watches: AtomicUsize,
     connections: AtomicUsize,
     pace: pace::Recent,
+    spent: pace::Spent,
     events: Mutex<Bucket>,
 }
 
@@ -183,11 +186,6 @@ impl Connection {
             drop(self.0.set(fairness.connection(caller)?));
         }
         Ok(())
-    }
-
-    /// Whether what comes on it is to let others go first: its tenant asks often, and others ask, too.
-    pub fn gives_way(&self, fairness: &Fairness) -> bool {
-        self.0.get().is_some_and(|counted| fairness.pace.gives_way(&counted.load))
     }
 }
 

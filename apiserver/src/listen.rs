@@ -1,7 +1,7 @@
 //! The listener: TLS connections, HTTP/1.1 and HTTP/2, until told to stop; then open requests are drained.
 
 use crate::authn::Peer;
-use crate::fairness::Connection;
+use crate::fairness::{Connection, Place};
 use crate::server::Server;
 use crate::{handler, peers, rest};
 use api::Identity;
@@ -11,7 +11,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use policy::authn::{identity_of_certificate, is_api_server};
 use runtime::{Background, Stop};
@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
 /// A connection that has not finished its TLS handshake by then is closed.
@@ -133,7 +134,8 @@ async fn connection(
     let of_tenant = Arc::new(Connection::default());
     let has_asked = asked.clone();
     let is_peer = matches!(peer, Peer::ApiServer);
-    let streams = Streams { server: server.clone(), of_tenant: of_tenant.clone(), background };
+    let place = Place::new(of_tenant.clone(), server.fairness.clone(), background);
+    let streams = Streams(place.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, peer, of_tenant) = (server.clone(), peer.clone(), of_tenant.clone());
         asked.store(true, Ordering::Relaxed);
@@ -147,47 +149,45 @@ async fn connection(
             Ok::<Response<Body>, Infallible>(response)
         }
     });
-    // The handshake has settled the protocol, so that nothing waits for a first byte to tell it.
-    let builder = auto::Builder::new(streams);
-    let mut builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let mut http2 = builder.http2();
-    http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
-    if is_peer {
-        // One request that waits must not hold up those of others on the same connection.
-        http2.initial_stream_window_size(peers::STREAM_WINDOW).initial_connection_window_size(peers::WINDOW);
-    }
-    http2.keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIMEOUT);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        biased;
-        // Shutdown: the requests under way are answered, then the connection is closed.
-        () = stop.stopped() => connection.as_mut().graceful_shutdown(),
-        // Ends when the client leaves.
-        ended = connection.as_mut() => return ended,
-        // A client that has sent nothing: there is nothing to drain.
-        () = stays_silent(&has_asked) => return Ok(()),
-    }
-    connection.await
-}
-
-/// Where the HTTP/2 streams of a connection are carried out: with all others, or in the background when its tenant asks so
-/// often that it would hold up those who ask seldom.
-#[derive(Clone)]
-struct Streams {
-    server: Arc<Server>,
-    of_tenant: Arc<Connection>,
-    background: Arc<Background>,
-}
-
-impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Streams {
-    fn execute(&self, stream: F) {
-        if self.of_tenant.gives_way(&self.server.fairness) {
-            self.background.spawn(stream);
-        } else {
-            TokioExecutor::new().execute(stream);
+    let (tell, told) = oneshot::channel();
+    place.start(Box::pin(async move {
+        // The handshake has settled the protocol, so that nothing waits for a first byte to tell it.
+        let builder = auto::Builder::new(streams);
+        let mut builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        let mut http2 = builder.http2();
+        http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
+        if is_peer {
+            // One request that waits must not hold up those of others on the same connection.
+            http2.initial_stream_window_size(peers::STREAM_WINDOW).initial_connection_window_size(peers::WINDOW);
         }
+        http2.keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIMEOUT);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            biased;
+            // Shutdown: the requests under way are answered, then the connection is closed.
+            () = stop.stopped() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            // Ends when the client leaves.
+            ended = connection.as_mut() => ended,
+            // A client that has sent nothing: there is nothing to drain.
+            () = stays_silent(&has_asked) => Ok(()),
+        };
+        drop(tell.send(ended));
+    }));
+    told.await?
+}
+
+/// Starts the HTTP/2 streams of a connection.
+#[derive(Clone)]
+struct Streams(Place);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        self.0.start(Box::pin(stream));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who asks, and how often of late: a request costs some counters.
+//! Who asks, how often of late, and how long that took the server: a request costs some counters.
 
 use super::Load;
 use std::sync::Arc;
@@ -11,13 +11,44 @@ const SHARED_WINDOWS: u64 = 125;
 /// Who asks for more than so much within a window gives way to others, where there are others.
 const AT_ONCE: u64 = 8;
 
+/// Whose work takes more than one part of so many of a processor's time gives way to others, too.
+const TIME_PARTS: u64 = 10;
+
 /// When a tenant asked last, and how often.
 #[derive(Default)]
 pub struct Recent {
     window: AtomicU64,
     count: AtomicU64,
-    /// How often in the window before.
+}
+
+/// How long a tenant's work took, in nanoseconds of the last window in which there was some, and of the one before that.
+#[derive(Default)]
+pub struct Spent {
+    window: AtomicU64,
+    nanos: AtomicU64,
     before: AtomicU64,
+}
+
+impl Spent {
+    fn add(&self, window: u64, nanos: u64) {
+        let last = self.window.swap(window, Ordering::Relaxed);
+        if last == window {
+            self.nanos.fetch_add(nanos, Ordering::Relaxed);
+        } else {
+            let of_last = self.nanos.swap(nanos, Ordering::Relaxed);
+            self.before.store(if last + 1 == window { of_last } else { 0 }, Ordering::Relaxed);
+        }
+    }
+
+    /// The most of a window and the one before.
+    fn of_late(&self, window: u64) -> u64 {
+        let nanos = self.nanos.load(Ordering::Relaxed);
+        match window.saturating_sub(self.window.load(Ordering::Relaxed)) {
+            0 => nanos.max(self.before.load(Ordering::Relaxed)),
+            1 => nanos,
+            _ => 0,
+        }
+    }
 }
 
 /// Who asked last, and whether several ask.
@@ -46,9 +77,32 @@ impl Pace {
 
     /// Notes that a tenant asks.
     pub fn turn(&self, load: &Arc<Load>) -> Turn {
-        self.turn_at(load, self.window())
+        self.turn_at(load, self.window_at(Instant::now()))
     }
 
+    /// Notes that a tenant's work took a processor's time.
+    pub fn spent(&self, load: &Load, from: Instant, to: Instant) {
+        let nanos = to.saturating_duration_since(from).as_nanos();
+        load.spent.add(self.window_at(to), u64::try_from(nanos).unwrap_or(u64::MAX));
+    }
+
+    /// Whether a tenant's work takes so long, now or in the window before, that it is to be carried out after others'.
+    pub fn is_long(&self, load: &Load, now: Instant) -> bool {
+        self.is_long_at(load, self.window_at(now))
+    }
+
+    fn is_long_at(&self, load: &Load, window: u64) -> bool {
+        let most = u64::try_from(self.window.as_nanos()).unwrap_or(u64::MAX) / TIME_PARTS;
+        load.spent.of_late(window) > most && self.shared_until.load(Ordering::Relaxed) >= window
+    }
+
+    /// Windows are counted from 1.
+    fn window_at(&self, now: Instant) -> u64 {
+        let window = now.saturating_duration_since(self.started).as_nanos() / self.window.as_nanos().max(1);
+        1 + u64::try_from(window).unwrap_or(u64::MAX - 1)
+    }
+
+    /// [`Pace::turn`] within a window.
     fn turn_at(&self, load: &Arc<Load>, window: u64) -> Turn {
         let asks = Arc::as_ptr(load) as usize;
         let last = self.last.load(Ordering::Relaxed);
@@ -60,37 +114,13 @@ impl Pace {
         }
         let is_shared = self.shared_until.load(Ordering::Relaxed) >= window;
         let recent = &load.pace;
-        let asked = recent.window.swap(window, Ordering::Relaxed);
-        let count = if asked == window {
+        let count = if recent.window.swap(window, Ordering::Relaxed) == window {
             recent.count.fetch_add(1, Ordering::Relaxed) + 1
         } else {
-            let count = recent.count.swap(1, Ordering::Relaxed);
-            recent.before.store(if asked + 1 == window { count } else { 0 }, Ordering::Relaxed);
+            recent.count.store(1, Ordering::Relaxed);
             1
         };
         Turn { is_shared, gives_way: is_shared && count > AT_ONCE }
-    }
-
-    /// Whether a tenant asks so often, now or in the window before, that others are to be let go first.
-    pub fn gives_way(&self, load: &Load) -> bool {
-        self.gives_way_at(load, self.window())
-    }
-
-    fn gives_way_at(&self, load: &Load, window: u64) -> bool {
-        let recent = &load.pace;
-        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
-        let of_late = match window.saturating_sub(count(&recent.window)) {
-            0 => count(&recent.count).max(count(&recent.before)),
-            1 => count(&recent.count),
-            _ => 0,
-        };
-        of_late > AT_ONCE && self.shared_until.load(Ordering::Relaxed) >= window
-    }
-
-    /// Windows are counted from 1.
-    fn window(&self) -> u64 {
-        let window = self.started.elapsed().as_nanos() / self.window.as_nanos().max(1);
-        1 + u64::try_from(window).unwrap_or(u64::MAX - 1)
     }
 }
 
@@ -108,13 +138,26 @@ mod tests {
         assert_eq!(pace.turn_at(&often, 1), Turn { is_shared: true, gives_way: true });
         // The next window: what was asked before counts no more, who asked does.
         assert_eq!(pace.turn_at(&often, 2), Turn { is_shared: true, gives_way: false });
-        // That it asked often in the window before is still known, and forgotten with the next.
-        assert_eq!([2, 3].map(|window| pace.gives_way_at(&often, window)), [true, false]);
-        assert!(!pace.gives_way_at(&seldom, 2));
         let later = 3 + SHARED_WINDOWS;
-        for _ in 0..100 {
-            assert_eq!(pace.turn_at(&often, later), Turn { is_shared: false, gives_way: false });
+        assert_eq!(pace.turn_at(&often, later), Turn { is_shared: false, gives_way: false });
+    }
+    #[test]
+    fn who_takes_long_gives_way_as_long_as_others_ask_and_until_a_window_without() {
+        let (pace, [long, short]) = (Pace::new(Duration::from_millis(8)), [(); 2].map(|()| Arc::<Load>::default()));
+        let is_long = |load: &Load, windows: &[u64]| -> Vec<bool> {
+            windows.iter().map(|&window| pace.is_long_at(load, window)).collect()
+        };
+        for _ in 0..9 {
+            long.spent.add(1, 100_000);
         }
-        assert!(!pace.gives_way_at(&often, later));
+        short.spent.add(1, 100_000);
+        assert_eq!(is_long(&long, &[1]), [false], "nobody else asks");
+        pace.turn_at(&long, 1);
+        pace.turn_at(&short, 1);
+        assert_eq!(is_long(&long, &[1, 2, 3]), [true, true, false]);
+        assert_eq!(is_long(&short, &[1, 2, 3]), [false; 3]);
+        // What it does meanwhile with what is left to it does not make it forget at once.
+        long.spent.add(2, 1);
+        assert_eq!(is_long(&long, &[2, 3]), [true, false]);
     }
 }

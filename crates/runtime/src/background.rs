@@ -22,7 +22,8 @@ impl Background {
                 tracing::warn!(%error, "work in the background competes with all other");
             }
         };
-        let runtime = Builder::new_multi_thread().thread_name("background").on_thread_start(lower).enable_all().build()?;
+        let runtime =
+            Builder::new_multi_thread().thread_name("background").on_thread_start(lower).enable_all().build()?;
         Ok(Background(Some(runtime)))
     }
 

@@ -99,6 +99,8 @@ enum Sharer {
 /// What one tenant holds.
 #[derive(Default)]
 pub(crate) struct Load {
+    /// Nodes and components, on whom all tenants wait: they give way to nobody.
+    is_system: bool,
     seats: AtomicUsize,
     watches: AtomicUsize,
     connections: AtomicUsize,
@@ -404,7 +406,8 @@ impl Fairness {
             // Nobody holds what only the map knows.
             self.loads.retain(|_, load| Arc::strong_count(load) > 1);
         }
-        self.loads.entry(sharer.clone()).or_default().clone()
+        let is_system = matches!(sharer, Sharer::Tenant(tenant) if tenant.is_system());
+        self.loads.entry(sharer.clone()).or_insert_with(|| Arc::new(Load { is_system, ..Load::default() })).clone()
     }
 
     fn limit_of(&self, sharer: &Sharer) -> usize {

@@ -141,7 +141,9 @@ async fn connection(
         asked.store(true, Ordering::Relaxed);
         async move {
             let (mut request, rest) = rest::keep(request);
-            request.extensions_mut().insert(of_tenant);
+            if !is_peer {
+                request.extensions_mut().insert(of_tenant); // what API servers forward is of many tenants
+            }
             // Apart, so that it goes with the answer: the connection keeps this future as long as the body, which may be
             // a watch.
             let response = Box::pin(handler::handle(server, peer, request)).await;

@@ -93,7 +93,7 @@ impl Pace {
 
     fn is_long_at(&self, load: &Load, window: u64) -> bool {
         let most = u64::try_from(self.window.as_nanos()).unwrap_or(u64::MAX) / TIME_PARTS;
-        load.spent.of_late(window) > most && self.shared_until.load(Ordering::Relaxed) >= window
+        !load.is_system && load.spent.of_late(window) > most && self.shared_until.load(Ordering::Relaxed) >= window
     }
 
     /// Windows are counted from 1.
@@ -156,6 +156,9 @@ mod tests {
         pace.turn_at(&short, 1);
         assert_eq!(is_long(&long, &[1, 2, 3]), [true, true, false]);
         assert_eq!(is_long(&short, &[1, 2, 3]), [false; 3]);
+        let system = Load { is_system: true, ..Load::default() };
+        system.spent.add(1, 900_000);
+        assert_eq!(is_long(&system, &[1]), [false], "nodes are not held up by tenants");
         // What it does meanwhile with what is left to it does not make it forget at once.
         long.spent.add(2, 1);
         assert_eq!(is_long(&long, &[2, 3]), [true, false]);

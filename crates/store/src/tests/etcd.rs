@@ -168,12 +168,14 @@ async fn a_cluster_out_of_space_says_so_and_lets_things_be_deleted() {
     };
     assert!(why.contains("NOSPACE"), "{why}");
     store.current().await.expect("reads go on");
-    assert_eq!(store.snapshot().count(&Scope::AllTenants(pods())), stored);
+    // The write that fills it up may be refused and have happened: etcd then says so while it applies it.
+    let kept = store.snapshot().count(&Scope::AllTenants(pods()));
+    assert!((stored..=stored + 1).contains(&kept), "{kept} of {stored}");
     let last = object(&pod("t/n/0"), json!({"last": true}));
     let write = Write { change: Change::DeleteAs(last), ..delete("t/n/0", Expect::Any) };
     commit(&store, write).await.expect("a deletion makes room");
     commit(&store, delete("t/n/1", Expect::Any)).await.expect("a deletion makes room");
-    assert_eq!(store.snapshot().count(&Scope::AllTenants(pods())), stored - 2);
+    assert_eq!(store.snapshot().count(&Scope::AllTenants(pods())), kept - 2);
 }
 
 /// Stands between a store and its cluster, and can be cut.

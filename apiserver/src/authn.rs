@@ -100,7 +100,7 @@ pub fn token(
     addressed: Option<&TenantName>,
     now: Timestamp,
 ) -> Result<Verified, Vec<String>> {
-    if let Some(identity) = server.token_file.find(token) {
+    if let Some(identity) = server.token_file.find_in(token, |tenant| server.tenant_uid(tenant)) {
         let asked = if audiences.is_empty() { &[policy::authn::AUDIENCE][..] } else { audiences };
         return Ok(Verified { identity, audiences: asked.iter().map(|&audience| audience.to_owned()).collect() });
     }

@@ -135,6 +135,7 @@ impl Server {
         server.ensure_system_tenant(now).await?;
         server.ensure_shared(now).await?;
         crate::furnish::complete(&server, now).await?;
+        server.token_file.bind(|tenant| server.tenant_uid(tenant));
         let server = Arc::new(server);
         server.tasks.spawn("peers", peers::keep(server.clone(), server.stop.clone()));
         server.tasks.spawn("api services", aggregation::keep(server.clone(), server.stop.clone()));
@@ -158,6 +159,11 @@ impl Server {
     pub fn tenant(&self, tenant: &TenantName) -> Option<Arc<Object>> {
         let key = ObjectKey::new(ResourceId::new("", "tenants"), Space::Cluster, "", tenant.as_str()).ok()?;
         self.store.snapshot().get(&key).cloned()
+    }
+
+    /// What tells a tenant from all others of its name.
+    pub fn tenant_uid(&self, tenant: &TenantName) -> Option<String> {
+        Some(self.tenant(tenant)?.header.uid().to_owned())
     }
 
     /// The kind that a kind's objects are stored as, where that is another view of them.

@@ -1,24 +1,32 @@
 //! Static tokens from a CSV file: `token,user,uid[,"group,group"[,…]],,tenant`.
 //!
-//! The last column is the tenant where the one before it is empty. Without a tenant a line is no identity.
+//! The last column is the tenant where the one before it is empty, by its name or as `name@uid`. Without a tenant a line is
+//! no identity.
 //! Invariant: tokens are kept and looked up as SHA-256 only, so that neither memory nor timing tells one.
 
 use api::{Identity, TenantName};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::OnceLock;
 
 type TokenHash = [u8; 32];
 
 /// Identities by the hash of their token.
 #[derive(Default)]
 pub struct TokenFile {
-    identities: HashMap<TokenHash, Identity>,
+    entries: HashMap<TokenHash, Entry>,
+}
+
+struct Entry {
+    identity: Identity,
+    /// The uid of its tenant: what the line says behind an `@`, or else whose the tenant was when it was first seen.
+    tenant_uid: OnceLock<String>,
 }
 
 impl fmt::Debug for TokenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenFile({} tokens)", self.identities.len())
+        write!(f, "TokenFile({} tokens)", self.entries.len())
     }
 }
 
@@ -46,18 +54,42 @@ impl TokenFile {
                     continue;
                 }
             };
+            let (tenant, tenant_uid) =
+                tenant.split_once('@').map_or((&**tenant, None), |(name, uid)| (name, Some(uid)));
             let tenant = TenantName::new(tenant).map_err(|e| format!("line {line}: {}", e.message()))?;
             let groups: Vec<&str> = groups.split(',').map(str::trim).filter(|g| !g.is_empty()).collect();
             let identity = Identity { uid: uid.clone(), ..Identity::new(tenant, user, &groups) };
-            if file.identities.insert(hash(token), identity).is_some() {
+            let tenant_uid = tenant_uid.map_or_else(OnceLock::new, |uid| OnceLock::from(uid.to_owned()));
+            if file.entries.insert(hash(token), Entry { identity, tenant_uid }).is_some() {
                 warnings.push(format!("line {line}: this token of user {user:?} replaces an earlier one"));
             }
         }
         Ok((file, warnings))
     }
 
+    /// Whom a token names, whether or not its tenant still is the one that it was for.
     pub fn find(&self, token: &str) -> Option<Identity> {
-        self.identities.get(&hash(token)).cloned()
+        Some(self.entries.get(&hash(token))?.identity.clone())
+    }
+
+    /// Whom a token names in a tenant that is there, and is the one that the token was for when it was first seen.
+    /// `uid_of` gives a tenant's uid.
+    pub fn find_in(&self, token: &str, uid_of: impl Fn(&TenantName) -> Option<String>) -> Option<Identity> {
+        let entry = self.entries.get(&hash(token))?;
+        entry.is_of(uid_of(&entry.identity.tenant)).then(|| entry.identity.clone())
+    }
+
+    /// Binds every token to its tenant as it is, where that is there.
+    pub fn bind(&self, uid_of: impl Fn(&TenantName) -> Option<String>) {
+        for entry in self.entries.values() {
+            entry.is_of(uid_of(&entry.identity.tenant));
+        }
+    }
+}
+
+impl Entry {
+    fn is_of(&self, tenant_uid: Option<String>) -> bool {
+        tenant_uid.is_none_or(|uid| *self.tenant_uid.get_or_init(|| uid.clone()) == uid)
     }
 }
 
@@ -141,6 +173,19 @@ mod tests {
         check("tok,bob,u1,\"g1\",,t1\r\n\r\nother,eve,u2,,t2", "other", Some(("t2", "eve", &[])));
         check("\"to,\"\"k\",bob,,,t1", "to,\"k", Some(("t1", "bob", &[])));
         check("a,admin,uid-a,\"system:masters\",,system", "a", Some(("system", "admin", &["system:masters"])));
+    }
+
+    #[test]
+    fn a_token_is_for_the_tenant_that_it_was_first_seen_with() {
+        let (file, _) = parse("a,bob,u,,t1\nb,eve,v,,t1@second\n");
+        let with = |token: &str, uid: Option<&str>| file.find_in(token, |_| uid.map(str::to_owned)).is_some();
+        assert!(with("a", None), "of a tenant that is not there yet, nothing is known");
+        assert!(with("a", Some("first")) && !with("b", Some("first")));
+        assert!(!with("a", Some("second")) && with("b", Some("second")));
+        assert!(with("a", Some("first")));
+        let (file, _) = parse("a,bob,u,,t1\n");
+        file.bind(|tenant| (tenant.as_str() == "t1").then(|| "first".to_owned()));
+        assert!(file.find_in("a", |_| Some("second".to_owned())).is_none());
     }
 
     #[test]

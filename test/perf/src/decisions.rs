@@ -95,8 +95,12 @@ fn affinity(kind: &str, topology: &str) -> Value {
 fn decide(placement: &mut Placement, app: &str, spec: &Value, time: Duration) -> Result<(usize, Duration), Error> {
     let tenant = TenantName::new("perf").map_err(text)?;
     let nodes = placement.snapshot.node_count();
-    // One on a node each is what the narrowest shape can have.
-    let most = if app == "one on a node" { nodes } else { nodes * PODS_PER_NODE };
+    let most = match app {
+        "one on a node" => nodes,
+        // The first one settles the zone of all.
+        "near others of their zone" => nodes / ZONES * PODS_PER_NODE,
+        _ => nodes * PODS_PER_NODE,
+    };
     let pods = (0..SIZES).map(|size| {
         let mut pod = json!({"metadata": {"labels": {"app": app}}, "spec": spec});
         pod["spec"]["schedulerName"] = json!("default-scheduler");

@@ -55,7 +55,7 @@ impl Spent {
 pub struct Pace {
     started: Instant,
     /// How long "of late" is.
-    window: Duration,
+    window_nanos: u64,
     /// The address of a tenant's load: it only tells tenants apart.
     last: AtomicUsize,
     shared_until: AtomicU64,
@@ -72,7 +72,8 @@ pub struct Turn {
 
 impl Pace {
     pub fn new(window: Duration) -> Pace {
-        Pace { started: Instant::now(), window, last: AtomicUsize::new(0), shared_until: AtomicU64::new(0) }
+        let (last, shared_until) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Pace { started: Instant::now(), window_nanos: nanos(window).max(1), last, shared_until }
     }
 
     /// Notes that a tenant asks.
@@ -82,8 +83,7 @@ impl Pace {
 
     /// Notes that a tenant's work took a processor's time.
     pub fn spent(&self, load: &Load, from: Instant, to: Instant) {
-        let nanos = to.saturating_duration_since(from).as_nanos();
-        load.spent.add(self.window_at(to), u64::try_from(nanos).unwrap_or(u64::MAX));
+        load.spent.add(self.window_at(to), nanos(to.saturating_duration_since(from)));
     }
 
     /// Whether a tenant's work takes so long, now or in the window before, that it is to be carried out after others'.
@@ -92,14 +92,13 @@ impl Pace {
     }
 
     fn is_long_at(&self, load: &Load, window: u64) -> bool {
-        let most = u64::try_from(self.window.as_nanos()).unwrap_or(u64::MAX) / TIME_PARTS;
+        let most = self.window_nanos / TIME_PARTS;
         !load.is_system && load.spent.of_late(window) > most && self.shared_until.load(Ordering::Relaxed) >= window
     }
 
     /// Windows are counted from 1.
     fn window_at(&self, now: Instant) -> u64 {
-        let window = now.saturating_duration_since(self.started).as_nanos() / self.window.as_nanos().max(1);
-        1 + u64::try_from(window).unwrap_or(u64::MAX - 1)
+        1 + nanos(now.saturating_duration_since(self.started)) / self.window_nanos
     }
 
     /// [`Pace::turn`] within a window.
@@ -122,6 +121,11 @@ impl Pace {
         };
         Turn { is_shared, gives_way: is_shared && count > AT_ONCE }
     }
+}
+
+/// Up to 584 years of them.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

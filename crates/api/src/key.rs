@@ -5,6 +5,7 @@
 //! Invariant: every segment is validated when its type is made, so none holds a `/` and no two keys run together.
 
 use crate::{Error, Result};
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ pub enum Space {
 }
 
 /// A resource across its versions: group (empty for core) and plural name.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ResourceId(Arc<Names>);
 
 /// Behind one pointer: every object has it.
@@ -82,6 +83,19 @@ impl ResourceId {
 
     pub fn resource(&self) -> &str {
         &self.0.resource
+    }
+}
+
+impl Ord for ResourceId {
+    /// As its names are. Most keys that are compared are of one resource, which is seen without reading its names.
+    fn cmp(&self, other: &ResourceId) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for ResourceId {
+    fn partial_cmp(&self, other: &ResourceId) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

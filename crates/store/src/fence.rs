@@ -20,8 +20,8 @@ use crate::transaction::{Change, Class, CommitError, Expect, Revise, Write};
 use api::{Object, ObjectKey, ResourceId, Revision, Space, TenantName};
 use std::sync::LazyLock;
 
-/// The resource of fences. No kind has this group.
-pub(crate) static FENCES: LazyLock<ResourceId> = LazyLock::new(|| ResourceId::new("store.ursa.dev", "fences"));
+/// The resource of fences. No kind has this group, and no tenant can define one that has: theirs are domains, with a dot.
+pub(crate) static FENCES: LazyLock<ResourceId> = LazyLock::new(|| ResourceId::new("fences", "fences"));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -159,4 +159,14 @@ pub(crate) fn admits(state: &State, scope: &Scope, after: Revision) -> Result<()
         Scope::AllTenants(_) => tenants(state).map(|(_, fence)| fence.since).max().unwrap_or(0),
     };
     if after < since { Err(TooOld { oldest: since }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_tenant_can_define_a_kind_that_passes_for_a_fence() {
+        assert!(!FENCES.group().contains('.'), "groups of tenants' kinds have a dot");
+    }
 }
